@@ -1,0 +1,64 @@
+// Package keeper is the small process beside the agent that forks tasks, holds
+// their output and exit statuses, and keeps both until they are acknowledged, so
+// that the agent can be replaced under running work.
+package keeper
+
+import (
+	"context"
+	"time"
+
+	"bramble/host"
+)
+
+// Keeper starts tasks and remembers them. Its methods answer once the fact is on disk.
+type Keeper interface {
+	// Start forks the tasks. A task whose ID is known already is left alone, so a start may be repeated.
+	Start(ctx context.Context, tasks []Task) error
+	// Signal sends a signal to a task's group; sig "KILL" ends its whole tree.
+	Signal(ctx context.Context, id, sig string) error
+	// List tells every task that is running or not yet forgotten.
+	List(ctx context.Context) ([]Status, error)
+	// Ended yields each task that ends from now on, in batches, until ctx is done or the keeper is lost.
+	Ended(ctx context.Context) (<-chan []Status, error)
+	// Forget drops ended tasks and their output.
+	Forget(ctx context.Context, ids []string) error
+	// Output reads up to max bytes of a task's "stdout" or "stderr" from offset; a short read is not the end of a running task.
+	Output(ctx context.Context, id, stream string, offset int64, max int) ([]byte, error)
+}
+
+// Task is one thing to run.
+type Task struct {
+	ID      string        `json:"id"` // [a-z0-9.-]+, unique for ever: "7.3.1" is job 7, index 3, attempt 1
+	Args    []string      `json:"args"`
+	Env     []string      `json:"env"`
+	Dir     string        `json:"dir"`
+	User    string        `json:"user,omitempty"`
+	Limits  host.Limits   `json:"limits"`
+	Timeout time.Duration `json:"timeout,omitempty"` // SIGTERM after this long, SIGKILL Grace later; 0: none
+	Grace   time.Duration `json:"grace,omitempty"`
+	Cap     int64         `json:"cap,omitempty"` // bytes kept of each output stream; 0: DefaultCap
+}
+
+// DefaultCap is how much is kept of each of a task's output streams.
+const DefaultCap = 16 << 20
+
+// Status is what the keeper knows of a task.
+type Status struct {
+	ID       string     `json:"id"`
+	Pid      int        `json:"pid,omitempty"`
+	Running  bool       `json:"running"`
+	Started  time.Time  `json:"started"`
+	Ended    time.Time  `json:"ended,omitzero"`
+	Exit     *host.Exit `json:"exit,omitempty"`
+	Error    string     `json:"error,omitempty"`     // why it could not be started, or that the keeper itself was lost under it
+	TimedOut bool       `json:"timed_out,omitempty"` // ended for its Timeout
+	Stdout   int64      `json:"stdout"`              // bytes kept
+	Stderr   int64      `json:"stderr"`
+	Dropped  int64      `json:"dropped,omitempty"` // bytes beyond Cap
+	// Small holds stdout and stderr of an ended task when together they are at most SmallOutput bytes.
+	SmallOut []byte `json:"small_out,omitempty"`
+	SmallErr []byte `json:"small_err,omitempty"`
+}
+
+// SmallOutput is the largest output that rides along with a Status.
+const SmallOutput = 16 << 10
