@@ -14,16 +14,19 @@ type State string
 const (
 	Up      State = "up"      // connected and heard of lately
 	Suspect State = "suspect" // connection closed, or silent for SuspectAfter
-	Down    State = "down"    // gone: no new work, and its work moves after the job's patience
+	Down    State = "down"    // away: no new work, and its work moves after the job's patience
+	Gone    State = "gone"    // no member any more: the last that is said of a node
 )
 
 // Liveness, as DESIGN has it: a closed connection is suspect at once and down after
-// ReconnectGrace; silence is suspect after SuspectAfter and down after DownAfter.
+// ReconnectGrace; silence is suspect after SuspectAfter and down after DownAfter. When the
+// head has just started, no node is down before HeadGrace.
 const (
 	BeatEvery      = time.Second
 	ReconnectGrace = 2 * time.Second
 	SuspectAfter   = 3 * time.Second
 	DownAfter      = 10 * time.Second
+	HeadGrace      = 15 * time.Second
 )
 
 // Node roles.

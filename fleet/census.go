@@ -1,0 +1,103 @@
+package fleet
+
+import (
+	"maps"
+	"slices"
+
+	"bramble/fault"
+)
+
+// census is which names and labels there are among some nodes.
+type census struct {
+	names  map[string]bool
+	labels map[string]bool
+}
+
+func newCensus(nodes []Node) census {
+	c := census{names: make(map[string]bool, len(nodes)), labels: map[string]bool{}}
+	for i := range nodes {
+		c.names[nodes[i].Name] = true
+		for key := range nodes[i].Labels {
+			c.labels[key] = true
+		}
+	}
+	return c
+}
+
+// holds reports whether the node meets the term, its ! aside.
+func (c census) holds(t *term, n *Node) bool {
+	switch t.kind {
+	case byName:
+		return t.set[n.Name]
+	case byWord:
+		if c.names[t.text] {
+			return n.Name == t.text
+		}
+		_, labelled := n.Labels[t.text]
+		return labelled
+	case byField, byLabel:
+		return slices.Contains(n.values(t.key), t.value)
+	}
+	return true
+}
+
+// check is fault.NotFound when the term speaks of a node or a label that is not there.
+func (c census) check(t term, selection string) error {
+	missing := slices.DeleteFunc(slices.Clone(t.names), func(name string) bool { return c.names[name] })
+	known := slices.Collect(maps.Keys(c.names))
+	what := "no node is called "
+	switch {
+	case t.kind == byLabel && !c.labels[t.key]:
+		missing, known = []string{t.key}, slices.Collect(maps.Keys(c.labels))
+		what = "no node has a label "
+	case t.kind == byWord && c.labels[t.text], len(missing) == 0:
+		return nil
+	case t.kind == byWord:
+		known = slices.AppendSeq(known, maps.Keys(c.labels))
+		what = "no node or label is called "
+	}
+	text := what + clip(Fold(missing))
+	if near := Nearest(missing[0], Natural(known)); near != "" {
+		text += "; the nearest is " + near
+	}
+	if t.text != selection {
+		text = place(selection, t.at) + ": " + text
+	}
+	return fault.New(fault.NotFound, "%s", text).Hint("bramble nodes")
+}
+
+// values is what a node has under a key of a selection: several roles, or none of a label.
+func (n *Node) values(key string) []string {
+	switch key {
+	case "model":
+		return []string{n.Model}
+	case "arch":
+		return []string{n.Arch}
+	case "state":
+		return []string{string(n.State)}
+	case "role":
+		return n.Roles
+	}
+	if value, labelled := n.Labels[key]; labelled {
+		return []string{value}
+	}
+	return nil
+}
+
+// values is what all nodes together have under a key and a selection can say, in natural order.
+func values(key string, nodes []Node) []string {
+	var all []string
+	for i := range nodes {
+		all = append(all, nodes[i].values(key)...)
+	}
+	return slices.DeleteFunc(Natural(all), func(value string) bool { return value == "" || !only(value, isWord) })
+}
+
+// clip shortens a list that nobody would read to its end.
+func clip(list string) string {
+	const most = 80
+	if len(list) <= most {
+		return list
+	}
+	return list[:most] + "…"
+}

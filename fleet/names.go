@@ -1,0 +1,89 @@
+package fleet
+
+import (
+	"strings"
+
+	"bramble/fault"
+)
+
+// maxLabel is the most bytes of a node's name, a label's key and a label's value.
+const maxLabel = 63
+
+// reserved reports whether a word means something else in a selection, so that no node and no label may have it.
+func reserved(word string) bool {
+	switch word {
+	case "all", "model", "arch", "role", "state", "name":
+		return true
+	}
+	return false
+}
+
+// ValidName is fault.Misused unless name can be a node's: one lower-case DNS label
+// (a-z, 0-9 and inner dashes, at most 63 bytes) that a selection does not use for something else.
+func ValidName(name string) error {
+	switch {
+	case name == "" || len(name) > maxLabel:
+		return fault.New(fault.Misused, "a node's name has 1 to %d bytes, not %d", maxLabel, len(name)).Hint("a name such as node1")
+	case !only(name, isDNS) || name[0] == '-' || name[len(name)-1] == '-':
+		return fault.New(fault.Misused, "%q cannot be a node's name: it takes a-z, 0-9 and dashes inside", name).Hint("a name such as node1")
+	case reserved(name):
+		return fault.New(fault.Misused, "no node can be called %s: --on means something else by it", name).Hint("a name such as %s1", name)
+	}
+	return nil
+}
+
+// ValidLabel is fault.Misused unless nodes can have the label: the key takes a-z, 0-9, dot,
+// underscore and dash, begins with a letter, does not end with a dash and is no word that
+// selections reserve; the value takes letters of both cases and the same, or is empty. Each has at most 63 bytes.
+func ValidLabel(key, value string) error {
+	switch {
+	case key == "" || len(key) > maxLabel || len(value) > maxLabel:
+		return badLabel("a label's key has 1 to %d bytes and its value at most %[1]d, not %d and %d", maxLabel, len(key), len(value))
+	case !isLower(key[0]) || !only(key, isKey) || key[len(key)-1] == '-':
+		return badLabel("%q cannot be a label: it begins with a letter, goes on with a-z, 0-9, dot, underscore or dash, and ends with no dash", key)
+	case reserved(key):
+		return badLabel("%s cannot be a label: --on means something else by it", key)
+	case !only(value, isWord):
+		return badLabel("%q cannot be a label's value: it takes letters, digits, dot, underscore and dash", value)
+	}
+	return nil
+}
+
+func badLabel(format string, args ...any) error {
+	return fault.New(fault.Misused, format, args...).Hint("a label such as camera or rack=2")
+}
+
+// LabelChange is one label set or taken off.
+type LabelChange struct {
+	Key    string `json:"key"`
+	Value  string `json:"value,omitempty"`
+	Remove bool   `json:"remove,omitempty"`
+}
+
+// ParseLabel reads camera=1, camera (set, with no value) or camera- (taken off, as kubectl has it).
+func ParseLabel(text string) (LabelChange, error) {
+	var l LabelChange
+	var valued bool
+	l.Key, l.Value, valued = strings.Cut(text, "=")
+	if !valued {
+		l.Key, l.Remove = strings.CutSuffix(l.Key, "-")
+	}
+	if err := ValidLabel(l.Key, l.Value); err != nil {
+		return LabelChange{}, err
+	}
+	return l, nil
+}
+
+func isKey(c byte) bool { return isWord(c) && !('A' <= c && c <= 'Z') }
+
+func isDNS(c byte) bool { return isLower(c) || isDigit(c) || c == '-' }
+
+// only reports whether s has wanted bytes only.
+func only(s string, wanted func(byte) bool) bool {
+	for i := range len(s) {
+		if !wanted(s[i]) {
+			return false
+		}
+	}
+	return true
+}
