@@ -1,0 +1,232 @@
+package bus
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"bramble/fault"
+	"bramble/trust"
+)
+
+// Conn is one identity's connection to the bus. Its methods may be called from many goroutines.
+type Conn struct {
+	nc      *nats.Conn
+	who     Caller
+	streams streamTable
+	ctx     context.Context // ends when the connection is closed for good
+	cancel  context.CancelFunc
+	busy    sync.WaitGroup // handlers and keep-alive
+	calls   chan struct{}  // bounds the requests being answered
+	serving chan struct{}  // bounds the streams being served
+}
+
+// DialOptions of a connection over TLS.
+type DialOptions struct {
+	ID        trust.Identity
+	Heads     []string    // host:port, tried in turn
+	TLS       *tls.Config // as trust makes it
+	Forever   bool        // keep trying, as agents do; otherwise give up after Patience
+	Patience  time.Duration
+	OnConnect func()          // called after each connection and reconnection
+	OnLost    func(err error) // called when the connection broke
+}
+
+// Dial connects to a head.
+func Dial(ctx context.Context, o DialOptions) (*Conn, error) {
+	opts := []nats.Option{
+		nats.Name(o.ID.String()), nats.Secure(o.TLS), nats.TLSHandshakeFirst(),
+		nats.CustomInboxPrefix("_INBOX." + callerOf(o.ID).key()),
+		nats.ReconnectBufSize(-1), // reports are repeated by who made them, not replayed stale
+		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.Timeout(5 * time.Second), nats.DontRandomize(),
+		nats.CustomReconnectDelay(backoff), nats.MaxReconnects(-1),
+		nats.IgnoreDiscoveredServers(),
+		nats.ErrorHandler(ignore),
+	}
+	if o.OnLost != nil {
+		opts = append(opts, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { o.OnLost(err) }))
+	}
+	if o.OnConnect != nil {
+		opts = append(opts, nats.ReconnectHandler(func(*nats.Conn) { o.OnConnect() }))
+	}
+	urls := make([]string, len(o.Heads))
+	for i, h := range o.Heads {
+		urls[i] = "tls://" + h
+	}
+	nc, err := dialUntil(ctx, strings.Join(urls, ","), o, opts)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newConn(nc, o.ID)
+	if err == nil && o.OnConnect != nil {
+		o.OnConnect()
+	}
+	return c, err
+}
+
+// ignore drops what the server says of forbidden subjects: who asks learns it from may, and a test from the silence.
+func ignore(*nats.Conn, *nats.Subscription, error) {}
+
+func dialUntil(ctx context.Context, url string, o DialOptions, opts []nats.Option) (*nats.Conn, error) {
+	begun := time.Now()
+	for attempt := 0; ; attempt++ {
+		nc, err := nats.Connect(url, opts...)
+		if err == nil {
+			return nc, nil
+		}
+		if refused(err) && !o.Forever {
+			return nil, fault.New(fault.Denied, "the head at %s refuses this identity (%s): %w", strings.Join(o.Heads, ", "), o.ID, err).
+				Hint("an admin can make a new client file: bramble client create NAME --role operator")
+		}
+		if !o.Forever && time.Since(begun) >= o.Patience {
+			return nil, fault.New(fault.Unreachable, "no head answered at %s within %s: %w",
+				strings.Join(o.Heads, ", "), o.Patience, err).Hint("bramble doctor, or start the head: bramble up")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fault.New(fault.Interrupted, "stopped while connecting to %s", strings.Join(o.Heads, ", "))
+		case <-time.After(backoff(attempt)):
+		}
+	}
+}
+
+func refused(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || strings.Contains(err.Error(), "tls:") || strings.Contains(err.Error(), "x509:")
+}
+
+// backoff waits longer each time, up to 5 s, jittered so that a whole cluster does not come back at one instant.
+func backoff(attempt int) time.Duration {
+	wait := min(5*time.Second, 100*time.Millisecond<<min(attempt, 6))
+	return wait/2 + rand.N(wait/2)
+}
+
+func newConn(nc *nats.Conn, id trust.Identity) (*Conn, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &Conn{nc: nc, who: callerOf(id), ctx: ctx, cancel: cancel, calls: make(chan struct{}, 512), serving: make(chan struct{}, 8192)}
+	if err := c.openMailbox(); err != nil {
+		nc.Close()
+		cancel()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Who is the identity of this connection.
+func (c *Conn) Who() Caller { return c.who }
+
+// Connected reports whether the head is there now.
+func (c *Conn) Connected() bool { return c.nc.IsConnected() }
+
+// Close ends the connection, its streams and handlers, and returns when all have ended.
+func (c *Conn) Close() {
+	c.cancel()
+	ctx, done := context.WithTimeout(context.Background(), time.Second)
+	c.nc.FlushWithContext(ctx)
+	done()
+	c.nc.Close()
+	c.streams.closeAll(errConnClosed)
+	c.busy.Wait()
+}
+
+var errConnClosed = fault.New(fault.Unreachable, "the connection to the head was closed")
+
+// subject completes a client's request subject with who asks.
+func (c *Conn) subject(verb string) string {
+	if c.who.Kind == trust.KindClient {
+		return verb + "." + c.who.Name + "." + string(c.who.Role)
+	}
+	return verb
+}
+
+// Call asks and waits for the one answer, both JSON. subject is "ROOM.CLASS.VERB" from
+// a client; Node(…) from the head; From(…) from a node.
+func (c *Conn) Call(ctx context.Context, subject string, req, resp any) error {
+	if err := c.may(subject); err != nil {
+		return err
+	}
+	data, err := encode(req)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := bounded(ctx, 30*time.Second)
+	defer cancel()
+	m, err := c.nc.RequestWithContext(ctx, c.subject(subject), data)
+	if err != nil {
+		return c.callError(subject, err)
+	}
+	if text := m.Header.Get(errorHeader); text != "" {
+		return faultFrom(text)
+	}
+	return decode(m.Data, resp)
+}
+
+func (c *Conn) callError(subject string, err error) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return fault.New(fault.Interrupted, "%s: interrupted", subject)
+	case errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout):
+		return fault.New(fault.Unreachable, "nobody answered %s: %w", subject, err)
+	}
+	return fault.New(fault.Unreachable, "ask %s: %w", subject, err)
+}
+
+// may tells a client at once what the server would drop in silence.
+func (c *Conn) may(subject string) error {
+	part := strings.Split(subject, ".")
+	if c.who.Kind != trust.KindClient || len(part) != 3 || c.who.Role.Includes(classes[part[1]]) {
+		return nil
+	}
+	return fault.New(fault.Denied, "%s may not %s: that needs the role %s", c.who, strings.Join(part[2:], " "), classes[part[1]]).
+		Hint("an admin can make a client file with that role: bramble client create NAME --role %s", classes[part[1]])
+}
+
+// Publish sends v as JSON, or as it is when it is a []byte, to whoever listens.
+func (c *Conn) Publish(subject string, v any) error {
+	data, err := encode(v)
+	if err != nil {
+		return err
+	}
+	if err := c.nc.Publish(subject, data); err != nil {
+		return fmt.Errorf("publish %s: %w", subject, err)
+	}
+	return nil
+}
+
+// Flush waits until everything published has reached the head.
+func (c *Conn) Flush(ctx context.Context) error {
+	ctx, cancel := bounded(ctx, 10*time.Second)
+	defer cancel()
+	return c.nc.FlushWithContext(ctx)
+}
+
+// bounded gives calls that come without a deadline one.
+func bounded(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, limit)
+}
+
+const errorHeader = "Bramble-Error"
+
+func faultText(err error) string {
+	data, _ := json.Marshal(fault.Of(err))
+	return string(data)
+}
+
+func faultFrom(text string) error {
+	var f fault.Error
+	if json.Unmarshal([]byte(text), &f) != nil {
+		return fault.New(fault.Failed, "%s", text)
+	}
+	return &f
+}

@@ -1,0 +1,125 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"bramble/fault"
+	"bramble/trust"
+)
+
+// Subscribe calls heard for each message on subject, one after the other, until ctx ends
+// or the connection closes. It must not block for long.
+func (c *Conn) Subscribe(ctx context.Context, subject string, heard func(Message)) error {
+	return c.subscribe(ctx, subject, func(m *nats.Msg) {
+		heard(Message{Subject: m.Subject, Caller: callerFrom(m.Subject), Data: m.Data})
+	})
+}
+
+func (c *Conn) subscribe(ctx context.Context, subject string, heard nats.MsgHandler) error {
+	sub, err := c.nc.Subscribe(subject, heard)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", subject, err)
+	}
+	sub.SetPendingLimits(-1, -1) // senders are bounded by stream windows and by who may speak
+	context.AfterFunc(ctx, func() { sub.Unsubscribe() })
+	return nil
+}
+
+// pattern is what a service listens on for a verb: client verbs come with user and role behind them.
+func pattern(subject string) string {
+	part := strings.Split(subject, ".")
+	if len(part) == 3 {
+		if _, client := classes[part[1]]; client {
+			return subject + ".*.*"
+		}
+	}
+	return subject
+}
+
+// Handle answers requests on subject until ctx ends: each in its own goroutine, bounded in
+// number; a handler's error reaches the caller as the same *fault.Error.
+func Handle[Req, Resp any](ctx context.Context, c *Conn, subject string, answer func(context.Context, Caller, Req) (Resp, error)) error {
+	return c.subscribe(ctx, pattern(subject), func(m *nats.Msg) {
+		c.serve(ctx, c.calls, func(ctx context.Context) {
+			var req Req
+			var resp Resp
+			who, err := c.caller(m)
+			if err == nil {
+				err = decode(m.Data, &req)
+			}
+			if err == nil {
+				resp, err = answer(ctx, who, req)
+			}
+			c.reply(m, resp, err)
+		})
+	})
+}
+
+// HandleStream answers requests that open a stream; the stream ends when serve returns.
+func HandleStream[Req any](ctx context.Context, c *Conn, subject string, serve func(context.Context, Caller, Req, *Stream) error) error {
+	return c.subscribe(ctx, pattern(subject), func(m *nats.Msg) {
+		c.serve(ctx, c.serving, func(ctx context.Context) {
+			who, err := c.caller(m)
+			if err != nil {
+				return
+			}
+			s, err := c.accept(ctx, m)
+			if err != nil {
+				return
+			}
+			var req Req
+			if err = decode(m.Data, &req); err == nil {
+				err = serve(s.ctx, who, req, s)
+			}
+			s.end(err)
+		})
+	})
+}
+
+// serve runs one handler, waiting for a free slot first so that a flood queues in the bus and not here.
+func (c *Conn) serve(ctx context.Context, slots chan struct{}, work func(context.Context)) {
+	select {
+	case slots <- struct{}{}:
+	case <-ctx.Done():
+		return
+	case <-c.ctx.Done():
+		return
+	}
+	c.busy.Go(func() {
+		defer func() { <-slots }()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(c.ctx, cancel)()
+		work(ctx)
+	})
+}
+
+// caller is who sent m; an answer may only go to that caller's own inbox.
+func (c *Conn) caller(m *nats.Msg) (Caller, error) {
+	who := callerFrom(m.Subject)
+	if who.Kind == trust.KindHead || m.Reply == "" {
+		return who, nil
+	}
+	if strings.HasPrefix(m.Reply, "_INBOX."+who.key()+".") || strings.HasPrefix(m.Reply, "_S."+who.key()+".") {
+		return who, nil
+	}
+	return who, fault.New(fault.Denied, "%s asks for an answer to somebody else", who)
+}
+
+func (c *Conn) reply(m *nats.Msg, resp any, err error) {
+	if m.Reply == "" || strings.HasPrefix(m.Reply, "_S.") {
+		return
+	}
+	answer := &nats.Msg{Subject: m.Reply}
+	if err == nil {
+		answer.Data, err = encode(resp)
+	}
+	if err != nil {
+		answer.Header = nats.Header{errorHeader: {faultText(err)}}
+	}
+	c.nc.PublishMsg(answer)
+}

@@ -1,0 +1,402 @@
+package bus
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"bramble/fault"
+)
+
+// Frames of a stream: one kind byte, then the rest.
+const (
+	frameOpen   = 'o' // service → opener: the service's own mailbox subject
+	frameData   = 'd' // one message
+	frameTaken  = 'a' // big-endian uint32: bytes the reader has taken since the last one
+	frameFinish = 'f' // the sender has no more data; it still listens
+	frameEnd    = 'e' // service → opener: it is over; fault JSON, or nothing when all went well
+	frameCancel = 'x' // opener → service: stop
+	frameAlive  = 'k' // still here
+)
+
+// Stream is a two-way, flow-controlled sequence of messages between a client and the head or the
+// head and a node. Neither side can make the other hold more than Window bytes plus one message.
+// One goroutine may send while another receives.
+type Stream struct {
+	c      *Conn
+	key    string // in c.streams
+	opener bool
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu       sync.Mutex
+	peer     string // the peer's mailbox subject; "" until it is known
+	queue    [][]byte
+	taken    int   // bytes received by the reader and not yet credited to the sender
+	sent     int   // bytes sent and not yet credited to us
+	finished bool  // the peer sends no more data
+	over     error // why the stream ended; io.EOF when well
+	heard    time.Time
+	spoke    time.Time
+	changed  chan struct{} // closed and replaced at each change
+}
+
+// streamTable finds the stream that a frame belongs to.
+type streamTable struct {
+	mu    sync.Mutex
+	open  map[string]*Stream // "peer.id" → stream
+	next  uint64
+	nonce string
+}
+
+func (c *Conn) openMailbox() error {
+	c.streams.open = map[string]*Stream{}
+	c.streams.nonce = nats.NewInbox()[len(nats.InboxPrefix):]
+	if err := c.subscribe(c.ctx, strings.Join([]string{"_S", c.who.key(), c.streams.nonce, "*", "*"}, "."), c.frame); err != nil {
+		return err
+	}
+	c.busy.Go(c.keepAlive)
+	return nil
+}
+
+// register makes a stream whose frames from peerKey arrive at the subject returned.
+func (c *Conn) register(ctx context.Context, peerKey string, opener bool) (*Stream, string) {
+	t := &c.streams
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.next++
+	id := strconv.FormatUint(t.next, 36)
+	s := &Stream{c: c, key: peerKey + "." + id, opener: opener, heard: time.Now(), spoke: time.Now(), changed: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	t.open[s.key] = s
+	return s, strings.Join([]string{"_S", c.who.key(), t.nonce, peerKey, id}, ".")
+}
+
+// Open asks for a stream. The request is JSON, or raw when it is a []byte. Cancelling ctx cancels the stream.
+func (c *Conn) Open(ctx context.Context, subject string, req any) (*Stream, error) {
+	if err := c.may(subject); err != nil {
+		return nil, err
+	}
+	data, err := encode(req)
+	if err != nil {
+		return nil, err
+	}
+	s, mailbox := c.register(ctx, c.peerKey(subject), true)
+	if err := c.nc.PublishMsg(&nats.Msg{Subject: c.subject(subject), Reply: mailbox, Data: data}); err != nil {
+		s.drop(err)
+		return nil, fault.New(fault.Unreachable, "ask %s: %w", subject, err)
+	}
+	context.AfterFunc(ctx, s.Close)
+	return s, nil
+}
+
+// peerKey is who will answer on subject.
+func (c *Conn) peerKey(subject string) string {
+	if part := strings.Split(subject, "."); len(part) == 4 && part[1] == "node" {
+		return "node-" + part[2]
+	}
+	return "head"
+}
+
+// accept makes the service's side of a stream and tells the opener where it is.
+func (c *Conn) accept(ctx context.Context, m *nats.Msg) (*Stream, error) {
+	who := callerFrom(m.Subject)
+	if !strings.HasPrefix(m.Reply, "_S.") {
+		c.reply(m, nil, fault.New(fault.Misused, "%s answers with a stream", m.Subject))
+		return nil, errors.New("not opened as a stream")
+	}
+	s, mailbox := c.register(ctx, who.key(), false)
+	s.peer = m.Reply
+	if err := s.send(frameOpen, []byte(mailbox)); err != nil {
+		s.drop(err)
+		return nil, err
+	}
+	return s, nil
+}
+
+// Context ends when the stream does.
+func (s *Stream) Context() context.Context { return s.ctx }
+
+// Send sends one message of at most MaxFrame bytes, waiting until the peer has room for it.
+func (s *Stream) Send(data []byte) error {
+	if len(data) > MaxFrame {
+		return fault.New(fault.Full, "a stream message of %d bytes is over the limit of %d", len(data), MaxFrame)
+	}
+	for {
+		s.mu.Lock()
+		if s.over != nil {
+			defer s.mu.Unlock()
+			return s.overError()
+		}
+		if s.peer != "" && (s.sent == 0 || s.sent+len(data) <= Window) {
+			s.sent += len(data)
+			s.mu.Unlock()
+			return s.send(frameData, data)
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+			return s.cause()
+		}
+	}
+}
+
+// SendJSON sends v as one message.
+func (s *Stream) SendJSON(v any) error {
+	data, err := encode(v)
+	if err != nil {
+		return err
+	}
+	return s.Send(data)
+}
+
+// Recv returns the next message; io.EOF after the last one of a stream that ended well.
+func (s *Stream) Recv() ([]byte, error) {
+	for {
+		s.mu.Lock()
+		if len(s.queue) > 0 {
+			data := s.queue[0]
+			s.queue[0] = nil
+			s.queue = s.queue[1:]
+			s.taken += len(data)
+			credit := 0
+			if s.taken >= Window/2 && !s.finished && s.over == nil && s.peer != "" {
+				credit, s.taken = s.taken, 0
+			}
+			s.mu.Unlock()
+			if credit > 0 {
+				s.send(frameTaken, binary.BigEndian.AppendUint32(nil, uint32(credit)))
+			}
+			return data, nil
+		}
+		if s.over != nil {
+			defer s.mu.Unlock()
+			return nil, s.over
+		}
+		if s.finished {
+			s.mu.Unlock()
+			return nil, io.EOF
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+			return nil, s.cause()
+		}
+	}
+}
+
+// Messages yields each message until the stream ends; the last pair carries the error, if any.
+func (s *Stream) Messages() iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for {
+			data, err := s.Recv()
+			if err == io.EOF {
+				return
+			}
+			if !yield(data, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// CloseSend tells the peer that no more data comes; receiving goes on.
+func (s *Stream) CloseSend() error {
+	s.mu.Lock()
+	for s.peer == "" && s.over == nil {
+		changed := s.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+			return s.cause()
+		}
+		s.mu.Lock()
+	}
+	s.mu.Unlock()
+	return s.send(frameFinish, nil)
+}
+
+// Close ends the stream from the opener's side; the service's context is cancelled.
+func (s *Stream) Close() {
+	if s.drop(fault.New(fault.Interrupted, "interrupted")) && s.opener {
+		s.send(frameCancel, nil)
+	}
+}
+
+// end ends the stream from the service's side with the handler's verdict.
+func (s *Stream) end(err error) {
+	var verdict []byte
+	if err != nil {
+		verdict = []byte(faultText(err))
+	}
+	s.send(frameEnd, verdict)
+	s.drop(io.EOF)
+}
+
+// drop forgets the stream and reports whether it was still open.
+func (s *Stream) drop(why error) bool {
+	s.c.streams.mu.Lock()
+	delete(s.c.streams.open, s.key)
+	s.c.streams.mu.Unlock()
+	s.mu.Lock()
+	first := s.over == nil
+	if first {
+		s.over = why
+		s.wake()
+	}
+	s.mu.Unlock()
+	s.cancel(why)
+	return first
+}
+
+// wake tells waiting senders and receivers to look again; s.mu is held.
+func (s *Stream) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *Stream) overError() error {
+	if s.over == io.EOF {
+		return fault.New(fault.Failed, "the other side has ended the stream")
+	}
+	return s.over
+}
+
+func (s *Stream) cause() error {
+	err := context.Cause(s.ctx)
+	if errors.Is(err, context.Canceled) {
+		return fault.New(fault.Interrupted, "interrupted")
+	}
+	return err
+}
+
+func (s *Stream) send(kind byte, data []byte) error {
+	s.mu.Lock()
+	to := s.peer
+	s.spoke = time.Now()
+	s.mu.Unlock()
+	if to == "" {
+		return nil
+	}
+	frame := make([]byte, 0, len(data)+1)
+	if err := s.c.nc.Publish(to, append(append(frame, kind), data...)); err != nil {
+		return fmt.Errorf("send on stream: %w", err)
+	}
+	return nil
+}
+
+// frame takes a frame in from the bus; the server has vouched for the peer named in its subject.
+func (c *Conn) frame(m *nats.Msg) {
+	part := strings.SplitN(m.Subject, ".", 4)
+	c.streams.mu.Lock()
+	s := c.streams.open[part[3]]
+	c.streams.mu.Unlock()
+	if len(m.Data) == 0 {
+		if s != nil && m.Header.Get("Status") == "503" {
+			s.drop(fault.New(fault.Unreachable, "nobody answers"))
+		}
+		return
+	}
+	if s == nil {
+		peerKey, _, _ := strings.Cut(part[3], ".")
+		if to := string(m.Data[1:]); m.Data[0] == frameOpen && mailboxOf(to, peerKey) { // we gave up meanwhile: tell the service
+			c.nc.Publish(to, []byte{frameCancel})
+		}
+		return
+	}
+	s.take(m.Data[0], m.Data[1:])
+}
+
+func (s *Stream) take(kind byte, data []byte) {
+	switch kind {
+	case frameEnd:
+		over := error(io.EOF)
+		if len(data) > 0 {
+			over = faultFrom(string(data))
+		}
+		s.drop(over)
+		return
+	case frameCancel:
+		s.drop(fault.New(fault.Interrupted, "the caller has gone"))
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = time.Now()
+	switch kind {
+	case frameOpen:
+		peerKey, _, _ := strings.Cut(s.key, ".")
+		if to := string(data); s.opener && s.peer == "" && mailboxOf(to, peerKey) {
+			s.peer = to
+		}
+	case frameData:
+		s.queue = append(s.queue, data)
+	case frameTaken:
+		if len(data) == 4 {
+			s.sent = max(0, s.sent-int(binary.BigEndian.Uint32(data)))
+		}
+	case frameFinish:
+		s.finished = true
+	case frameAlive:
+		return
+	}
+	s.wake()
+}
+
+// mailboxOf reports whether subject is a mailbox of that peer, so that nobody can direct our frames to a third party.
+func mailboxOf(subject, peerKey string) bool {
+	return strings.HasPrefix(subject, "_S."+peerKey+".") && strings.Count(subject, ".") == 4 && !strings.ContainsAny(subject, " \t\r\n*>")
+}
+
+// keepAlive speaks up on quiet streams and gives up the ones whose peer has been silent too long.
+func (c *Conn) keepAlive() {
+	tick := time.NewTicker(KeepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, s := range c.streams.all() {
+				s.mu.Lock()
+				silent, quiet := now.Sub(s.heard), now.Sub(s.spoke)
+				s.mu.Unlock()
+				if silent > Lost {
+					s.drop(fault.New(fault.Unreachable, "the other side has been silent for %s", Lost))
+				} else if quiet >= KeepAlive {
+					s.send(frameAlive, nil)
+				}
+			}
+		}
+	}
+}
+
+func (t *streamTable) all() []*Stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]*Stream, 0, len(t.open))
+	for _, s := range t.open {
+		list = append(list, s)
+	}
+	return list
+}
+
+func (t *streamTable) closeAll(why error) {
+	for _, s := range t.all() {
+		s.drop(why)
+	}
+}
