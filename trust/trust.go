@@ -50,13 +50,13 @@ type Identity struct {
 	Serial string `json:"serial,omitempty"` // the certificate's serial number in hex; what a revocation names
 }
 
-// Store keeps the authority's books; keys are dotted lower-case words.
+// Store keeps the authority's books; keys are dotted lower-case words, such as token.k3x9t0qa.
 type Store interface {
 	Get(ctx context.Context, key string) ([]byte, error) // fault.NotFound when there is none
 	Put(ctx context.Context, key string, value []byte) error
 	Create(ctx context.Context, key string, value []byte) error // fault.Conflict when there is one
 	Delete(ctx context.Context, key string) error
-	List(ctx context.Context, prefix string) (map[string][]byte, error)
+	List(ctx context.Context, prefix string) (map[string][]byte, error) // every key that begins with prefix, such as "cert."
 }
 
 // TokenInfo is what is kept of a token: never its secret, only the secret's hash.
@@ -70,5 +70,28 @@ type TokenInfo struct {
 	Uses    int       `json:"uses"` // how often it was redeemed
 	Max     int       `json:"max"`  // how often it may be redeemed; 0: any number of times
 	Revoked bool      `json:"revoked,omitempty"`
-	Hash    []byte    `json:"hash"` // SHA-256 of the secret
+	Hash    []byte    `json:"hash,omitempty"` // SHA-256 of the secret; only in the books
+}
+
+// TokenSpec is what a token is asked to be.
+type TokenSpec struct {
+	Kind Kind          // KindNode or KindClient
+	User string        // for client tokens
+	Role Role          // for client tokens
+	TTL  time.Duration // 0: DefaultTokenTTL
+	Max  int           // how often it may be redeemed; 0: any number of times
+}
+
+// DefaultTokenTTL is how long a token lasts unless its maker says otherwise.
+const DefaultTokenTTL = 24 * time.Hour
+
+// Record is what the books say of one certificate. A name belongs to the key of its
+// unrevoked records, run out or not: only removal frees it.
+type Record struct {
+	Identity
+	Key     string    `json:"key"` // hex SHA-256 of the SubjectPublicKeyInfo
+	Issued  time.Time `json:"issued"`
+	Expires time.Time `json:"expires"`
+	Token   string    `json:"token,omitempty"`  // ID of the token it was got with
+	Revoked time.Time `json:"revoked,omitzero"` // since when it is refused
 }
