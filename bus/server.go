@@ -154,6 +154,7 @@ func (s *Server) Kick(match func(trust.Identity) bool) int {
 type Presence struct {
 	ID        trust.Identity
 	Connected bool
+	Conn      string // tells one connection of the identity from another
 	Remote    string // IP address; "" in process
 }
 
@@ -199,7 +200,7 @@ func (s *Server) presence(m *nats.Msg, heard func(Presence)) {
 		delete(s.auth.conns, event.Client.ID)
 		s.auth.mu.Unlock()
 	}
-	heard(Presence{ID: id, Connected: connected, Remote: event.Client.Host})
+	heard(Presence{ID: id, Connected: connected, Conn: strconv.FormatUint(event.Client.ID, 10), Remote: event.Client.Host})
 }
 
 // Connections is how many are open now.
