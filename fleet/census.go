@@ -41,7 +41,8 @@ func (c census) holds(t *term, n *Node) bool {
 	return true
 }
 
-// check is fault.NotFound when the term speaks of a node or a label that is not there.
+// check is fault.NotFound when the term speaks of a node or a label that is not there, and
+// fault.Misused when it is a field's name alone.
 func (c census) check(t term, selection string) error {
 	missing := slices.DeleteFunc(slices.Clone(t.names), func(name string) bool { return c.names[name] })
 	known := slices.Collect(maps.Keys(c.names))
@@ -52,6 +53,8 @@ func (c census) check(t term, selection string) error {
 		what = "no node has a label "
 	case t.kind == byWord && c.labels[t.text], len(missing) == 0:
 		return nil
+	case reserved(t.text):
+		return fault.New(fault.Misused, "%s: %s needs a value, such as %s", place(selection, t.at), t.text, example(t.text)).Hint("bramble nodes")
 	case t.kind == byWord:
 		known = slices.AppendSeq(known, maps.Keys(c.labels))
 		what = "no node or label is called "
@@ -64,6 +67,11 @@ func (c census) check(t term, selection string) error {
 		text = place(selection, t.at) + ": " + text
 	}
 	return fault.New(fault.NotFound, "%s", text).Hint("bramble nodes")
+}
+
+// example shows how a reserved word is used.
+func example(word string) string {
+	return word + "=" + map[string]string{"model": "pi4", "arch": "arm64", "role": "head", "state": "up", "name": "node1"}[word]
 }
 
 // values is what a node has under a key of a selection: several roles, or none of a label.

@@ -122,14 +122,9 @@ func (r *reader) condition(t *term) error {
 	if r.accept('=') {
 		return r.pair(t, word)
 	}
-	if r.peek() != '[' {
+	if word == "all" && r.peek() != '[' {
 		r.space()
-		switch {
-		case word == "all":
-			return nil
-		case reserved(word):
-			return r.misread(t.at, "%s needs a value, such as %s", word, example(word))
-		}
+		return nil
 	}
 	r.at = t.at
 	if err := r.nodes(t); err != nil {
@@ -182,11 +177,6 @@ func (r *reader) pair(t *term, key string) error {
 		}
 	}
 	return nil
-}
-
-// example shows how a reserved word is used.
-func example(word string) string {
-	return word + "=" + map[string]string{"model": "pi4", "arch": "arm64", "role": "head", "state": "up", "name": "node1"}[word]
 }
 
 // String is the selection as it was written.

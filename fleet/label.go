@@ -6,30 +6,16 @@ import (
 	"bramble/fault"
 )
 
-// maxLabel is the most bytes of a node's name, a label's key and a label's value.
+// maxLabel is the most bytes of a label's key and of its value.
 const maxLabel = 63
 
-// reserved reports whether a word means something else in a selection, so that no node and no label may have it.
+// reserved reports whether a word means something else in a selection, so that no label may be called so.
 func reserved(word string) bool {
 	switch word {
 	case "all", "model", "arch", "role", "state", "name":
 		return true
 	}
 	return false
-}
-
-// ValidName is fault.Misused unless name can be a node's: one lower-case DNS label
-// (a-z, 0-9 and inner dashes, at most 63 bytes) that a selection does not use for something else.
-func ValidName(name string) error {
-	switch {
-	case name == "" || len(name) > maxLabel:
-		return fault.New(fault.Misused, "a node's name has 1 to %d bytes, not %d", maxLabel, len(name)).Hint("a name such as node1")
-	case !only(name, isDNS) || name[0] == '-' || name[len(name)-1] == '-':
-		return fault.New(fault.Misused, "%q cannot be a node's name: it takes a-z, 0-9 and dashes inside", name).Hint("a name such as node1")
-	case reserved(name):
-		return fault.New(fault.Misused, "no node can be called %s: --on means something else by it", name).Hint("a name such as %s1", name)
-	}
-	return nil
 }
 
 // ValidLabel is fault.Misused unless nodes can have the label: the key takes a-z, 0-9, dot,
@@ -75,8 +61,6 @@ func ParseLabel(text string) (LabelChange, error) {
 }
 
 func isKey(c byte) bool { return isWord(c) && !('A' <= c && c <= 'Z') }
-
-func isDNS(c byte) bool { return isLower(c) || isDigit(c) || c == '-' }
 
 // only reports whether s has wanted bytes only.
 func only(s string, wanted func(byte) bool) bool {
