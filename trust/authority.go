@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -100,13 +101,7 @@ func (a *Authority) Certificates() []Record {
 		records = append(records, rec)
 	}
 	slices.SortFunc(records, func(x, y Record) int {
-		if c := strings.Compare(x.String(), y.String()); c != 0 {
-			return c
-		}
-		if c := x.Issued.Compare(y.Issued); c != 0 {
-			return c
-		}
-		return strings.Compare(x.Serial, y.Serial)
+		return cmp.Or(strings.Compare(x.String(), y.String()), x.Issued.Compare(y.Issued), strings.Compare(x.Serial, y.Serial))
 	})
 	return records
 }

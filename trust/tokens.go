@@ -1,11 +1,13 @@
 package trust
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"bramble/fault"
@@ -142,7 +144,9 @@ func (a *Authority) tokenInfos(ctx context.Context) ([]TokenInfo, error) {
 		}
 		infos = append(infos, info)
 	}
-	slices.SortFunc(infos, func(x, y TokenInfo) int { return x.Created.Compare(y.Created) })
+	slices.SortFunc(infos, func(x, y TokenInfo) int {
+		return cmp.Or(x.Created.Compare(y.Created), strings.Compare(x.ID, y.ID))
+	})
 	return infos, nil
 }
 
