@@ -133,6 +133,8 @@ func (v view) line(nameWidth, width int, style Style) string {
 		return shorten(name+"  "+style.Good(v.state), width, style)
 	case v.phase == failed:
 		return shorten(name+"  "+style.Bad(v.state), width, style)
+	case v.shownPhase() == waiting:
+		return shorten(name+"  "+style.Dim("waiting"), width, style)
 	case v.total <= 0:
 		return shorten(name+"  "+strings.Join(v.counter(), "  "), width, style)
 	}
@@ -156,7 +158,7 @@ func (v view) counter() []string {
 
 const (
 	barMax  = 30 // cells
-	barMin  = 8
+	barMin  = 6
 	tailMin = 16 // "59 min 59 s left" must not make the bar jump
 )
 
@@ -209,7 +211,7 @@ func (v view) tail() string {
 
 // meter measures a rate that follows the last few seconds.
 type meter struct {
-	start time.Time
+	start time.Time // the last moment at which nothing was done
 	at    time.Time // of the last measurement
 	done  int64
 	value float64 // a second
@@ -223,6 +225,9 @@ const (
 
 // rate is the rate now that done are done; 0 when it is too early to say.
 func (m *meter) rate(now time.Time, done int64) float64 {
+	if done == 0 {
+		m.start = now
+	}
 	elapsed := now.Sub(m.start)
 	if elapsed < meterWarmUp {
 		return 0

@@ -2,8 +2,6 @@ package term
 
 import (
 	"bytes"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -39,7 +37,8 @@ type Prefixer struct {
 	ways  [2]way
 	width int // of the longest name, in cells
 	nodes map[string]*node
-	held  int // bytes in unfinished lines
+	order []*node // by first appearance
+	held  int     // bytes in unfinished lines
 }
 
 // way is one of the two streams and the batch that waits for it.
@@ -102,8 +101,8 @@ func (p *Prefixer) Flush() error {
 func (p *Prefixer) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(p.nodes)) {
-		p.finish(p.nodes[name])
+	for _, n := range p.order {
+		p.finish(n)
 	}
 	return p.flush()
 }
@@ -117,6 +116,7 @@ func (p *Prefixer) node(name string) *node {
 		n.prefix[fd] = way.prefix(name, p.width)
 	}
 	p.nodes[name] = n
+	p.order = append(p.order, n)
 	return n
 }
 

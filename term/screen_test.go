@@ -33,6 +33,13 @@ func (s *screen) resize(cols, rows int) {
 	s.cols, s.rows = cols, rows
 }
 
+// count is how many writes there were.
+func (s *screen) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writes
+}
+
 // text is what the screen shows, with empty lines at the end left out.
 func (s *screen) text() string {
 	s.mu.Lock()

@@ -2,6 +2,7 @@ package term
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -79,6 +80,28 @@ func TestTableNeverWraps(t *testing.T) {
 			if cells(line) > width {
 				t.Errorf("%d cells at width %d: %q", cells(line), width, line)
 			}
+		}
+	}
+}
+
+func TestLayout(t *testing.T) {
+	columns := []Column{{Title: "a"}, {Title: "b", Priority: 1, Min: 5}, {Title: "c", Priority: 2, Min: 5}, {Title: "d", Priority: 2}}
+	natural := []int{10, 10, 10, 4}
+	for width, want := range map[int][]int{
+		0:  {0, 0, 0, 0},
+		8:  {8, 0, 0, 0},
+		17: {10, 5, 0, 0},
+		21: {10, 9, 0, 0},
+		24: {10, 5, 5, 0},
+		27: {10, 8, 5, 0},
+		30: {10, 5, 5, 4},
+		33: {10, 8, 5, 4},
+		38: {10, 10, 8, 4},
+		40: {10, 10, 10, 4},
+		99: {10, 10, 10, 4},
+	} {
+		if got := layout(columns, natural, width); !slices.Equal(got, want) {
+			t.Errorf("width %d: %v, want %v", width, got, want)
 		}
 	}
 }
