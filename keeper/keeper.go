@@ -12,15 +12,17 @@ import (
 
 // Keeper starts tasks and remembers them. Its methods answer once the fact is on disk.
 type Keeper interface {
-	// Start forks the tasks. A task whose ID is known already is left alone, so a start may be repeated.
+	// Start forks the tasks. A task whose ID is known already is left alone, so a start may be repeated,
+	// and is to be repeated after an error. A task that cannot be started has ended, with Status.Error.
 	Start(ctx context.Context, tasks []Task) error
-	// Signal sends a signal to a task's group; sig "KILL" ends its whole tree.
+	// Signal sends a signal, such as "TERM", to a task's group; "KILL" ends its whole tree. An ended task ignores it.
 	Signal(ctx context.Context, id, sig string) error
-	// List tells every task that is running or not yet forgotten.
+	// List tells every task that is running or not yet forgotten, without SmallOut and SmallErr.
 	List(ctx context.Context) ([]Status, error)
-	// Ended yields each task that ends from now on, in batches, until ctx is done or the keeper is lost.
+	// Ended yields, in batches, each task that has ended and is not forgotten, then each one as it ends,
+	// until ctx is done or the keeper is lost.
 	Ended(ctx context.Context) (<-chan []Status, error)
-	// Forget drops ended tasks and their output.
+	// Forget drops ended tasks and their output; running and unknown ones it leaves alone.
 	Forget(ctx context.Context, ids []string) error
 	// Output reads up to max bytes of a task's "stdout" or "stderr" from offset; a short read is not the end of a running task.
 	Output(ctx context.Context, id, stream string, offset int64, max int) ([]byte, error)
@@ -28,19 +30,29 @@ type Keeper interface {
 
 // Task is one thing to run.
 type Task struct {
-	ID      string        `json:"id"` // [a-z0-9.-]+, unique for ever: "7.3.1" is job 7, index 3, attempt 1
+	ID      string        `json:"id"` // [a-z0-9][a-z0-9.-]*, at most 128 bytes, unique for ever: "7.3.1" is job 7, index 3, attempt 1
 	Args    []string      `json:"args"`
 	Env     []string      `json:"env"`
 	Dir     string        `json:"dir"`
 	User    string        `json:"user,omitempty"`
 	Limits  host.Limits   `json:"limits"`
 	Timeout time.Duration `json:"timeout,omitempty"` // SIGTERM after this long, SIGKILL Grace later; 0: none
-	Grace   time.Duration `json:"grace,omitempty"`
-	Cap     int64         `json:"cap,omitempty"` // bytes kept of each output stream; 0: DefaultCap
+	Grace   time.Duration `json:"grace,omitempty"`   // 0: DefaultGrace
+	Cap     int64         `json:"cap,omitempty"`     // bytes kept of each output stream; 0: DefaultCap
 }
 
-// DefaultCap is how much is kept of each of a task's output streams.
-const DefaultCap = 16 << 20
+const (
+	// DefaultCap is how many bytes are kept of each of a task's output streams.
+	DefaultCap = 16 << 20
+	// DefaultGrace is how long a task has between SIGTERM and SIGKILL.
+	DefaultGrace = 5 * time.Second
+)
+
+// Errors of a Status that are not the task's own doing; such a task may be run again.
+const (
+	Lost    = "the keeper was lost"    // it was killed, or the machine went down
+	Stopped = "the keeper was stopped" // it was told to end and ended its tasks
+)
 
 // Status is what the keeper knows of a task.
 type Status struct {
@@ -50,11 +62,11 @@ type Status struct {
 	Started  time.Time  `json:"started"`
 	Ended    time.Time  `json:"ended,omitzero"`
 	Exit     *host.Exit `json:"exit,omitempty"`
-	Error    string     `json:"error,omitempty"`     // why it could not be started, or that the keeper itself was lost under it
+	Error    string     `json:"error,omitempty"`     // why it could not be started, or Lost or Stopped
 	TimedOut bool       `json:"timed_out,omitempty"` // ended for its Timeout
 	Stdout   int64      `json:"stdout"`              // bytes kept
 	Stderr   int64      `json:"stderr"`
-	Dropped  int64      `json:"dropped,omitempty"` // bytes beyond Cap
+	Dropped  int64      `json:"dropped,omitempty"` // bytes beyond Cap, or that the disk had no room for
 	// Small holds stdout and stderr of an ended task when together they are at most SmallOutput bytes.
 	SmallOut []byte `json:"small_out,omitempty"`
 	SmallErr []byte `json:"small_err,omitempty"`

@@ -1,0 +1,96 @@
+package keeper
+
+import "context"
+
+// forgetPart is how many IDs one request to forget carries at most; they fit into a frame.
+const forgetPart = 10_000
+
+// Start implements Keeper. When it fails some of the tasks may have been started.
+func (c *Client) Start(ctx context.Context, tasks []Task) error {
+	for _, part := range chunks(tasks) {
+		if _, err := c.call(ctx, request{Do: "start", Tasks: part}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Signal implements Keeper.
+func (c *Client) Signal(ctx context.Context, id, sig string) error {
+	_, err := c.call(ctx, request{Do: "signal", ID: id, Signal: sig})
+	return err
+}
+
+// List implements Keeper.
+func (c *Client) List(ctx context.Context) ([]Status, error) {
+	w, err := c.call(ctx, request{Do: "list"})
+	if err != nil {
+		return nil, err
+	}
+	return w.statuses, nil
+}
+
+// Forget implements Keeper.
+func (c *Client) Forget(ctx context.Context, ids []string) error {
+	for len(ids) > 0 {
+		n := min(len(ids), forgetPart)
+		if _, err := c.call(ctx, request{Do: "forget", IDs: ids[:n]}); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	return nil
+}
+
+// Output implements Keeper.
+func (c *Client) Output(ctx context.Context, id, stream string, offset int64, max int) ([]byte, error) {
+	var out []byte
+	for {
+		r := request{Do: "output", ID: id, Stream: stream, Offset: offset + int64(len(out)), Max: max - len(out)}
+		w, err := c.call(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if len(out) == 0 && len(w.tail) == max {
+			return w.tail, nil
+		}
+		out = append(out, w.tail...)
+		if len(w.tail) == 0 || len(out) >= max {
+			return out, nil
+		}
+	}
+}
+
+// Ended implements Keeper, over a connection of its own: one who reads slowly holds up nobody else.
+func (c *Client) Ended(ctx context.Context) (<-chan []Status, error) {
+	conn, reader, _, err := dial(ctx, c.socket)
+	if err != nil {
+		return nil, err
+	}
+	frame, err := encode(request{Number: 1, Do: "ended"}, nil)
+	if err == nil {
+		_, err = conn.Write(frame)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, unreachable(c.socket, err)
+	}
+	batches := make(chan []Status)
+	go func() {
+		defer close(batches)
+		defer conn.Close()
+		defer context.AfterFunc(ctx, func() { conn.Close() })()
+		for {
+			var a answer
+			if _, err := decode(reader, &a); err != nil || a.Error != nil {
+				return
+			}
+			select {
+			case batches <- a.Statuses:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return batches, nil
+}

@@ -1,0 +1,446 @@
+package keeper_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bramble/fault"
+	"bramble/keeper"
+)
+
+func TestEndsAsTheProgramEnded(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, _ string) {
+		s := run(t, k, sh("7.3.1", "echo out; echo err >&2; exit 3"))
+		if s.Running || s.Exit == nil || s.Exit.Code != 3 || s.Error != "" || s.Pid == 0 || s.Ended.Before(s.Started) {
+			t.Errorf("status %+v, exit %+v", s, s.Exit)
+		}
+		if string(s.SmallOut) != "out\n" || string(s.SmallErr) != "err\n" || s.Stdout != 4 || s.Stderr != 4 || s.Dropped != 0 {
+			t.Errorf("output %q, %q in %+v", s.SmallOut, s.SmallErr, s)
+		}
+		if out, errs := whole(t, k, "7.3.1", "stdout"), whole(t, k, "7.3.1", "stderr"); string(out)+string(errs) != "out\nerr\n" {
+			t.Errorf("Output read %q, %q", out, errs)
+		}
+		if b, err := k.Output(t.Context(), "7.3.1", "stderr", 1, 2); string(b) != "rr" || err != nil {
+			t.Errorf("two bytes from 1: %q, %v", b, err)
+		}
+	})
+}
+
+func TestMissingProgramHasEnded(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, _ string) {
+		s := run(t, k, keeper.Task{ID: "1", Args: []string{"/no/such/program"}})
+		if s.Running || s.Exit != nil || s.Error == "" || s.Ended.IsZero() {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+func TestStartIsIdempotent(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, _ string) {
+		file := filepath.Join(t.TempDir(), "runs")
+		task := sh("1", "echo x >> "+file)
+		must(t, k.Start(t.Context(), []keeper.Task{task, task}))
+		must(t, k.Start(t.Context(), []keeper.Task{task}))
+		collect(t, k, "1")
+		must(t, k.Start(t.Context(), []keeper.Task{task, sh("2", "true")}))
+		collect(t, k, "1", "2")
+		if text, _ := os.ReadFile(file); string(text) != "x\n" {
+			t.Errorf("ran as %q", text)
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, spool string) {
+		ctx := t.Context()
+		for _, id := range []string{"", ".", "..", "../x", "a/b", "A", "a_b", "-", "a\x00", strings.Repeat("1", 129)} {
+			err := k.Start(ctx, []keeper.Task{sh("fine", "true"), sh(id, "true")})
+			if !fault.Is(err, fault.Misused) {
+				t.Errorf("id %q: %v", id, err)
+			}
+		}
+		if err := k.Start(ctx, []keeper.Task{{ID: "1"}}); !fault.Is(err, fault.Misused) {
+			t.Errorf("no command: %v", err)
+		}
+		if list, err := k.List(ctx); len(list) != 0 || err != nil {
+			t.Errorf("a refused start left %v, %v", list, err)
+		}
+		run(t, k, sh("1", "true"))
+		for _, err := range []error{
+			k.Signal(ctx, "none", "TERM"),
+			func() error { _, err := k.Output(ctx, "none", "stdout", 0, 1); return err }(),
+		} {
+			if !fault.Is(err, fault.NotFound) {
+				t.Errorf("unknown task: %v", err)
+			}
+		}
+		for _, err := range []error{
+			k.Signal(ctx, "1", "NONSENSE"),
+			func() error { _, err := k.Output(ctx, "1", "stdlog", 0, 1); return err }(),
+			func() error { _, err := k.Output(ctx, "1", "stdout", -1, 1); return err }(),
+		} {
+			if !fault.Is(err, fault.Misused) {
+				t.Errorf("nonsense: %v", err)
+			}
+		}
+	})
+}
+
+func TestSignal(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, _ string) {
+		ctx := t.Context()
+		must(t, k.Start(ctx, []keeper.Task{sh("1", "trap 'echo usr; exit 4' USR1; echo up; while :; do sleep 0.01; done"), sh("2", "trap '' TERM; sleep 600")}))
+		until(t, "the trap", func() bool { return len(whole(t, k, "1", "stdout")) > 0 })
+		must(t, k.Signal(ctx, "1", "USR1"))
+		must(t, k.Signal(ctx, "2", "KILL"))
+		ended := collect(t, k, "1", "2")
+		if s := ended["1"]; s.Exit.Code != 4 || string(s.SmallOut) != "up\nusr\n" {
+			t.Errorf("USR1: %+v %+v %q", s, s.Exit, s.SmallOut)
+		}
+		if s := ended["2"]; s.Exit.Signal != "SIGKILL" || s.TimedOut {
+			t.Errorf("KILL: %+v %+v", s, s.Exit)
+		}
+		must(t, k.Signal(ctx, "1", "SIGTERM"))
+	})
+}
+
+func TestTimeout(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, _ string) {
+		polite, deaf, quick := sh("1", "exec sleep 600"), sh("2", "trap '' TERM; echo deaf; sleep 600; sleep 600"), sh("3", "true")
+		polite.Timeout, polite.Grace = 50*time.Millisecond, time.Hour
+		deaf.Timeout, deaf.Grace = 500*time.Millisecond, 50*time.Millisecond
+		quick.Timeout = time.Hour
+		must(t, k.Start(t.Context(), []keeper.Task{polite, deaf, quick}))
+		ended := collect(t, k, "1", "2", "3")
+		if s := ended["1"]; !s.TimedOut || s.Exit.Signal != "SIGTERM" {
+			t.Errorf("polite: %+v %+v", s, s.Exit)
+		}
+		if s := ended["2"]; !s.TimedOut || s.Exit.Signal != "SIGKILL" || string(s.SmallOut) != "deaf\n" {
+			t.Errorf("deaf: %+v %+v", s, s.Exit)
+		}
+		if s := ended["3"]; s.TimedOut || !s.Exit.OK() {
+			t.Errorf("quick: %+v %+v", s, s.Exit)
+		}
+	})
+}
+
+// A descendant that keeps the pipe open ends with the task, and what is in the pipe is kept.
+func TestDaemonsEndWithTheirTask(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, _ string) {
+		s := run(t, k, sh("1", "sleep 600 & echo $!; exit 0"))
+		if !s.Exit.OK() {
+			t.Errorf("%+v", s.Exit)
+		}
+		pid := strings.TrimSpace(string(s.SmallOut))
+		until(t, "the daemon to end", func() bool { return !alive(pid) })
+	})
+}
+
+// A process outside the tree that holds the pipe and goes on writing does not hang the task.
+func TestPipeHeldFromOutside(t *testing.T) {
+	k, _ := local(t, t.TempDir(), os.Stderr)
+	fifo := filepath.Join(t.TempDir(), "go")
+	must(t, k.Start(t.Context(), []keeper.Task{sh("1", "echo $$; mkfifo "+fifo+"; read x < "+fifo)}))
+	var pid string
+	until(t, "the task and its fifo", func() bool {
+		pid = strings.TrimSpace(string(whole(t, k, "1", "stdout")))
+		_, err := os.Stat(fifo)
+		return pid != "" && err == nil
+	})
+	pipe, err := os.OpenFile("/proc/"+pid+"/fd/1", os.O_WRONLY, 0)
+	must(t, err)
+	defer pipe.Close()
+	must(t, os.WriteFile(fifo, []byte("x\n"), 0))
+	if s := collect(t, k, "1")["1"]; !s.Exit.OK() || string(s.SmallOut) != pid+"\n" {
+		t.Errorf("%+v %q", s, s.SmallOut)
+	}
+}
+
+func alive(pid string) bool {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	return err == nil && !bytes.Contains(stat, []byte(") Z "))
+}
+
+func TestBinaryOutputIsIntact(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, spool string) {
+		data := make([]byte, 5<<20+7)
+		rand.Read(data)
+		for i, size := range []int{0, 1, keeper.SmallOutput - 1, keeper.SmallOutput, keeper.SmallOutput + 1, 65 << 10, len(data)} {
+			file := filepath.Join(t.TempDir(), "data")
+			must(t, os.WriteFile(file, data[:size], 0o600))
+			id := fmt.Sprint("size.", i)
+			s := run(t, k, sh(id, "cat "+file+"; head -c 9 "+file+" >&2"))
+			if s.Stdout != int64(size) || s.Stderr != int64(min(9, size)) || s.Dropped != 0 {
+				t.Fatalf("%d bytes: %+v", size, s)
+			}
+			if out := whole(t, k, id, "stdout"); !bytes.Equal(out, data[:size]) {
+				t.Errorf("%d bytes: %d came back, or others", size, len(out))
+			}
+			if errs := whole(t, k, id, "stderr"); !bytes.Equal(errs, data[:min(9, size)]) {
+				t.Errorf("%d bytes: stderr %x", size, errs)
+			}
+			if small := s.Stdout+s.Stderr <= keeper.SmallOutput; small != (len(s.SmallOut) > 0) && size > 0 {
+				t.Errorf("%d bytes: %d ride along", size, len(s.SmallOut))
+			}
+			left, _ := os.ReadDir(filepath.Join(spool, "output"))
+			if small := s.Stdout+s.Stderr <= keeper.SmallOutput; small && len(left) > 0 {
+				t.Errorf("%d bytes: files %v", size, left)
+			}
+			must(t, k.Forget(t.Context(), []string{id}))
+		}
+	})
+}
+
+func TestCapKeepsTheBeginning(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, _ string) {
+		for id, limit := range map[string]int64{"1": 10, "2": 100_000} {
+			task := sh(id, "yes | head -c 1000000; echo fine >&2")
+			task.Cap = limit
+			s := run(t, k, task)
+			if !s.Exit.OK() || s.Stdout != limit || s.Dropped != 1_000_000-limit || s.Stderr != 5 {
+				t.Errorf("cap %d: %+v %+v", limit, s, s.Exit)
+			}
+			if out := whole(t, k, id, "stdout"); string(out) != strings.Repeat("y\n", int(limit)/2) {
+				t.Errorf("cap %d: %d bytes, or others", limit, len(out))
+			}
+		}
+	})
+}
+
+// 100 MB of output pass through a keeper whose heap stays small.
+func TestLargeOutputInBoundedMemory(t *testing.T) {
+	k, _ := local(t, t.TempDir(), os.Stderr)
+	runtime.GC()
+	var before, now runtime.MemStats
+	runtime.ReadMemStats(&before)
+	most := uint64(0)
+	must(t, k.Start(t.Context(), []keeper.Task{sh("1", "head -c 100000000 /dev/zero")}))
+	batches, err := k.Ended(t.Context())
+	must(t, err)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case batch := <-batches:
+			if s := batch[0]; s.Stdout != keeper.DefaultCap || s.Stdout+s.Dropped != 100_000_000 || !s.Exit.OK() {
+				t.Errorf("%+v", s)
+			}
+			if grown := int64(most) - int64(before.HeapInuse); grown > 4<<20 {
+				t.Errorf("the heap grew by %d bytes", grown)
+			}
+			return
+		case <-tick.C:
+			runtime.ReadMemStats(&now)
+			most = max(most, now.HeapInuse)
+		}
+	}
+}
+
+func TestOutputOfARunningTask(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, _ string) {
+		must(t, k.Start(t.Context(), []keeper.Task{sh("1", "echo early; yes | head -c 50000 >&2; exec sleep 600")}))
+		until(t, "the output", func() bool {
+			return len(whole(t, k, "1", "stdout")) == 6 && len(whole(t, k, "1", "stderr")) == 50000
+		})
+		list, err := k.List(t.Context())
+		must(t, err)
+		if len(list) != 1 || !list[0].Running || list[0].Stderr != 50000 || list[0].Exit != nil {
+			t.Errorf("%+v", list)
+		}
+		must(t, k.Signal(t.Context(), "1", "KILL"))
+		if s := collect(t, k, "1")["1"]; s.Stderr != 50000 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestForgetFreesTheDisk(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, spool string) {
+		ctx := t.Context()
+		var ids []string
+		var tasks []keeper.Task
+		for i := range 40 {
+			ids = append(ids, fmt.Sprint("1.", i))
+			tasks = append(tasks, sh(ids[i], "yes | head -c 300000; yes | head -c 100 >&2"))
+		}
+		must(t, k.Start(ctx, append(tasks, sh("2", "exec sleep 600"))))
+		collect(t, k, ids...)
+		if used := usage(spool); used < 40*300000 {
+			t.Fatalf("%d bytes in the spool", used)
+		}
+		must(t, k.Forget(ctx, append(ids, "2", "unknown")))
+		must(t, k.Forget(ctx, ids))
+		list, err := k.List(ctx)
+		must(t, err)
+		if len(list) != 1 || list[0].ID != "2" {
+			t.Errorf("left: %+v", list)
+		}
+		if used := usage(spool); used > 64<<10 {
+			t.Errorf("%d bytes in the spool", used)
+		}
+		must(t, k.Signal(ctx, "2", "KILL"))
+		collect(t, k, "2")
+		must(t, k.Forget(ctx, []string{"2"}))
+		until(t, "the journal to be cut", func() bool { return usage(spool) == int64(len("bramble spool 1\n")) })
+	})
+}
+
+// usage is how many bytes the files of a spool hold.
+func usage(spool string) (n int64) {
+	for _, pattern := range []string{"journal", "output/*"} {
+		files, _ := filepath.Glob(filepath.Join(spool, pattern))
+		for _, f := range files {
+			if info, err := os.Stat(f); err == nil {
+				n += info.Size()
+			}
+		}
+	}
+	return n
+}
+
+// A busy keeper's journal does not grow for ever, though something is always running.
+func TestJournalIsCutUnderWork(t *testing.T) {
+	spool := t.TempDir()
+	k, stop := local(t, spool, os.Stderr)
+	must(t, k.Start(t.Context(), []keeper.Task{sh("long", "exec sleep 600"), sh("kept", "echo kept")}))
+	collect(t, k, "kept")
+	for round := range 6 {
+		var ids []string
+		var tasks []keeper.Task
+		for i := range 20 {
+			ids = append(ids, fmt.Sprintf("%d.%d", round, i))
+			tasks = append(tasks, sh(ids[i], "yes | head -c 16000"))
+		}
+		must(t, k.Start(t.Context(), tasks))
+		collect(t, k, ids...)
+		must(t, k.Forget(t.Context(), ids))
+	}
+	if used := usage(spool); used > 1<<20 {
+		t.Errorf("the journal has %d bytes", used)
+	}
+	stop()
+	k, _ = local(t, spool, os.Stderr)
+	ended := collect(t, k, "kept", "long")
+	if s := ended["kept"]; string(s.SmallOut) != "kept\n" {
+		t.Errorf("kept: %+v %q", s, s.SmallOut)
+	}
+	if s := ended["long"]; s.Error != keeper.Stopped || s.Exit.Signal != "SIGTERM" {
+		t.Errorf("long: %+v", s)
+	}
+}
+
+func TestManyTasks(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, _ string) {
+		var ids []string
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		batches, err := k.Ended(ctx)
+		must(t, err)
+		seen := map[string]int{}
+		next := 0
+		start := func(n int) {
+			var tasks []keeper.Task
+			for ; n > 0 && next < 2000; n-- {
+				tasks = append(tasks, keeper.Task{ID: fmt.Sprint("9.", next), Args: []string{"/bin/true"}})
+				ids = append(ids, tasks[len(tasks)-1].ID)
+				next++
+			}
+			must(t, k.Start(ctx, tasks))
+		}
+		start(8)
+		for len(seen) < 2000 {
+			batch := <-batches
+			for _, s := range batch {
+				seen[s.ID]++
+				if !s.Exit.OK() || seen[s.ID] > 1 {
+					t.Fatalf("%+v, seen %d times", s, seen[s.ID])
+				}
+			}
+			start(len(batch))
+		}
+		list, err := k.List(ctx)
+		must(t, err)
+		if len(list) != 2000 {
+			t.Errorf("%d listed", len(list))
+		}
+		must(t, k.Forget(ctx, ids))
+		if list, err = k.List(ctx); len(list) != 0 {
+			t.Errorf("%d left, %v", len(list), err)
+		}
+	})
+}
+
+// A subscriber that does not read holds up nobody, and later gets everything that is not forgotten.
+func TestSlowSubscriber(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, _ string) {
+		slow, err := k.Ended(t.Context())
+		must(t, err)
+		var ids []string
+		var tasks []keeper.Task
+		for i := range 1000 {
+			ids = append(ids, fmt.Sprint("1.", i))
+			tasks = append(tasks, sh(ids[i], "head -c 16000 /dev/zero"))
+		}
+		for part := range slices.Chunk(tasks, 50) {
+			must(t, k.Start(t.Context(), part))
+			collect(t, k, part[len(part)-1].ID)
+		}
+		collect(t, k, ids...)
+		runtime.GC()
+		var mem runtime.MemStats
+		runtime.ReadMemStats(&mem)
+		if mem.HeapInuse > 24<<20 { // 16 MB of output wait for the slow one
+			t.Errorf("%d bytes of heap", mem.HeapInuse)
+		}
+		must(t, k.Forget(t.Context(), ids[:500]))
+		must(t, k.Start(t.Context(), []keeper.Task{sh("last", "true")}))
+		seen := map[string]bool{}
+		for !seen["last"] {
+			for _, s := range <-slow {
+				seen[s.ID] = true
+			}
+		}
+		for _, id := range ids[500:] {
+			if !seen[id] {
+				t.Fatalf("%s is missing", id)
+			}
+		}
+	})
+}
+
+func TestEverythingEndsWithTheContext(t *testing.T) {
+	check := settled(t)
+	spool := t.TempDir()
+	k, stop := local(t, spool, os.Stderr)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	socket := filepath.Join(spool, "sock")
+	go func() { done <- keeper.Serve(ctx, k, socket) }()
+	c := dial(t, socket)
+	idle, err := c.Ended(ctx)
+	must(t, err)
+	_, err = k.Ended(ctx)
+	must(t, err)
+	must(t, c.Start(ctx, []keeper.Task{sh("1", "exec sleep 600"), sh("2", "yes")}))
+	cancel()
+	must(t, <-done)
+	for range idle {
+	}
+	if err := c.Start(context.Background(), nil); err == nil {
+		if err = c.Signal(context.Background(), "1", "TERM"); !fault.Is(err, fault.Unreachable) {
+			t.Errorf("a lost keeper: %v", err)
+		}
+	}
+	c.Close()
+	stop()
+	check()
+}
