@@ -1,6 +1,7 @@
 package trust_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -131,16 +132,35 @@ func TestAskingAgainIsNoSecondUse(t *testing.T) {
 	refuses(t, err, fault.Denied, "used up")
 }
 
+// noCertificates is a Store that has room for tokens alone.
+type noCertificates struct{ trust.Store }
+
+func (s noCertificates) Put(ctx context.Context, key string, value []byte) error {
+	if strings.HasPrefix(key, "cert.") {
+		return errors.New("disk full")
+	}
+	return s.Store.Put(ctx, key, value)
+}
+
 func TestAFailedStoreGivesTheUseBack(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(trust.TokenSpec{Kind: trust.KindNode, Max: 1})
-	w.store.Break(errors.New("disk full"))
+	w.Authority = trust.NewAuthority(w.CA(), noCertificates{w.store})
+	must(t, w.Load(t.Context()))
 	if _, err := w.join(token, newKey(t), "pi1"); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Fatalf("got %v", err)
 	}
-	w.store.Break(nil)
+	if len(w.Certificates()) != 0 {
+		t.Errorf("the books hold what is not on disk: %v", w.Certificates())
+	}
+	w.restart()
 	_, err := w.join(token, newKey(t), "pi1")
 	must(t, err)
+	token = w.token(nodes)
+	w.store.Break(errors.New("disk full"))
+	if _, err := w.join(token, newKey(t), "pi2"); err == nil {
+		t.Error("joined without a disk")
+	}
 }
 
 func TestNames(t *testing.T) {

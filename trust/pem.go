@@ -45,10 +45,14 @@ func ParseRequest(csr []byte) (*ecdsa.PublicKey, error) {
 	if err != nil {
 		return nil, fault.New(fault.Misused, "read the certificate request: %w", err)
 	}
+	key, err := p256(request.PublicKey) // first, as checking with a huge RSA key takes long
+	if err != nil {
+		return nil, err
+	}
 	if err := request.CheckSignature(); err != nil {
 		return nil, fault.New(fault.Misused, "the certificate request is not signed by its own key: %w", err)
 	}
-	return p256(request.PublicKey)
+	return key, nil
 }
 
 // EncodeCertificates writes certificates as PEM, one after the other.
