@@ -3,6 +3,7 @@
 package job
 
 import (
+	"fmt"
 	"time"
 
 	"bramble/host"
@@ -30,16 +31,46 @@ type Spec struct {
 	Return   []string      `json:"return,omitempty"`  // globs of files that come back
 }
 
-// TaskState is where one array element stands.
+// DefaultPatience is how long a down node's tasks wait for it when nobody said otherwise.
+const DefaultPatience = time.Minute
+
+// TaskState is where one array element, or a whole job, stands.
 type TaskState string
 
 const (
-	Pending   TaskState = "pending"
-	Running   TaskState = "running"
+	Pending   TaskState = "pending"   // not started; it may have been handed to a node ahead of time
+	Running   TaskState = "running"   // of a job: at least one task has started
 	Done      TaskState = "done"      // exit status 0
 	Failed    TaskState = "failed"    // another status, a signal, a time-out, or it could not be started
 	Cancelled TaskState = "cancelled" // a person ended it
 )
+
+// Key names one attempt of one task.
+type Key struct {
+	Job     ID  `json:"job"`
+	Index   int `json:"index"`
+	Attempt int `json:"attempt"` // from 1; a later attempt of a task has a higher number, not always the next one
+}
+
+// String is the attempt's name on its node: "7.3.1" is job 7, index 3, attempt 1.
+func (k Key) String() string { return fmt.Sprintf("%d.%d.%d", k.Job, k.Index, k.Attempt) }
+
+// ParseKey reads what Key.String wrote.
+func ParseKey(text string) (Key, error) {
+	var k Key
+	_, err := fmt.Sscanf(text, "%d.%d.%d", &k.Job, &k.Index, &k.Attempt)
+	if err != nil || k.Job < 1 || k.Index < 0 || k.Attempt < 1 || k.String() != text {
+		return Key{}, fmt.Errorf("%q does not name an attempt (JOB.INDEX.ATTEMPT)", text)
+	}
+	return k, nil
+}
+
+// Attempt is one attempt and what it takes of its node.
+type Attempt struct {
+	Key
+	CPUs   int   `json:"cpus"`
+	Memory int64 `json:"memory,omitempty"` // bytes
+}
 
 // Result is how an attempt ended on its node.
 type Result struct {
@@ -57,4 +88,47 @@ type Result struct {
 	Stderr  []byte    `json:"stderr,omitempty"`
 	OutSize int64     `json:"out_size,omitempty"`
 	ErrSize int64     `json:"err_size,omitempty"`
+}
+
+// Key names the attempt that ended.
+func (r *Result) Key() Key { return Key{Job: r.Job, Index: r.Index, Attempt: r.Attempt} }
+
+// OK reports whether the task did what it was asked: started, was not stopped, and exited with status 0.
+func (r *Result) OK() bool { return r.Error == "" && !r.Timeout && r.Exit.OK() }
+
+// Failure is how a task failed for good.
+type Failure struct {
+	Index   int       `json:"index"`
+	Attempt int       `json:"attempt"` // the last one
+	Node    string    `json:"node"`
+	Code    int       `json:"code"` // exit status; -1 when a signal ended it
+	Signal  string    `json:"signal,omitempty"`
+	OOM     bool      `json:"oom,omitempty"`
+	Timeout bool      `json:"timeout,omitempty"`
+	Error   string    `json:"error,omitempty"`
+	Ended   time.Time `json:"ended"`
+}
+
+// Usage sums what a job's final attempts used.
+type Usage struct {
+	Wall   time.Duration `json:"wall"`    // of all tasks together, nanoseconds
+	User   time.Duration `json:"user"`    // CPU time in user mode
+	System time.Duration `json:"system"`  // CPU time in the kernel
+	MaxRSS int64         `json:"max_rss"` // bytes, of the largest task
+	First  time.Time     `json:"first"`   // when the first of them started
+	Last   time.Time     `json:"last"`    // when the last of them ended
+}
+
+// add counts other in.
+func (u *Usage) add(other Usage) {
+	u.Wall += other.Wall
+	u.User += other.User
+	u.System += other.System
+	u.MaxRSS = max(u.MaxRSS, other.MaxRSS)
+	if u.First.IsZero() || !other.First.IsZero() && other.First.Before(u.First) {
+		u.First = other.First
+	}
+	if other.Last.After(u.Last) {
+		u.Last = other.Last
+	}
 }

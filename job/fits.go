@@ -1,0 +1,124 @@
+package job
+
+import (
+	"fmt"
+	"strings"
+
+	"bramble/fault"
+)
+
+// maxSpec is the largest command, script and environment together, in bytes: more travels as a file.
+const maxSpec = 512 << 10
+
+// Capacity is what one node can give to a task.
+type Capacity struct {
+	Name   string
+	Cores  int
+	Memory int64 // bytes
+}
+
+// Validate checks what a person asked for on its own and fills in what was left out.
+// Its errors are fault.Misused. Whether any node can do it is for Fits to say.
+func (s Spec) Validate() (Spec, error) {
+	if _, err := ParseArray(s.Array); err != nil {
+		return s, err
+	}
+	if s.CPUs == 0 {
+		s.CPUs = 1
+	}
+	switch {
+	case len(s.Args) == 0 && len(s.Script) == 0:
+		return s, fault.New(fault.Misused, "there is nothing to run").Hint("bramble submit -- COMMAND, or bramble submit SCRIPT")
+	case len(s.Args) > 0 && len(s.Args[0]) == 0 && len(s.Script) == 0:
+		return s, fault.New(fault.Misused, "the command's name is empty").Hint("bramble submit -- COMMAND")
+	case s.size() > maxSpec:
+		return s, fault.New(fault.Misused, "command, script and environment are %s; a job carries at most %s", bytesText(int64(s.size())), bytesText(maxSpec)).
+			Hint("send large data as a file: --transfer FILE")
+	case s.CPUs < 1:
+		return s, fault.New(fault.Misused, "%d cores for a task make no sense", s.CPUs).Hint("--cpus 1")
+	case s.Memory < 0 || s.Timeout < 0 || s.Patience < 0 || s.Retries < 0:
+		return s, fault.New(fault.Misused, "memory, time limit, patience and retries can't be negative").Hint("leave out what you don't need")
+	}
+	return s, nil
+}
+
+func (s *Spec) size() int {
+	n := len(s.Script)
+	for _, list := range [][]string{s.Args, s.Env, s.Return} {
+		for _, text := range list {
+			n += len(text) + 1
+		}
+	}
+	return n + len(s.Name) + len(s.Array) + len(s.On)
+}
+
+// Fits reports whether any of the nodes that a job's On selects, up or not, could run a
+// task of it when empty. If not, the error (fault.Misused, or fault.NotFound when there are
+// no nodes) says what the largest has.
+func Fits(s Spec, nodes []Capacity) error {
+	if len(nodes) == 0 {
+		return fault.New(fault.NotFound, "no node takes this job%s", onText(s)).Hint("bramble nodes shows who is here; bramble join adds one")
+	}
+	most, big := nodes[0], nodes[0]
+	for _, n := range nodes {
+		if n.Cores >= s.CPUs && n.Memory >= s.Memory {
+			return nil
+		}
+		if n.Cores > most.Cores {
+			most = n
+		}
+		if n.Memory > big.Memory {
+			big = n
+		}
+	}
+	return fault.New(fault.Misused, "no node%s has %s", onText(s), lacks(s, most, big)).Hint("%s", askLess(s, most, big))
+}
+
+// lacks says what the nodes with the most cores and the most memory are short of.
+func lacks(s Spec, most, big Capacity) string {
+	cores := fmt.Sprintf("%d cores: the largest, %s, has %d", s.CPUs, most.Name, most.Cores)
+	memory := fmt.Sprintf("%s of memory: the largest, %s, has %s", bytesText(s.Memory), big.Name, bytesText(big.Memory))
+	switch {
+	case most.Cores < s.CPUs && big.Memory < s.Memory:
+		return cores + ", and none has " + memory
+	case most.Cores < s.CPUs:
+		return cores
+	case big.Memory < s.Memory:
+		return memory
+	}
+	return fmt.Sprintf("both %d cores and %s of memory: %s has %d and %s, %s has %d and %s", s.CPUs, bytesText(s.Memory),
+		most.Name, most.Cores, bytesText(most.Memory), big.Name, big.Cores, bytesText(big.Memory))
+}
+
+// askLess is what would fit.
+func askLess(s Spec, most, big Capacity) string {
+	switch cores, memory := most.Cores < s.CPUs, big.Memory < s.Memory; {
+	case cores && memory:
+		return fmt.Sprintf("--cpus %d --mem %dM", big.Cores, big.Memory>>20)
+	case cores:
+		return fmt.Sprintf("--cpus %d", most.Cores)
+	case memory:
+		return fmt.Sprintf("--mem %dM", big.Memory>>20)
+	}
+	return fmt.Sprintf("--cpus %d --mem %dM", big.Cores, big.Memory>>20)
+}
+
+func onText(s Spec) string {
+	if s.On == "" {
+		return ""
+	}
+	return " of --on " + s.On
+}
+
+// bytesText writes a size in the largest unit that leaves it at least 1.
+func bytesText(n int64) string {
+	const units = "KMGT"
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n)/(1<<10), 0
+	for value >= 1<<10 && unit < len(units)-1 {
+		value, unit = value/(1<<10), unit+1
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", value), ".0") + " " + units[unit:unit+1] + "iB"
+}

@@ -1,0 +1,457 @@
+package job
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// headWindow is how long after its start the head waits for nodes to say what they hold before it places that work anew.
+	headWindow = 15 * time.Second
+	// refusalPause is how long a node that refused work gets none.
+	refusalPause = 5 * time.Second
+)
+
+// Why attempts were killed or moved, as people read it.
+const (
+	whyCancelled  = "the job was cancelled"
+	whySuperseded = "the task was placed anew meanwhile"
+	whyDown       = "the node is down"
+	whyGone       = "the node was removed"
+	whyMissing    = "the node no longer has it"
+)
+
+// Step lets an event happen to the state at a time and returns what is to be done
+// about it, in this order. It is the whole of the scheduler's judgement: it reads no
+// clock, does nothing itself, and from the same state and event comes the same answer.
+func Step(s *State, ev Event, now time.Time) []Action {
+	st := &step{s: s, now: now}
+	_, ticked := ev.(Tick)
+	st.happen(ev)
+	st.commit()
+	st.due()
+	st.place()
+	return st.actions(st.wake(ticked))
+}
+
+// step is one Step in the making.
+type step struct {
+	s   *State
+	now time.Time
+	rec []byte // entries of this Step's record
+
+	accepted                       ID
+	final                          []Result
+	whole                          []Result // the results that came, when all so far were final: spares the copy
+	done                           []*job   // with tasks in fresh
+	over                           []ID
+	starts                         []*node
+	forgets, kills, recalls, moves []parcel
+}
+
+// parcel is attempts on one node of which the same is to be said.
+type parcel struct {
+	node, why string
+	keys      []Key
+}
+
+// seq is the number of the record that this Step writes.
+func (st *step) seq() uint64 { return st.s.seq + 1 }
+
+func (st *step) happen(ev Event) {
+	s := st.s
+	switch ev := ev.(type) {
+	case HeadStarted:
+		st.headStarted(ev.Expect)
+	case Submitted:
+		st.submitted(ev)
+	case Cancel:
+		st.cancel(ev)
+	case Eligible:
+		s.setSelection(ev.On, ev.Nodes)
+	case NodeUp:
+		st.nodeUp(ev)
+	case NodeSuspect:
+		if n := s.nodes[ev.Name]; n != nil && n.link == linkUp {
+			n.link = linkSuspect
+			s.index.put(n)
+		}
+	case NodeDown:
+		if n := s.nodes[ev.Name]; n != nil && n.link != linkDown {
+			n.link, n.downAt = linkDown, st.now
+			s.watch(n)
+			s.index.put(n)
+		}
+	case NodeGone:
+		st.nodeGone(ev.Name)
+	case Drained:
+		n := s.addNode(ev.Name)
+		n.drained = true
+		s.index.put(n)
+	case Undrained:
+		n := s.addNode(ev.Name)
+		n.drained = false
+		s.index.put(n)
+	case Started:
+		st.started(ev)
+	case Ended:
+		st.results(s.nodes[ev.Node], ev.Node, ev.Results)
+	case Rejected:
+		st.rejected(ev)
+	}
+}
+
+// headStarted opens the jobs that the journal brought back.
+func (st *step) headStarted(expect []string) {
+	s := st.s
+	st.rec = appendHead(st.rec, s.epoch+1)
+	s.applyHead(s.epoch + 1)
+	s.headAfter = st.seq()
+	for _, j := range s.inOrder() {
+		if !j.ended.IsZero() {
+			continue
+		}
+		s.openJob(j)
+		s.window = st.now.Add(headWindow)
+	}
+	if s.window.IsZero() || expect == nil {
+		return
+	}
+	s.expect = map[string]bool{}
+	for _, name := range expect {
+		s.expect[name] = true
+	}
+}
+
+// closeWindow gives up waiting for attempts that no node has claimed since the head started.
+func (st *step) closeWindow() {
+	s := st.s
+	s.window, s.expect = time.Time{}, nil
+	for _, j := range s.inOrder() {
+		if j.ended.IsZero() && j.stopped != nil {
+			st.cancelTasks(j, j.pending.Clone())
+		}
+		s.settle(j)
+	}
+}
+
+func (st *step) submitted(ev Submitted) {
+	s, id := st.s, st.s.last+1
+	j, err := s.applySubmitted(id, ev.Spec, st.now)
+	if err != nil {
+		return // not validated: nothing was accepted
+	}
+	st.rec = appendSubmitted(st.rec, id, ev.Spec)
+	st.accepted = id
+	s.openJob(j)
+	s.setSelection(ev.Spec.On, ev.Nodes)
+	j.after = st.seq()
+	s.settle(j)
+}
+
+func (st *step) cancel(ev Cancel) {
+	s := st.s
+	j := s.jobs[ev.ID]
+	if j == nil || !j.ended.IsZero() || j.stopped != nil {
+		return
+	}
+	st.rec = appendStopped(st.rec, j.id, ev.By)
+	j.applyStopped(ev.By, st.now)
+	s.leave(j)
+	for _, task := range j.activeTasks() {
+		a := j.active[task]
+		st.send(&st.kills, a.node.name, j.key(task, a.attempt), whyCancelled)
+	}
+	if s.placesAll(j) {
+		st.cancelTasks(j, j.pending.Clone())
+	}
+}
+
+// placesAll reports whether no pending task of the job may run on a node that has not said so yet.
+func (s *State) placesAll(j *job) bool { return s.window.IsZero() || j.epoch == s.epoch }
+
+// setSelection says which nodes a selection matches.
+func (s *State) setSelection(on string, names []string) {
+	sel := s.selections[on]
+	if sel == nil || slices.Equal(sel.names, names) {
+		return
+	}
+	sel.names = slices.Clone(names)
+	s.resolve(sel)
+}
+
+// results takes results from a node, acknowledges them all, and counts those of attempts that are current.
+func (st *step) results(n *node, name string, results []Result) {
+	if len(results) == 0 {
+		return
+	}
+	st.whole = results
+	for i := range results {
+		r, counted := &results[i], false
+		k := r.Key()
+		st.send(&st.forgets, name, k, "")
+		if n != nil {
+			n.slots.Remove(k)
+		}
+		j, task, ok := st.s.current(n, k)
+		if ok {
+			st.s.release(j, task)
+		} else if j, task, ok = st.s.find(k); ok {
+			ok = j.pending.Contains(task) && st.s.mayBe(j, task, k.Attempt) && j.pending.Remove(task)
+		}
+		if ok {
+			counted = st.finish(j, task, name, r)
+		}
+		st.count(results, i, counted)
+	}
+	if n != nil {
+		n.slots.Start()
+		st.s.index.put(n)
+	}
+}
+
+// count notes whether results[i] was final; as long as all are, nothing is copied.
+func (st *step) count(results []Result, i int, final bool) {
+	switch {
+	case st.whole != nil && !final:
+		st.final, st.whole = append(st.final, results[:i]...), nil
+	case st.whole == nil && final:
+		st.final = append(st.final, results[i])
+	}
+}
+
+// finish settles what a current attempt's end means for its task, and reports whether the task is final.
+func (st *step) finish(j *job, task int, node string, r *Result) bool {
+	s := st.s
+	switch {
+	case r.OK():
+		if j.fresh.Len() == 0 {
+			st.done = append(st.done, j)
+		}
+		j.fresh.Add(task)
+		j.freshUs.add(usageOf(r))
+		j.learn(r.Exit.Wall)
+	case j.stopped != nil:
+		var one Ranges
+		one.Add(task)
+		st.cancelTasks(j, one)
+	case j.spentBy(task).tries < j.spec.Retries:
+		st.putBack(j, task, r.Attempt, true)
+		return false
+	default:
+		f := failureOf(r, node, st.now)
+		st.rec = appendFailed(st.rec, j.id, task, f, usageOf(r))
+		s.applyFailed(j, task, f, usageOf(r), st.now)
+		st.closeIfOver(j)
+	}
+	s.settle(j)
+	return true
+}
+
+// learn takes a task's wall time into the job's mean.
+func (j *job) learn(wall time.Duration) {
+	if j.wall < 0 {
+		j.wall = wall
+	}
+	j.wall += (wall - j.wall) / 8
+}
+
+// commit writes down the successes of this Step, a range at a time.
+func (st *step) commit() {
+	for _, j := range st.done {
+		st.rec = appendDone(st.rec, j.id, &j.fresh, j.freshUs)
+		st.s.applyDone(j, &j.fresh, j.freshUs, st.now)
+		j.fresh.Clear()
+		j.freshUs = Usage{}
+		st.closeIfOver(j)
+	}
+	st.done = nil
+}
+
+// cancelTasks makes open tasks of a cancelled job final.
+func (st *step) cancelTasks(j *job, tasks Ranges) {
+	if tasks.Len() == 0 {
+		return
+	}
+	j.pending.RemoveAll(&tasks)
+	st.rec = appendCancelled(st.rec, j.id, &tasks)
+	st.s.applyCancelled(j, &tasks, st.now)
+	st.closeIfOver(j)
+}
+
+// closeIfOver tells that the job has ended when its last task is final.
+func (st *step) closeIfOver(j *job) {
+	if !j.ended.IsZero() {
+		st.over = append(st.over, j.id)
+		st.s.closeJob(j)
+	}
+}
+
+// putBack makes a task pending again after an attempt that did not decide it.
+func (st *step) putBack(j *job, task, attempt int, failed bool) {
+	st.rec = appendSpent(st.rec, j.id, task, attempt, failed)
+	st.s.applySpent(j, task, attempt, failed)
+	j.pending.Add(task)
+	j.after = st.seq()
+	st.s.settle(j)
+}
+
+// move takes an attempt from a node without its doing.
+func (st *step) move(n *node, k Key, why string) {
+	j, task, ok := st.s.current(n, k)
+	if !ok {
+		return
+	}
+	st.s.release(j, task)
+	if j.stopped != nil {
+		var one Ranges
+		one.Add(task)
+		st.cancelTasks(j, one)
+		return
+	}
+	st.putBack(j, task, k.Attempt, false)
+	st.send(&st.moves, n.name, k, why)
+}
+
+// started notes what runs; an attempt that should not run is killed.
+func (st *step) started(ev Started) {
+	s, n := st.s, st.s.nodes[ev.Node]
+	if n == nil {
+		return
+	}
+	for _, k := range ev.Keys {
+		n.slots.Promote(k)
+		st.confirm(n, k, true)
+	}
+	s.index.put(n)
+	if n.link == linkDown {
+		s.watch(n)
+	}
+}
+
+// confirm notes that a node holds an attempt, or has it killed when it should not.
+func (st *step) confirm(n *node, k Key, started bool) {
+	s := st.s
+	j, task, ok := s.current(n, k)
+	if !ok && s.claim(n, k, st.now) {
+		j, task, ok = s.current(n, k)
+	}
+	if !ok {
+		st.send(&st.kills, n.name, k, whySuperseded)
+		return
+	}
+	if a := j.active[task]; started {
+		if a.recalled {
+			s.recalling -= j.spec.CPUs
+		}
+		a.started, a.recalled = true, false
+		j.active[task] = a
+	}
+	if j.stopped != nil {
+		st.send(&st.kills, n.name, k, whyCancelled)
+	}
+}
+
+// rejected takes back what a node will not start. A refusal out of turn earns it a pause.
+func (st *step) rejected(ev Rejected) {
+	s, n := st.s, st.s.nodes[ev.Node]
+	if n == nil {
+		return
+	}
+	for _, k := range ev.Keys {
+		n.slots.Remove(k)
+		j, task, ok := s.current(n, k)
+		if ok && j.stopped == nil && !j.active[task].recalled {
+			n.paused = st.now.Add(refusalPause)
+			s.timers = earlier(s.timers, n.paused)
+		}
+		st.move(n, k, ev.Reason)
+	}
+	n.slots.Start()
+	s.index.put(n)
+}
+
+// due does what its time has come for.
+func (st *step) due() {
+	s := st.s
+	if !s.window.IsZero() && (!s.window.After(st.now) || s.expect != nil && len(s.expect) == 0) {
+		st.closeWindow()
+	}
+	if s.timers.IsZero() || s.timers.After(st.now) {
+		return
+	}
+	s.timers = time.Time{}
+	for _, n := range s.index.nodes {
+		if !n.paused.IsZero() && !n.paused.After(st.now) {
+			n.paused = time.Time{}
+			s.index.put(n)
+		}
+		s.timers = earlier(s.timers, n.paused)
+		if !n.moveAt.IsZero() {
+			st.outlast(n)
+		}
+	}
+}
+
+// wake is when time should next be let pass, if that is news; always after a Tick.
+func (st *step) wake(ticked bool) (at time.Time) {
+	s := st.s
+	at = earlier(earlier(s.window, s.timers), st.recall())
+	if at.Equal(s.wake) && !ticked {
+		return time.Time{}
+	}
+	s.wake = at
+	return at
+}
+
+// send says something of one more attempt.
+func (st *step) send(list *[]parcel, node string, k Key, why string) {
+	if n := len(*list); n == 0 || (*list)[n-1].node != node || (*list)[n-1].why != why {
+		*list = append(*list, parcel{node: node, why: why})
+	}
+	last := &(*list)[len(*list)-1]
+	last.keys = append(last.keys, k)
+}
+
+// actions is what this Step asks for; its record comes first.
+func (st *step) actions(wake time.Time) []Action {
+	s := st.s
+	var list []Action
+	if len(st.rec) > 0 {
+		data := appendHeader(make([]byte, 0, len(st.rec)+24), st.seq(), st.now)
+		s.seq++
+		list = append(list, Record{Seq: s.seq, Data: append(data, st.rec...)})
+	}
+	if st.accepted > 0 {
+		list = append(list, Accepted{ID: st.accepted, After: s.seq})
+	}
+	if st.whole != nil {
+		st.final = st.whole
+	}
+	if len(st.final) > 0 {
+		list = append(list, Final{st.final})
+	}
+	for _, p := range st.forgets {
+		list = append(list, Forget{Node: p.node, Keys: p.keys, After: s.seq})
+	}
+	for _, p := range st.moves {
+		list = append(list, Moved{Node: p.node, Keys: p.keys, Why: p.why})
+	}
+	for _, p := range st.kills {
+		list = append(list, Kill{Node: p.node, Keys: p.keys, Why: p.why, After: s.seq})
+	}
+	for _, p := range st.recalls {
+		list = append(list, Recall{Node: p.node, Keys: p.keys, After: s.seq})
+	}
+	for _, n := range st.starts {
+		list = append(list, Start{Node: n.name, Attempts: n.start, After: n.after})
+		n.start, n.after = nil, 0
+	}
+	for _, id := range st.over {
+		list = append(list, JobEnded{ID: id, After: s.seq})
+	}
+	if !wake.IsZero() {
+		list = append(list, WakeAt{wake})
+	}
+	return list
+}

@@ -1,0 +1,257 @@
+package job
+
+import (
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// The journal. Each Step that changes what must survive writes one record; records
+// are numbered without gaps. Restore of the last snapshot and Apply of the records
+// after it give the state back. Applying a record twice changes nothing.
+//
+// A record is
+//
+//	version  byte, 1
+//	seq      uvarint, the record's number
+//	at       varint, the Step's time in nanoseconds since 1970
+//	entries  until the end: a kind byte, uvarint job (but for a head entry), then
+//	  1 head       uvarint epoch                              the head started
+//	  2 submitted  text spec as JSON                          a job was accepted
+//	  3 done       ranges, usage                              tasks ended with status 0
+//	  4 failed     uvarint task, failure, usage               a task failed for good
+//	  5 spent      uvarint task, uvarint attempt, byte        an attempt is over and its task is not: 1 it failed by itself, 0 it was moved
+//	  6 stopped    text by                                    somebody cancelled the job
+//	  7 cancelled  ranges                                     open tasks of a cancelled job are final
+//
+// where text is uvarint length and bytes; ranges is uvarint count and for each run
+// uvarint gap from the end of the one before and uvarint length less one; usage is
+// uvarint wall, user, system (ns), uvarint max RSS (bytes) and varint first start and
+// last end; failure is uvarint attempt, text node, varint code, text signal, byte
+// flags (1 out of memory, 2 timed out), text error, varint end. A task is named by its position in the array.
+//
+// What must be on disk before what:
+//   - a submission before it is acknowledged and before anything of it starts;
+//   - results before their node may forget them and before the job is reported ended;
+//   - the end of an attempt (spent) before the task's next attempt starts;
+//   - a start of the head before that head starts anything;
+//   - a cancellation before its tasks are killed, or their end would read as failure.
+//
+// Assignments are not in the journal: see nextAttempt.
+const recordVersion = 1
+
+const (
+	entryHead = iota + 1
+	entrySubmitted
+	entryDone
+	entryFailed
+	entrySpent
+	entryStopped
+	entryCancelled
+)
+
+// Apply brings the state up to date with a journal record. One that it has already
+// changes nothing; one that skips a number, or can't be read, is an error and changes
+// the state by nothing or by a part, so the state must then be thrown away.
+func (s *State) Apply(record []byte) error {
+	r := reader{data: record}
+	if v := r.byte(); v != recordVersion {
+		return fmt.Errorf("journal record has version %d; this bramble reads version %d", v, recordVersion)
+	}
+	seq, at := r.uint(), r.time()
+	switch {
+	case r.bad:
+		return fmt.Errorf("journal record after %d is cut off", s.seq)
+	case seq <= s.seq:
+		return nil
+	case seq > s.seq+1:
+		return fmt.Errorf("journal record %d follows %d: records between them are missing", seq, s.seq)
+	}
+	for len(r.data) > 0 {
+		if err := s.applyEntry(&r, at); err != nil {
+			return fmt.Errorf("journal record %d: %w", seq, err)
+		}
+	}
+	s.seq = seq
+	return nil
+}
+
+func (s *State) applyEntry(r *reader, at time.Time) error {
+	kind := r.byte()
+	if kind == entryHead {
+		s.applyHead(r.small())
+		return r.err()
+	}
+	id := ID(r.uint())
+	if kind == entrySubmitted {
+		var spec Spec
+		if err := cmp.Or(json.Unmarshal(r.bytes(), &spec), r.err()); err != nil {
+			return fmt.Errorf("job %d: %w", id, err)
+		}
+		_, err := s.applySubmitted(id, spec, at)
+		return err
+	}
+	j := s.jobs[id]
+	if j == nil || !j.ended.IsZero() {
+		return fmt.Errorf("entry of kind %d for job %d, which is not open", kind, id)
+	}
+	return s.applyToJob(j, kind, r, at)
+}
+
+func (s *State) applyToJob(j *job, kind byte, r *reader, at time.Time) error {
+	switch kind {
+	case entryDone:
+		if tasks, usage := r.ranges(j.array.Len()), r.usage(); !r.bad {
+			s.applyDone(j, &tasks, usage, at)
+		}
+	case entryFailed:
+		task, f, usage := r.task(j), r.failure(), r.usage()
+		if f.Index = j.array.At(task); !r.bad {
+			s.applyFailed(j, task, f, usage, at)
+		}
+	case entrySpent:
+		if task, attempt, failed := r.task(j), r.small(), r.byte() == 1; !r.bad {
+			s.applySpent(j, task, attempt, failed)
+		}
+	case entryStopped:
+		j.applyStopped(string(r.bytes()), at)
+	case entryCancelled:
+		if tasks := r.ranges(j.array.Len()); !r.bad {
+			s.applyCancelled(j, &tasks, at)
+		}
+	default:
+		return fmt.Errorf("unknown entry of kind %d", kind)
+	}
+	return r.err()
+}
+
+func (s *State) applyHead(epoch int) { s.epoch = epoch }
+
+func (s *State) applySubmitted(id ID, spec Spec, at time.Time) (*job, error) {
+	array, err := ParseArray(spec.Array)
+	if err != nil {
+		return nil, err
+	}
+	j := &job{id: id, spec: spec, array: array, submitted: at, epoch: s.epoch, wall: -1}
+	s.jobs[id], s.last = j, max(s.last, id)
+	return j, nil
+}
+
+func (s *State) applyDone(j *job, tasks *Ranges, usage Usage, at time.Time) {
+	j.done.AddAll(tasks)
+	if len(j.spent) > 0 {
+		for task := range tasks.All() {
+			delete(j.spent, task)
+		}
+	}
+	j.usage.add(usage)
+	s.closeWhenFinal(j, at)
+}
+
+func (s *State) applyFailed(j *job, task int, f Failure, usage Usage, at time.Time) {
+	j.failed.Add(task)
+	delete(j.spent, task)
+	if len(j.failures) < keptFailures {
+		j.failures = append(j.failures, f)
+	}
+	j.usage.add(usage)
+	s.closeWhenFinal(j, at)
+}
+
+func (s *State) applySpent(j *job, task, attempt int, failed bool) {
+	had := j.spentBy(task)
+	had.attempt, had.epoch = attempt, s.epoch
+	if failed {
+		had.tries++
+	}
+	if j.spent == nil {
+		j.spent = map[int]spent{}
+	}
+	j.spent[task] = had
+}
+
+func (j *job) applyStopped(by string, at time.Time) { j.stopped = &stop{By: by, At: at} }
+
+func (s *State) applyCancelled(j *job, tasks *Ranges, at time.Time) {
+	j.cancelled.AddAll(tasks)
+	for task := range j.spent {
+		if tasks.Contains(task) {
+			delete(j.spent, task)
+		}
+	}
+	s.closeWhenFinal(j, at)
+}
+
+// closeWhenFinal ends a job whose last task is final, and forgets the oldest ended one when too many are kept.
+func (s *State) closeWhenFinal(j *job, at time.Time) {
+	if j.open() > 0 {
+		return
+	}
+	j.ended, j.spent = at, nil
+	s.ended = append(s.ended, j.id)
+	if len(s.ended) > keptEnded {
+		delete(s.jobs, s.ended[0])
+		s.ended = s.ended[1:]
+	}
+}
+
+func appendHeader(b []byte, seq uint64, at time.Time) []byte {
+	b = append(b, recordVersion)
+	return appendTime(binary.AppendUvarint(b, seq), at)
+}
+
+func appendEntry(b []byte, kind byte, id ID) []byte {
+	return binary.AppendUvarint(append(b, kind), uint64(id))
+}
+
+func appendHead(b []byte, epoch int) []byte {
+	return binary.AppendUvarint(append(b, entryHead), uint64(epoch))
+}
+
+func appendSubmitted(b []byte, id ID, spec Spec) []byte {
+	return appendBytes(appendEntry(b, entrySubmitted, id), marshal(spec))
+}
+
+func appendDone(b []byte, id ID, tasks *Ranges, usage Usage) []byte {
+	return appendUsage(appendRanges(appendEntry(b, entryDone, id), tasks), usage)
+}
+
+func appendFailed(b []byte, id ID, task int, f Failure, usage Usage) []byte {
+	b = binary.AppendUvarint(appendEntry(b, entryFailed, id), uint64(task))
+	return appendUsage(appendFailure(b, f), usage)
+}
+
+func appendSpent(b []byte, id ID, task, attempt int, failed bool) []byte {
+	b = binary.AppendUvarint(appendEntry(b, entrySpent, id), uint64(task))
+	return append(binary.AppendUvarint(b, uint64(attempt)), flag(failed, 1))
+}
+
+func appendStopped(b []byte, id ID, by string) []byte {
+	return appendBytes(appendEntry(b, entryStopped, id), []byte(by))
+}
+
+func appendCancelled(b []byte, id ID, tasks *Ranges) []byte {
+	return appendRanges(appendEntry(b, entryCancelled, id), tasks)
+}
+
+// marshal is a spec as JSON; a Spec has nothing that JSON can't hold.
+func marshal(spec Spec) []byte {
+	data, err := json.Marshal(spec)
+	if err != nil {
+		panic(fmt.Sprintf("job: spec as JSON: %v", err))
+	}
+	return data
+}
+
+// spentTasks is the tasks of j.spent in order.
+func (j *job) spentTasks() []int {
+	tasks := make([]int, 0, len(j.spent))
+	for task := range j.spent {
+		tasks = append(tasks, task)
+	}
+	slices.Sort(tasks)
+	return tasks
+}

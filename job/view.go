@@ -1,0 +1,209 @@
+package job
+
+import (
+	"slices"
+	"time"
+)
+
+// Summary is a job as a whole.
+type Summary struct {
+	ID          ID        `json:"id"`
+	Spec        Spec      `json:"spec"`
+	State       TaskState `json:"state"`
+	Tasks       int       `json:"tasks"`
+	Counts      Counts    `json:"counts"`
+	Submitted   time.Time `json:"submitted"`
+	Started     time.Time `json:"started,omitzero"` // when its first task did, as far as is known
+	Ended       time.Time `json:"ended,omitzero"`
+	CancelledBy string    `json:"cancelled_by,omitempty"`
+	CancelledAt time.Time `json:"cancelled_at,omitzero"`
+	Usage       Usage     `json:"usage"`
+}
+
+// Counts is how many of a job's tasks are in each state.
+type Counts struct {
+	Pending   int `json:"pending"`
+	Running   int `json:"running"`
+	Done      int `json:"done"`
+	Failed    int `json:"failed"`
+	Cancelled int `json:"cancelled"`
+}
+
+// Placement is an attempt on a node.
+type Placement struct {
+	Key
+	Node    string    `json:"node"`
+	Since   time.Time `json:"since"`             // when it was handed over
+	Waiting bool      `json:"waiting,omitempty"` // not started: handed over ahead of time
+}
+
+// Load is what a node does.
+type Load struct {
+	Name    string `json:"name"`
+	Cores   int    `json:"cores"`
+	Used    int    `json:"used"` // cores
+	Memory  int64  `json:"memory"`
+	MemUsed int64  `json:"mem_used"` // bytes reserved by what runs
+	Running int    `json:"running"`  // attempts
+	Waiting int    `json:"waiting"`
+}
+
+// Job is the summary of one job; ok is false when it never was or is forgotten.
+func (s *State) Job(id ID) (sum Summary, ok bool) {
+	j := s.jobs[id]
+	if j == nil {
+		return sum, false
+	}
+	return j.summary(), true
+}
+
+// Jobs is all remembered jobs by number.
+func (s *State) Jobs() []Summary {
+	list := make([]Summary, 0, len(s.jobs))
+	for _, j := range s.inOrder() {
+		list = append(list, j.summary())
+	}
+	return list
+}
+
+// Spec is what was submitted as a job.
+func (s *State) Spec(id ID) (Spec, bool) {
+	j := s.jobs[id]
+	if j == nil {
+		return Spec{}, false
+	}
+	return j.spec, true
+}
+
+// Last is the number of the newest job, ever.
+func (s *State) Last() ID { return s.last }
+
+// Failures is how the first 1,000 of a job's failed tasks failed, in the order they did.
+func (s *State) Failures(id ID) []Failure {
+	j := s.jobs[id]
+	if j == nil {
+		return nil
+	}
+	return slices.Clone(j.failures)
+}
+
+// Placements is a job's attempts on nodes, by index.
+func (s *State) Placements(id ID) []Placement {
+	j := s.jobs[id]
+	if j == nil {
+		return nil
+	}
+	list := make([]Placement, 0, len(j.active))
+	for _, task := range j.activeTasks() {
+		a := j.active[task]
+		k := j.key(task, a.attempt)
+		list = append(list, Placement{Key: k, Node: a.node.name, Since: a.since, Waiting: find(a.node.slots.waiting, k) >= 0})
+	}
+	return list
+}
+
+// Tasks is the indices of a job's tasks in one state, written as an array: "1-40,44".
+func (s *State) Tasks(id ID, state TaskState) string {
+	j := s.jobs[id]
+	if j == nil {
+		return ""
+	}
+	switch state {
+	case Done:
+		return j.array.Indices(&j.done)
+	case Failed:
+		return j.array.Indices(&j.failed)
+	case Cancelled:
+		return j.array.Indices(&j.cancelled)
+	}
+	tasks := j.pending.Clone()
+	if state == Running {
+		tasks = Ranges{}
+	}
+	for task := range j.active {
+		if (state == Pending) == j.waits(task) {
+			tasks.Add(task)
+		}
+	}
+	return j.array.Indices(&tasks)
+}
+
+// TaskState is where one task of a job stands; ok is false when there is no such task.
+func (s *State) TaskState(id ID, index int) (state TaskState, ok bool) {
+	j, task, ok := s.find(Key{Job: id, Index: index})
+	if !ok {
+		return "", false
+	}
+	_, placed := j.active[task]
+	switch {
+	case j.done.Contains(task):
+		return Done, true
+	case j.failed.Contains(task):
+		return Failed, true
+	case j.cancelled.Contains(task):
+		return Cancelled, true
+	case placed && !j.waits(task):
+		return Running, true
+	}
+	return Pending, true
+}
+
+// Load is what a node does; ok is false for a node that is not known.
+func (s *State) Load(name string) (load Load, ok bool) {
+	n := s.nodes[name]
+	if n == nil {
+		return load, false
+	}
+	return Load{
+		Name: name, Cores: n.slots.Cores, Used: n.slots.cpus, Memory: n.slots.Memory, MemUsed: n.slots.memory,
+		Running: len(n.slots.running), Waiting: len(n.slots.waiting),
+	}, true
+}
+
+// Selections is every --on that an open job uses, in order; see Eligible.
+func (s *State) Selections() []string {
+	list := make([]string, 0, len(s.selections))
+	for on := range s.selections {
+		list = append(list, on)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// waits reports whether a task that was handed to a node has not started there.
+func (j *job) waits(task int) bool {
+	a := j.active[task]
+	return find(a.node.slots.waiting, j.key(task, a.attempt)) >= 0
+}
+
+func (j *job) summary() Summary {
+	sum := Summary{
+		ID: j.id, Spec: j.spec, State: j.state(), Tasks: j.array.Len(),
+		Counts:    Counts{Done: j.done.Len(), Failed: j.failed.Len(), Cancelled: j.cancelled.Len()},
+		Submitted: j.submitted, Started: earlier(j.usage.First, j.begun), Ended: j.ended, Usage: j.usage,
+	}
+	for task := range j.active {
+		if !j.waits(task) {
+			sum.Counts.Running++
+		}
+	}
+	sum.Counts.Pending = j.open() - sum.Counts.Running
+	if j.stopped != nil {
+		sum.CancelledBy, sum.CancelledAt = j.stopped.By, j.stopped.At
+	}
+	return sum
+}
+
+func (j *job) state() TaskState {
+	switch {
+	case j.ended.IsZero() && len(j.active) == 0 && j.done.Len()+j.failed.Len() == 0:
+		return Pending
+	case j.ended.IsZero():
+		return Running
+	case j.failed.Len() > 0:
+		return Failed
+	case j.cancelled.Len() > 0:
+		return Cancelled
+	}
+	return Done
+}
