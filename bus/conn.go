@@ -38,6 +38,7 @@ type DialOptions struct {
 	Patience  time.Duration
 	OnConnect func()          // called after each connection and reconnection
 	OnLost    func(err error) // called when the connection broke
+	OnRefused func(err error) // called when a head was reached and turned this identity away
 }
 
 // Dial connects to a head.
@@ -49,11 +50,18 @@ func Dial(ctx context.Context, o DialOptions) (*Conn, error) {
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.Timeout(5 * time.Second), nats.DontRandomize(),
 		nats.CustomReconnectDelay(backoff), nats.MaxReconnects(-1),
-		nats.IgnoreDiscoveredServers(),
+		nats.IgnoreDiscoveredServers(), nats.IgnoreAuthErrorAbort(),
 		nats.ErrorHandler(ignore),
 	}
 	if o.OnLost != nil {
 		opts = append(opts, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { o.OnLost(err) }))
+	}
+	if o.OnRefused != nil {
+		opts = append(opts, nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if refused(err) {
+				o.OnRefused(err)
+			}
+		}))
 	}
 	if o.OnConnect != nil {
 		opts = append(opts, nats.ReconnectHandler(func(*nats.Conn) { o.OnConnect() }))
@@ -86,6 +94,9 @@ func dialUntil(ctx context.Context, url string, o DialOptions, opts []nats.Optio
 		if refused(err) && !o.Forever {
 			return nil, fault.New(fault.Denied, "the head at %s refuses this identity (%s): %w", strings.Join(o.Heads, ", "), o.ID, err).
 				Hint("an admin can make a new client file: bramble client create NAME --role operator")
+		}
+		if refused(err) && o.OnRefused != nil {
+			o.OnRefused(err)
 		}
 		if !o.Forever && time.Since(begun) >= o.Patience {
 			return nil, fault.New(fault.Unreachable, "no head answered at %s within %s: %w",

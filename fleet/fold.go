@@ -111,7 +111,7 @@ func brackets(numbers []string) string {
 			continue
 		}
 		hi := lo
-		for next := lo; left[next]; next = successor(hi, len(lo)) {
+		for next := lo; left[next]; next = successor(hi) {
 			delete(left, next)
 			hi = next
 		}
@@ -123,14 +123,10 @@ func brackets(numbers []string) string {
 	return "[" + strings.Join(ranges, ",") + "]"
 }
 
-// successor is the next number at the same padding, or "" where Expand would not count on.
-func successor(number string, width int) string {
-	n, err := strconv.ParseInt(number, 10, 64)
-	next := pad(n+1, width)
-	if err != nil || len(next) > maxDigits {
-		return ""
-	}
-	return next
+// successor is the next number at the same padding.
+func successor(number string) string {
+	n, _ := strconv.ParseInt(number, 10, 64) // has at most maxDigits
+	return pad(n+1, len(number))
 }
 
 // Natural returns the names in natural order, each once.

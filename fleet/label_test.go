@@ -62,38 +62,3 @@ func TestLabelsCanBeSelected(t *testing.T) {
 		}
 	}
 }
-
-func TestNearest(t *testing.T) {
-	verbs := strings.Fields("up add join nodes run shell push pull forward submit each queue job logs cancel wait drain container")
-	tests := []struct{ word, want string }{
-		{"nodes", "nodes"},
-		{"ndoes", "nodes"},
-		{"NODES", "nodes"},
-		{"node", "nodes"},
-		{"sumbit", "submit"},
-		{"submitt", "submit"},
-		{"sub", "submit"},
-		{"cont", "container"},
-		{"lgos", "logs"},
-		{"quue", "queue"},
-		{"pulll", "pull"},
-		{"jon", "join"}, // before job, which is as near
-		{"frobnicate", ""},
-		{"xyz", ""},
-		{"x", ""},
-		{"a", ""},
-		{"", ""},
-		{strings.Repeat("nodes", 1_000_000), ""},
-	}
-	for _, test := range tests {
-		if got := fleet.Nearest(test.word, verbs); got != test.want {
-			t.Errorf("Nearest(%.20q) = %q; want %q", test.word, got, test.want)
-		}
-	}
-	if got := fleet.Nearest("node", []string{strings.Repeat("z", 1<<20), "mode"}); got != "mode" {
-		t.Errorf("got %q", got)
-	}
-	if got := fleet.Nearest("node", nil); got != "" {
-		t.Errorf("got %q", got)
-	}
-}

@@ -260,7 +260,7 @@ func TestObserveInvariants(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	seen := map[string]bool{}
 	for range 3_000 {
-		life(t, random, seen)
+		live(t, random, seen)
 	}
 	for _, step := range []string{
 		">up", "up>suspect", "suspect>up", "suspect>down", "down>up", ">gone", "up>gone", "suspect>gone", "down>gone",
@@ -271,115 +271,143 @@ func TestObserveInvariants(t *testing.T) {
 	}
 }
 
-// life lives one life of up to 200 events with a model of its own of what truly happened.
-func life(t *testing.T, random *rand.Rand, seen map[string]bool) {
+// live lives one life of 200 events, beside a record of its own of what happened.
+func live(t *testing.T, random *rand.Rand, seen map[string]bool) {
 	var view fleet.View
-	var start, heard, shut time.Time // the head's start; the last sign of life that counts; the last close
-	now, conn, open, unnamed := at(0), 0, false, false
-	if random.IntN(2) == 0 {
-		view, start = fleet.Returning(now), now
-	}
 	var log []string
-	punctual, chatty := random.IntN(4) > 0, random.IntN(2) == 0
+	now, real := at(0), truth{punctual: random.IntN(4) > 0}
+	if random.IntN(2) == 0 {
+		view, real.grace = fleet.Returning(now), now.Add(fleet.HeadGrace)
+	}
+	pace := float64(time.Second) * float64(1+5*random.IntN(2))
 	for range 200 {
-		pause := time.Duration(random.ExpFloat64() * float64(time.Second))
-		if !chatty {
-			pause *= 6
-		}
-		soon, ev := now.Add(pause), fleet.Event{Kind: tick}
-		if next := fleet.Next(view); punctual && !next.IsZero() && next.Before(soon) {
+		ev, before := fleet.Event{Kind: tick}, view
+		soon := now.Add(time.Duration(random.ExpFloat64() * pace))
+		if next := fleet.Next(view); real.punctual && !next.IsZero() && next.Before(soon) {
 			now = next
 		} else {
-			now = soon
-			switch random.IntN(8) {
-			case 0, 1:
-				conn++
-				ev = fleet.Event{Kind: connected, Conn: fmt.Sprint(conn)}
-				heard, open, unnamed = now, true, false
-			case 2, 3:
-				ev = fleet.Event{Kind: disconnected, Conn: fmt.Sprint(max(1, conn-random.IntN(2)))}
-				if open && (unnamed || ev.Conn == fmt.Sprint(conn)) {
-					shut, open = now, false
-				}
-			case 4, 5, 6:
-				ev = fleet.Event{Kind: beat}
-				if !open {
-					if !shut.IsZero() && now.Sub(shut) < fleet.BeatEvery {
-						break // proves nothing
-					}
-					unnamed = true // a connection that was not noticed: any close counts as its own
-				}
-				heard, open = now, true
-			case 7:
-				if random.IntN(20) == 0 {
-					ev = fleet.Event{Kind: removed}
-				}
-			}
+			now, ev = soon, real.happen(random)
 		}
-		before := view
+		alive := real.note(ev, now)
 		view = observe(t, view, ev, now)
 		log = append(log, fmt.Sprintf("%.3f %v %s: %s>%s", now.Sub(at(0)).Seconds(), ev.Kind, ev.Conn, before.State, view.State))
 		if before.State != view.State {
 			seen[string(before.State)+">"+string(view.State)] = true
 		}
-		fail := func(rule string) {
-			t.Helper()
-			t.Fatalf("%s:\n%s", rule, strings.Join(log[max(0, len(log)-12):], "\n"))
-		}
-		alive := ev.Kind == connected || ev.Kind == beat && heard.Equal(now)
-		switch {
-		case before.State == gone || ev.Kind == removed:
-			if view.State != gone {
-				fail("a removed node is gone for good")
-			}
-			continue
-		case alive && view.State != up:
-			fail("a beat or connection makes a node up")
-		case !alive && view.State == up && before.State != up:
-			fail("only a sign of life makes a node up")
-		}
-		if view.State == down && before.State != down {
-			switch silent, away := now.Sub(heard), now.Sub(shut); {
-			case before.State != suspect || ev.Kind != tick:
-				fail("a node is down only after it was suspect, by a tick")
-			case open && silent < fleet.DownAfter:
-				fail("down before it was silent long enough")
-			case !open && !shut.IsZero() && away < fleet.ReconnectGrace && silent < fleet.DownAfter:
-				fail("down before it was away long enough")
-			case !start.IsZero() && now.Sub(start) < fleet.HeadGrace:
-				fail("down within the head's grace")
-			}
-		}
-		if view.State == suspect && before.State == up && ev.Kind == tick && now.Sub(heard) < fleet.SuspectAfter {
-			fail("suspect before it was silent long enough")
-		}
-		if view.State == up && ev.Kind == tick && now.Sub(heard) >= fleet.SuspectAfter {
-			fail("still up after silence")
-		}
-		// Looked at whenever that is due, no node stays suspect longer than the rules say.
-		if view.State == suspect {
-			most := later(now.Add(fleet.DownAfter), start.Add(fleet.HeadGrace))
-			if next := fleet.Next(view); next.After(most) || next.IsZero() {
-				fail("suspect without an end")
-			}
-			if punctual && !open && !shut.IsZero() && fleet.Next(view).After(later(shut.Add(fleet.ReconnectGrace), graceOf(start))) {
-				fail("suspect for longer than the reconnect grace")
-			}
-			if punctual && open && fleet.Next(view).After(later(heard.Add(fleet.DownAfter), graceOf(start))) {
-				fail("suspect for longer than silence is")
+		for _, broken := range []string{real.judgeLife(before, view, ev, alive), real.judgeDeath(before, view, ev, now), real.judgeEnd(view, now)} {
+			if broken != "" {
+				t.Fatalf("%s:\n%s", broken, strings.Join(log[max(0, len(log)-12):], "\n"))
 			}
 		}
 	}
 }
 
-func graceOf(start time.Time) time.Time {
-	if start.IsZero() {
-		return start
-	}
-	return start.Add(fleet.HeadGrace)
+// truth is what really happened to a node.
+type truth struct {
+	punctual bool      // looked at whenever that is due
+	grace    time.Time // the end of the head's
+	heard    time.Time // last sign of life that counts
+	shut     time.Time // when the connection that counts closed
+	conn     int       // the newest connection
+	open     bool
+	unnamed  bool // the open one was not noticed when it was made
+	removed  bool
 }
 
-func later(a, b time.Time) time.Time {
+// happen makes something happen.
+func (w *truth) happen(random *rand.Rand) fleet.Event {
+	switch n := random.IntN(160); {
+	case n < 40:
+		return fleet.Event{Kind: connected, Conn: fmt.Sprint(w.conn + 1)}
+	case n < 80:
+		return fleet.Event{Kind: disconnected, Conn: fmt.Sprint(max(1, w.conn-random.IntN(2)))}
+	case n < 140:
+		return fleet.Event{Kind: beat}
+	case n < 141:
+		return fleet.Event{Kind: removed}
+	}
+	return fleet.Event{Kind: tick}
+}
+
+// note records an event and reports whether it is a sign of life.
+func (w *truth) note(ev fleet.Event, now time.Time) bool {
+	switch ev.Kind {
+	case connected:
+		w.conn++
+		w.unnamed = false
+	case disconnected:
+		if w.open && (w.unnamed || ev.Conn == fmt.Sprint(w.conn)) {
+			w.shut, w.open = now, false
+		}
+		return false
+	case beat:
+		if !w.open && !w.shut.IsZero() && now.Sub(w.shut) < fleet.BeatEvery {
+			return false
+		}
+		w.unnamed = w.unnamed || !w.open
+	default:
+		w.removed = w.removed || ev.Kind == removed
+		return false
+	}
+	w.heard, w.open = now, true
+	return true
+}
+
+// judgeLife names the rule of being up that was broken, or nothing.
+func (w *truth) judgeLife(before, after fleet.View, ev fleet.Event, alive bool) string {
+	switch {
+	case w.removed != (after.State == gone):
+		return "a node is gone when it was removed, and for good"
+	case w.removed:
+	case alive && after.State != up:
+		return "a beat or connection makes a node up"
+	case !alive && after.State == up && before.State != up:
+		return "only a sign of life makes a node up"
+	case ev.Kind == disconnected && !w.open && after.State == up:
+		return "up without a connection"
+	}
+	return ""
+}
+
+// judgeDeath names the rule of being suspect and down that was broken, or nothing.
+func (w *truth) judgeDeath(before, after fleet.View, ev fleet.Event, now time.Time) string {
+	silent, away := now.Sub(w.heard), now.Sub(w.shut)
+	switch {
+	case after.State == up && ev.Kind == tick && silent >= fleet.SuspectAfter:
+		return "still up after silence"
+	case after.State == suspect && before.State == up && ev.Kind == tick && silent < fleet.SuspectAfter:
+		return "suspect before it was silent long enough"
+	case after.State != down || before.State == down:
+	case before.State != suspect || ev.Kind != tick:
+		return "a node is down only after it was suspect, by a tick"
+	case w.open && silent < fleet.DownAfter:
+		return "down before it was silent long enough"
+	case !w.open && !w.shut.IsZero() && away < fleet.ReconnectGrace && silent < fleet.DownAfter:
+		return "down before it was away long enough"
+	case now.Before(w.grace):
+		return "down within the head's grace"
+	}
+	return ""
+}
+
+// judgeEnd names the limit that a suspect node's wait breaks, or nothing.
+func (w *truth) judgeEnd(view fleet.View, now time.Time) string {
+	if view.State != suspect {
+		return ""
+	}
+	next := fleet.Next(view)
+	switch {
+	case next.IsZero() || next.After(latest(now.Add(fleet.DownAfter), w.grace)):
+		return "suspect without an end"
+	case w.punctual && w.open && next.After(latest(w.heard.Add(fleet.DownAfter), w.grace)):
+		return "suspect for longer than silence is"
+	case w.punctual && !w.open && !w.shut.IsZero() && next.After(latest(w.shut.Add(fleet.ReconnectGrace), w.grace)):
+		return "suspect for longer than the reconnect grace"
+	}
+	return ""
+}
+
+func latest(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}

@@ -154,13 +154,13 @@ func (r *reader) pair(t *term, key string) error {
 	if key == "name" {
 		return r.nodes(t)
 	}
-	if key == "" {
-		return r.misread(t.at, "expected a name in front of =")
+	if key == "" || len(key) > maxLabel {
+		return r.misread(t.at, "a name of 1 to %d bytes goes in front of =", maxLabel)
 	}
 	start := r.at
 	t.key, t.value = key, r.take(isWord)
-	if t.value == "" {
-		return r.misread(start, "expected a value for %s, not %s", key, r.here())
+	if t.value == "" || len(t.value) > maxLabel {
+		return r.misread(start, "a value of 1 to %d bytes goes after %s=", maxLabel, key)
 	}
 	r.space()
 	t.kind = byField

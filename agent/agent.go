@@ -1,0 +1,104 @@
+// Package agent is the answering half of bramble: the services that this machine's
+// roles call for, wired together and run as one.
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"bramble/bus"
+	"bramble/fan"
+	"bramble/fault"
+	"bramble/host"
+	"bramble/keeper"
+	"bramble/metric"
+	"bramble/trust"
+)
+
+// Machine is what an agent needs of a host: host.Real or host.Sim.
+type Machine interface {
+	host.Host
+	fan.Accounts
+}
+
+// Options of an agent, on a head or on a node.
+type Options struct {
+	State   string // state folder
+	Version string
+	Machine Machine
+	Log     *slog.Logger
+
+	// Keeper starts or finds the process that holds tasks.
+	Keeper func(ctx context.Context) (keeper.Keeper, error)
+	// Metrics is the loopback address for /metrics of a node; "" for none.
+	Metrics string
+	// Web serves a head's dashboard until ctx ends; nil: none.
+	Web func(ctx context.Context, d Dashboard) error
+	// Ready is called once when the agent is in service; nil: nothing.
+	Ready func(Info)
+}
+
+// Dashboard is what a head hands to its web pages.
+type Dashboard struct {
+	Listen  string      // host:port
+	URL     string      // as people type it
+	TLS     *tls.Config // for callers who are not on this machine
+	Cluster string
+	Version string
+	Conn    *bus.Conn // the head's own, to answer on
+	// Connect opens a connection that may do what the identity may.
+	Connect func(trust.Identity) (*bus.Conn, error)
+	SignIn  *trust.SignIn
+	Metrics *metric.Set
+	Log     *slog.Logger
+}
+
+// Info tells what came into service.
+type Info struct {
+	Name    string
+	Cluster string
+	Address string // where others reach the head
+	Bus     string // host:port, as is Peer
+	Peer    string
+	Web     string // URL
+	State   string
+}
+
+// Layout is where things are in a state folder.
+type Layout string
+
+func (l Layout) Head() string     { return filepath.Join(string(l), "head") }
+func (l Layout) Node() string     { return filepath.Join(string(l), "node") }
+func (l Layout) Client() string   { return filepath.Join(string(l), "client") }
+func (l Layout) Socket() string   { return filepath.Join(l.Node(), "keeper.sock") }
+func (l Layout) Spool() string    { return filepath.Join(l.Node(), "spool") }
+func (l Layout) HeadFile() string { return filepath.Join(l.Head(), "head.json") }
+func (l Layout) NodeFile() string { return filepath.Join(l.Node(), "node.json") }
+
+// IsHead reports whether a cluster was made here.
+func (l Layout) IsHead() bool { return isFile(l.HeadFile()) }
+
+// IsNode reports whether this folder holds a membership.
+func (l Layout) IsNode() bool { return isFile(l.NodeFile()) }
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// prepare makes the state folder. Tasks run as other accounts, so they may pass through it; what is private has 0700 itself.
+func (l Layout) prepare() error {
+	for _, dir := range []string{string(l), l.Node()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fault.New(fault.Failed, "state folder %s: %w", l, err).Hint("--state DIR with a folder that you may write")
+		}
+	}
+	return nil
+}
+
+// renewEvery is how often certificates are looked at.
+const renewEvery = 12 * time.Hour

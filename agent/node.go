@@ -1,0 +1,128 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"bramble/bus"
+	"bramble/fan"
+	"bramble/fault"
+	"bramble/fleet"
+	"bramble/keeper"
+	"bramble/trust"
+)
+
+// RunNode runs a member's services until ctx ends.
+func RunNode(ctx context.Context, o Options) error {
+	l := Layout(o.State)
+	k, err := o.Keeper(ctx)
+	if err != nil {
+		return err
+	}
+	ready := o.Ready
+	for {
+		conf, err := ReadNode(l)
+		if err != nil {
+			return err
+		}
+		n := node{Options: o, layout: l, conf: conf, keeper: k}
+		n.Ready = ready
+		err = n.run(ctx)
+		if !errors.Is(err, fleet.ErrRenamed) {
+			return err
+		}
+		ready = nil
+	}
+}
+
+// node is one membership at work.
+type node struct {
+	Options
+	layout   Layout
+	conf     NodeConfig
+	keeper   keeper.Keeper
+	cred     *trust.Credential
+	verifier *trust.Verifier
+	clock    *trust.Clock
+}
+
+func (n *node) run(ctx context.Context) error {
+	if err := n.open(ctx); err != nil {
+		return err
+	}
+	member := fleet.NewMember(fleet.Member{Host: n.Machine, Roles: n.conf.Roles, Version: n.Version,
+		Cred: n.cred, Save: n.save, Verifier: n.verifier, Clock: n.clock, Log: n.Log})
+	var err error
+	if member.Facts, err = n.Machine.Facts(ctx); err != nil {
+		return fmt.Errorf("look at this machine: %w", err)
+	}
+	conn, err := bus.Dial(ctx, bus.DialOptions{
+		ID: n.cred.Identity(), Heads: n.conf.Heads, Forever: true,
+		TLS:       trust.ClientConfig(n.cred, n.verifier.Verify, n.clock.Now),
+		OnConnect: func() { n.Log.Info("connected", "head", n.conf.Heads); member.Greet() },
+		OnLost:    func(err error) { n.Log.Warn("connection to the head lost", "error", err) },
+		OnRefused: func(err error) {
+			n.Log.Error("the head refuses this node; if it was removed, join it again", "error", err)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	member.Conn = conn
+	if n.Ready != nil {
+		n.Ready(Info{Name: n.conf.Name, Cluster: n.conf.Cluster, State: n.State, Bus: n.conf.Heads[0]})
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return member.Run(ctx) })
+	runner := fan.Node{Conn: conn, Host: n.Machine, Accounts: n.Machine, Log: n.Log.With("room", "fan")}
+	group.Go(func() error { return runner.Run(ctx) })
+	return group.Wait()
+}
+
+// open loads the credential and renews it where it ran out.
+func (n *node) open(ctx context.Context) error {
+	n.clock = trust.OpenClock(n.layout.clock())
+	var err error
+	if n.cred, err = trust.LoadCredential(n.layout.cred()); err != nil {
+		return err
+	}
+	n.verifier = trust.NewVerifier(n.cred.CA(), n.clock.Now)
+	for {
+		_, err := n.verifier.Verify(n.cred.Cert())
+		if !errors.Is(err, trust.ErrExpired) {
+			return err
+		}
+		n.Log.Warn("the certificate ran out; renewing it", "head", n.conf.Peer)
+		answer, err := fleet.Renew(ctx, n.conf.Peer, n.cred, n.clock.Now)
+		if err == nil {
+			certs, err := trust.ParseCertificates(answer.Cert)
+			if err != nil {
+				return err
+			}
+			return errors.Join(n.cred.Replace(certs[0]), n.save())
+		}
+		if fault.Is(err, fault.Denied) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(5 * time.Second):
+		}
+	}
+}
+
+// save writes the credential, and the name in it, after a renewal or a renaming.
+func (n *node) save() error {
+	if err := n.cred.Save(n.layout.cred()); err != nil {
+		return err
+	}
+	conf := n.conf
+	conf.Name = n.cred.Identity().Name
+	return writeJSON(n.layout.NodeFile(), conf)
+}

@@ -1,0 +1,32 @@
+package cli
+
+import "github.com/alecthomas/kong"
+
+const about = `bramble turns a pile of Raspberry Pis, and any other Linux machines, into one cluster.
+
+Begin with: bramble demo (a cluster on this machine, at work), or bramble up (a real one).`
+
+// grammar is every verb, its flags and arguments; one file a verb says what each does.
+type grammar struct {
+	Cluster string           `help:"Cluster to ask: a state folder or a client file. This machine's own without." placeholder:"DIR|FILE" env:"BRAMBLE_CLUSTER"`
+	Version kong.VersionFlag `help:"Print the version."`
+
+	Up     upCmd     `cmd:"" group:"cluster" help:"Make this machine the head of a cluster, and run it."`
+	Join   joinCmd   `cmd:"" group:"cluster" help:"Make this machine a node of a cluster, and run it."`
+	Nodes  nodesCmd  `cmd:"" group:"cluster" help:"List the nodes; label, rename or remove them."`
+	Token  tokenCmd  `cmd:"" group:"cluster" help:"Make, list or revoke tokens for joining and signing in."`
+	Client clientCmd `cmd:"" group:"cluster" help:"Make or revoke client files for people and programs."`
+	Events eventsCmd `cmd:"" group:"cluster" help:"Show what happened and who asked for it."`
+
+	Run   runCmd   `cmd:"" group:"work" help:"Run a command on many nodes at once."`
+	Shell shellCmd `cmd:"" group:"work" help:"Open a terminal on a node."`
+
+	Keeper keeperCmd `cmd:"" hidden:"" help:"Hold tasks for the agent; started by it."`
+}
+
+var groups = []kong.Group{
+	{Key: "cluster", Title: "The cluster:"},
+	{Key: "work", Title: "Work:"},
+	{Key: "see", Title: "See:"},
+	{Key: "learn", Title: "Learn and test:"},
+}

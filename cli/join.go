@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"fmt"
+
+	"bramble/agent"
+	"bramble/fault"
+)
+
+type joinCmd struct {
+	Head    string `arg:"" optional:"" help:"Address of the head: HOST or HOST:PORT. Without, runs as the node that joined before."`
+	Token   string `help:"Token that the head printed." env:"BRAMBLE_TOKEN"`
+	Name    string `help:"Name of this node; the host name without."`
+	State   string `help:"State folder." placeholder:"DIR" env:"BRAMBLE_STATE"`
+	Metrics string `help:"Loopback address of /metrics; empty for none." default:"127.0.0.1:7653"`
+	Log     string `help:"Least level that is logged: debug, info, warn or error." default:"warn" enum:"debug,info,warn,error"`
+}
+
+func (joinCmd) Examples() string {
+	return `bramble join 10.0.0.1 --token bt1-…   # the line that bramble up printed
+bramble join                          # run again what joined before
+`
+}
+
+func (c *joinCmd) Run(e *env) error {
+	state := stateFolder(c.State)
+	l := agent.Layout(state)
+	if l.IsHead() {
+		return fault.New(fault.Conflict, "%s is the head of a cluster and cannot join another", state).Hint("bramble up to run it, or --state DIR")
+	}
+	if c.Head != "" {
+		if c.Token == "" {
+			return fault.New(fault.Misused, "joining needs a token").Hint("bramble token create on the head, then bramble join %s --token TOKEN", c.Head)
+		}
+		if _, err := agent.Join(e.ctx, l, c.Head, c.Token, c.Name); err != nil {
+			return err
+		}
+	}
+	o, machine := e.agentOptions(state, c.Log)
+	defer machine.Close()
+	o.Metrics = c.Metrics
+	o.Ready = func(i agent.Info) {
+		s := e.out.Stdout
+		fmt.Fprintf(s, "%s is a node of %s.\n", s.Bold(i.Name), s.Bold(i.Cluster))
+	}
+	return agent.RunNode(e.ctx, o)
+}

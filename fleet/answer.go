@@ -1,0 +1,294 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"strings"
+	"time"
+
+	"bramble/bus"
+	"bramble/event"
+	"bramble/fault"
+	"bramble/host"
+	"bramble/trust"
+)
+
+// answer registers what the room is asked.
+func (s *Service) answer(ctx context.Context) error {
+	return errors.Join(
+		s.Conn.Subscribe(ctx, bus.From("fleet", "*", "beat"), s.beat),
+		bus.Handle(ctx, s.Conn, bus.From("fleet", "*", "hello"), s.hello),
+		bus.Handle(ctx, s.Conn, bus.From("fleet", "*", "renew"), s.renew),
+		bus.Handle(ctx, s.Conn, bus.From("fleet", "*", "leave"), s.leave),
+		bus.HandleStream(ctx, s.Conn, "fleet.read.nodes", s.nodes),
+		bus.Handle(ctx, s.Conn, "fleet.admin.label", s.label),
+		bus.Handle(ctx, s.Conn, "fleet.admin.rename", s.rename),
+		bus.Handle(ctx, s.Conn, "fleet.admin.remove", s.remove),
+		bus.Handle(ctx, s.Conn, "fleet.admin.token-create", s.tokenCreate),
+		bus.Handle(ctx, s.Conn, "fleet.admin.token-list", s.tokenList),
+		bus.Handle(ctx, s.Conn, "fleet.admin.token-revoke", s.tokenRevoke),
+		bus.Handle(ctx, s.Conn, "fleet.admin.client-issue", s.clientIssue),
+		bus.Handle(ctx, s.Conn, "fleet.admin.client-revoke", s.clientRevoke),
+	)
+}
+
+func (s *Service) beat(m bus.Message) {
+	var sample host.Sample
+	if m.Decode(&sample) == nil {
+		s.observe(m.Caller.Name, Event{Kind: Beat}, func(n *Node) { n.Sample = sample })
+	}
+}
+
+func (s *Service) hello(ctx context.Context, who bus.Caller, h Hello) (Welcome, error) {
+	if h.Protocol > bus.Protocol || h.Protocol < bus.Protocol-1 {
+		return Welcome{}, fault.New(fault.Misused, "node %s speaks protocol %d, the head %d", who.Name, h.Protocol, bus.Protocol).
+			Hint("install the head's version on the node: %s", s.Version)
+	}
+	var joined, reported bool
+	s.observe(who.Name, Event{Kind: Connected}, nil) // its connection may not have been noticed yet
+	err := s.update(ctx, who.Name, func(n *Node) {
+		joined = n.Version == ""
+		n.Roles, n.Version, n.Facts = h.Roles, h.Version, h.Facts
+		n.Model, n.Board, n.Arch, n.OS = h.Facts.Model, h.Facts.Board, h.Facts.Arch, h.Facts.OS
+		n.Kernel, n.Cores, n.Memory = h.Facts.Kernel, h.Facts.Cores, h.Facts.Memory
+		n.Address = address(n.Address, h.Facts.Links)
+	})
+	if err != nil {
+		return Welcome{}, err
+	}
+	s.mu.Lock()
+	if m := s.members[who.Name]; m != nil && m.shown != m.node.State {
+		s.tell(m, Change{To: m.node.State, At: s.Now(), Why: "connected"})
+		reported = true
+	}
+	s.mu.Unlock()
+	s.Log.Debug("hello", "node", who.Name, "joined", joined, "reported", reported)
+	return Welcome{Time: s.Now().UTC(), Version: s.Version, Denied: s.Authority.Denied()}, nil
+}
+
+// address is where a node connected from; a node on the head's own machine is reached at its default link.
+func address(remote string, links []host.Link) string {
+	if ip := net.ParseIP(remote); ip != nil && !ip.IsLoopback() {
+		return remote
+	}
+	for _, l := range links {
+		if l.Default && len(l.Addrs) > 0 {
+			return l.Addrs[0]
+		}
+	}
+	return remote
+}
+
+// nodes sends all members, and with Watch every later change, a few times a second at the most.
+func (s *Service) nodes(ctx context.Context, _ bus.Caller, req nodesRequest, out *bus.Stream) error {
+	w := &watch{dirty: map[string]bool{}, wake: make(chan struct{}, 1)}
+	s.mu.Lock()
+	for name := range s.members {
+		w.dirty[name] = true
+	}
+	s.watches[w] = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.watches, w)
+		s.mu.Unlock()
+	}()
+	for first := true; ; first = false {
+		if err := s.sendDirty(w, out, first); err != nil || !req.Watch {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(250 * time.Millisecond):
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.wake:
+		}
+	}
+}
+
+// sendDirty sends the nodes with news, in messages that fit a stream frame.
+func (s *Service) sendDirty(w *watch, out *bus.Stream, whole bool) error {
+	s.mu.Lock()
+	names := w.dirty
+	w.dirty = map[string]bool{}
+	var up update
+	for name := range names {
+		if m := s.members[name]; m != nil {
+			up.Nodes = append(up.Nodes, m.node)
+		} else {
+			up.Gone = append(up.Gone, name)
+		}
+	}
+	s.mu.Unlock()
+	const perFrame = 16
+	for len(up.Nodes) > perFrame {
+		if err := out.SendJSON(update{Nodes: up.Nodes[:perFrame]}); err != nil {
+			return err
+		}
+		up.Nodes = up.Nodes[perFrame:]
+	}
+	up.Whole = whole
+	return out.SendJSON(up)
+}
+
+func (s *Service) label(ctx context.Context, who bus.Caller, req labelRequest) (none, error) {
+	for _, l := range req.Changes {
+		if err := ValidLabel(l.Key, l.Value); err != nil {
+			return none{}, err
+		}
+	}
+	for _, name := range req.Names {
+		err := s.update(ctx, name, func(n *Node) {
+			n.Labels = maps.Clone(n.Labels)
+			if n.Labels == nil {
+				n.Labels = map[string]string{}
+			}
+			for _, l := range req.Changes {
+				if l.Remove {
+					delete(n.Labels, l.Key)
+				} else {
+					n.Labels[l.Key] = l.Value
+				}
+			}
+		})
+		if err != nil {
+			return none{}, err
+		}
+	}
+	s.audit(who, "", fmt.Sprintf("changed the labels of %s", Fold(req.Names)))
+	return none{}, nil
+}
+
+func (s *Service) remove(ctx context.Context, who bus.Caller, req removeRequest) (none, error) {
+	if _, err := s.Node(req.Name); err != nil {
+		return none{}, err
+	}
+	return none{}, s.drop(ctx, req.Name, func() { s.audit(who, req.Name, "removed "+req.Name) })
+}
+
+// leave is a node's own wish to go.
+func (s *Service) leave(ctx context.Context, who bus.Caller, _ none) (none, error) {
+	go s.drop(context.WithoutCancel(ctx), who.Name, func() { s.audit(who, who.Name, who.Name+" left") }) // after this answer, which the cut would swallow
+	return none{}, nil
+}
+
+// drop ends a membership: certificate first, so that the node is cut before it is forgotten.
+func (s *Service) drop(ctx context.Context, name string, record func()) error {
+	if err := s.Authority.RevokeNode(ctx, name); err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	if err := s.Roll.Delete(ctx, "node."+name); err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	s.observe(name, Event{Kind: Removed}, nil)
+	s.mu.Lock()
+	delete(s.members, name)
+	s.mark(name)
+	s.mu.Unlock()
+	record()
+	return nil
+}
+
+// rename gives a node a certificate with the new name; the node comes back under it by itself.
+func (s *Service) rename(ctx context.Context, who bus.Caller, req renameRequest) (none, error) {
+	old, err := s.Node(req.Old)
+	if err != nil {
+		return none{}, err
+	}
+	if err := trust.ValidName(req.New); err != nil {
+		return none{}, err
+	}
+	if _, err := s.Node(req.New); err == nil {
+		return none{}, fault.New(fault.Conflict, "a node is called %s already", req.New).Hint("another name")
+	}
+	if s.Busy != nil {
+		if err := s.Busy(req.Old); err != nil {
+			return none{}, err
+		}
+	}
+	var ask JoinRequest
+	if err := s.Conn.Call(ctx, bus.Node("fleet", req.Old, "request"), none{}, &ask); err != nil {
+		return none{}, fmt.Errorf("rename %s: %w", req.Old, err)
+	}
+	cert, _, err := s.Authority.Issue(ctx, trust.Identity{Kind: trust.KindNode, Name: req.New}, ask.CSR)
+	if err != nil {
+		return none{}, err
+	}
+	renamed := old
+	renamed.Name = req.New
+	if err := s.save(ctx, renamed); err != nil {
+		return none{}, err
+	}
+	s.mu.Lock()
+	s.members[req.New] = &entry{node: renamed, view: Returning(s.Now())}
+	s.mu.Unlock()
+	if err := s.Conn.Call(ctx, bus.Node("fleet", req.Old, "adopt"), JoinAnswer{Cert: cert}, nil); err != nil {
+		return none{}, fmt.Errorf("rename %s: %w", req.Old, err)
+	}
+	return none{}, s.drop(ctx, req.Old, func() { s.audit(who, req.New, "renamed "+req.Old+" to "+req.New) })
+}
+
+func (s *Service) renew(ctx context.Context, who bus.Caller, req JoinRequest) (JoinAnswer, error) {
+	cert, id, err := s.Authority.Issue(ctx, trust.Identity{Kind: trust.KindNode, Name: who.Name}, req.CSR)
+	return JoinAnswer{ID: id, Cert: cert, Time: s.Now().UTC()}, err
+}
+
+func (s *Service) tokenCreate(ctx context.Context, who bus.Caller, req tokenRequest) (tokenAnswer, error) {
+	token, info, err := s.Authority.CreateToken(ctx, req.Spec)
+	if err != nil {
+		return tokenAnswer{}, err
+	}
+	s.audit(who, "", "made the "+string(info.Kind)+" token "+info.ID)
+	return tokenAnswer{token.String(), info}, nil
+}
+
+func (s *Service) tokenList(ctx context.Context, _ bus.Caller, _ none) ([]trust.TokenInfo, error) {
+	return s.Authority.Tokens(ctx)
+}
+
+func (s *Service) tokenRevoke(ctx context.Context, who bus.Caller, id string) (none, error) {
+	err := s.Authority.RevokeToken(ctx, strings.TrimSpace(id))
+	if err == nil {
+		s.audit(who, "", "revoked the token "+id)
+	}
+	return none{}, err
+}
+
+func (s *Service) clientIssue(ctx context.Context, who bus.Caller, req issueRequest) (issueAnswer, error) {
+	id := trust.Identity{Kind: trust.KindClient, Name: req.User, Role: req.Role}
+	cert, _, err := s.Authority.Issue(ctx, id, req.CSR)
+	if err != nil {
+		return issueAnswer{}, err
+	}
+	s.audit(who, "", fmt.Sprintf("made a client file for %s (%s)", req.User, req.Role))
+	return issueAnswer{s.Authority.CA().Cluster(), cert}, nil
+}
+
+func (s *Service) clientRevoke(ctx context.Context, who bus.Caller, user string) (none, error) {
+	err := s.Authority.Revoke(ctx, trust.Identity{Kind: trust.KindClient, Name: user})
+	if err == nil {
+		s.audit(who, "", "revoked all client files of "+user)
+	}
+	return none{}, err
+}
+
+func (s *Service) audit(who bus.Caller, node, text string) {
+	s.Events.Record(event.Event{Kind: event.Audit, Room: "fleet", Node: node, User: who.Name, Text: text})
+}
+
+// decodeUpdate reads one message of a nodes stream.
+func decodeUpdate(data []byte) (update, error) {
+	var up update
+	if err := json.Unmarshal(data, &up); err != nil {
+		return up, fmt.Errorf("unreadable list of nodes: %w", err)
+	}
+	return up, nil
+}

@@ -1,0 +1,293 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"bramble/bus"
+	"bramble/event"
+	"bramble/fault"
+	"bramble/metric"
+	"bramble/trust"
+)
+
+// Service is the head's half: it keeps the roll of members and watches over them.
+type Service struct {
+	Conn      *bus.Conn
+	Watch     func(ctx context.Context, heard func(bus.Presence)) error // the bus server's
+	Authority *trust.Authority
+	Roll      trust.Store // one record a node, under node.NAME
+	Events    *event.Log
+	Metrics   *metric.Set
+	Version   string
+	Now       func() time.Time
+	Log       *slog.Logger
+	// OnChange is told every change of a node's state, in order; it must not block.
+	OnChange func(Node, Change)
+	// Busy refuses what would pull a node away from under running work.
+	Busy func(name string) error
+
+	mu      sync.Mutex
+	members map[string]*entry
+	watches map[*watch]bool
+}
+
+// entry is a node and what the head noticed of it.
+type entry struct {
+	node  Node
+	view  View
+	shown State // as last told to OnChange
+}
+
+// watch is one open fleet.read.nodes stream: the names it has not been told of yet.
+type watch struct {
+	dirty map[string]bool
+	wake  chan struct{}
+}
+
+// Run serves until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	s.register()
+	if err := s.answer(ctx); err != nil {
+		return err
+	}
+	var ended sync.WaitGroup
+	defer ended.Wait()
+	ended.Go(func() { s.tick(ctx) })
+	return s.Watch(ctx, func(p bus.Presence) {
+		if p.ID.Kind == trust.KindNode {
+			s.presence(p)
+		}
+	})
+}
+
+func (s *Service) load(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.members, s.watches = map[string]*entry{}, map[*watch]bool{}
+	records, err := s.Roll.List(ctx, "node.")
+	if err != nil {
+		return err
+	}
+	for key, data := range records {
+		var n Node
+		if err := json.Unmarshal(data, &n); err != nil {
+			s.Log.Error("unreadable member record", "key", key, "error", err)
+			continue
+		}
+		n.State = Suspect
+		s.members[n.Name] = &entry{node: n, view: Returning(s.Now())}
+	}
+	return nil
+}
+
+func (s *Service) register() {
+	s.Metrics.Collect("bramble_fleet_nodes", "Members by state.", "gauge", func(emit metric.Emit) {
+		count := map[State]int{Up: 0, Suspect: 0, Down: 0}
+		for _, n := range s.Nodes() {
+			count[n.State]++
+		}
+		for _, state := range slices.Sorted(maps.Keys(count)) {
+			emit(float64(count[state]), "state", string(state))
+		}
+	})
+	gauge := func(name, help string, value func(Node) float64) {
+		s.Metrics.Collect("bramble_fleet_node_"+name, help, "gauge", func(emit metric.Emit) {
+			for _, n := range s.Nodes() {
+				emit(value(n), "node", n.Name)
+			}
+		})
+	}
+	gauge("load", "One-minute load average.", func(n Node) float64 { return n.Sample.Load })
+	gauge("memory_used_bytes", "Memory in use.", func(n Node) float64 { return float64(n.Sample.MemUsed) })
+	gauge("temperature_celsius", "Hottest sensor; 0 without one.", func(n Node) float64 { return n.Sample.Temp })
+	gauge("up", "1 when the node is up.", func(n Node) float64 {
+		if n.State == Up {
+			return 1
+		}
+		return 0
+	})
+}
+
+// Nodes returns all members in natural order.
+func (s *Service) Nodes() []Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	nodes := make([]Node, 0, len(s.members))
+	for _, m := range s.members {
+		nodes = append(nodes, m.node)
+	}
+	slices.SortFunc(nodes, func(a, b Node) int { return NaturalCompare(a.Name, b.Name) })
+	return nodes
+}
+
+// Select returns the members that a selection means.
+func (s *Service) Select(selection string) ([]Node, error) {
+	sel, err := ParseSelector(cmp.Or(selection, "all"))
+	if err != nil {
+		return nil, err
+	}
+	return sel.Select(s.Nodes())
+}
+
+// Node returns one member; fault.NotFound when there is none of that name.
+func (s *Service) Node(name string) (Node, error) {
+	nodes := s.Nodes()
+	for _, n := range nodes {
+		if n.Name == name {
+			return n, nil
+		}
+	}
+	return Node{}, unknownNode(name, nodes)
+}
+
+func unknownNode(name string, nodes []Node) error {
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		names[i] = n.Name
+	}
+	err := fault.New(fault.NotFound, "no node is called %q", name).Hint("bramble nodes")
+	if near := Nearest(name, names); near != "" {
+		err.Hint("%s, or bramble nodes for the list", near)
+	}
+	return err
+}
+
+// presence takes in a connection made or closed.
+func (s *Service) presence(p bus.Presence) {
+	kind := Disconnected
+	if p.Connected {
+		kind = Connected
+	}
+	s.observe(p.ID.Name, Event{Kind: kind, Conn: p.Conn}, func(n *Node) {
+		if p.Connected && p.Remote != "" {
+			n.Address = p.Remote
+		}
+	})
+}
+
+// observe applies what was noticed of a node, and change with it, and tells those who watch.
+func (s *Service) observe(name string, ev Event, change func(*Node)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.members[name]
+	if m == nil {
+		if ev.Kind != Connected {
+			return
+		}
+		m = &entry{node: Node{Name: name, Joined: s.Now().UTC(), Labels: map[string]string{}}}
+		s.members[name] = m
+	}
+	now := s.Now()
+	view, changes := Observe(m.view, ev, now)
+	m.view = view
+	if ev.Kind == Connected || ev.Kind == Beat {
+		m.node.Seen = now.UTC()
+	}
+	if change != nil {
+		change(&m.node)
+	}
+	for _, c := range changes {
+		m.node.State = c.To
+		s.tell(m, c)
+	}
+	s.mark(name)
+}
+
+// tell passes a change on. A node that only connected is not up before it has said what it is.
+func (s *Service) tell(m *entry, c Change) {
+	if m.node.Version == "" || c.To == m.shown {
+		return
+	}
+	c.From, m.shown = m.shown, c.To
+	if c.To == Down || c.To == Up {
+		s.Events.Record(event.Event{Kind: event.Change, Room: "fleet", Node: m.node.Name,
+			Text: m.node.Name + " is " + string(c.To) + ": " + c.Why, Bad: c.To == Down})
+	}
+	if s.OnChange != nil {
+		s.OnChange(m.node, c)
+	}
+}
+
+// mark notes for every watch that a node has news; s.mu is held.
+func (s *Service) mark(name string) {
+	for w := range s.watches {
+		w.dirty[name] = true
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// tick lets time pass for nodes that say nothing.
+func (s *Service) tick(ctx context.Context) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			for _, name := range s.due() {
+				s.observe(name, Event{Kind: Tick}, nil)
+			}
+		}
+	}
+}
+
+func (s *Service) due() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.Now()
+	var names []string
+	for name, m := range s.members {
+		if next := Next(m.view); !next.IsZero() && !now.Before(next) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// save writes a node's record; s.mu is not held.
+func (s *Service) save(ctx context.Context, n Node) error {
+	data, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	return s.Roll.Put(ctx, "node."+n.Name, data)
+}
+
+// update changes a member and saves it.
+func (s *Service) update(ctx context.Context, name string, change func(*Node)) error {
+	s.mu.Lock()
+	m := s.members[name]
+	if m == nil {
+		s.mu.Unlock()
+		return unknownNode(name, s.Nodes())
+	}
+	changed := m.node
+	changed.Labels = maps.Clone(m.node.Labels)
+	change(&changed)
+	s.mu.Unlock()
+	if err := s.save(ctx, changed); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.members[name]; m != nil {
+		change(&m.node)
+		s.mark(name)
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package fleet
+
+import (
+	"time"
+
+	"bramble/host"
+	"bramble/trust"
+)
+
+// What goes over the bus and the join port. Fields are only ever added.
+
+// Hello is what a node says of itself at each connection.
+type Hello struct {
+	Protocol int        `json:"protocol"` // bus.Protocol of the node
+	Version  string     `json:"version"`
+	Roles    []string   `json:"roles"`
+	Facts    host.Facts `json:"facts"`
+}
+
+// Welcome answers a Hello.
+type Welcome struct {
+	Time    time.Time `json:"time"`    // the head's, which the cluster runs by
+	Version string    `json:"version"` // the head's
+	Denied  []string  `json:"denied"`  // serial numbers of revoked certificates
+}
+
+// JoinRequest is posted to /join with a token, and to /renew with a certificate.
+type JoinRequest struct {
+	Token string `json:"token,omitempty"`
+	Name  string `json:"name,omitempty"` // wanted; "" leaves the choice to a client token
+	CSR   []byte `json:"csr"`            // PKCS #10, PEM
+}
+
+// JoinAnswer is what a new member needs.
+type JoinAnswer struct {
+	Cluster string         `json:"cluster"`
+	ID      trust.Identity `json:"id"`
+	Cert    []byte         `json:"cert"`  // PEM
+	CA      []byte         `json:"ca"`    // PEM
+	Ports   Ports          `json:"ports"` // on the host that answered
+	Time    time.Time      `json:"time"`
+}
+
+// Ports of a head.
+type Ports struct {
+	Bus  int `json:"bus"`
+	Peer int `json:"peer"` // joining and peers, HTTPS
+	Web  int `json:"web"`  // dashboard
+}
+
+// Default ports.
+const (
+	BusPort  = 7650
+	PeerPort = 7651
+	WebPort  = 7652
+)
+
+// update is a message of a fleet.read.nodes stream.
+type update struct {
+	Nodes []Node   `json:"nodes,omitempty"`
+	Gone  []string `json:"gone,omitempty"`
+	Whole bool     `json:"whole,omitempty"` // all nodes that there are have been sent
+}
+
+type nodesRequest struct {
+	Watch bool `json:"watch,omitempty"`
+}
+
+type labelRequest struct {
+	Names   []string      `json:"names"`
+	Changes []LabelChange `json:"changes"`
+}
+
+type renameRequest struct {
+	Old string `json:"old,omitempty"`
+	New string `json:"new"`
+}
+
+type removeRequest struct {
+	Name string `json:"name"`
+}
+
+type tokenRequest struct {
+	Spec trust.TokenSpec `json:"spec"`
+}
+
+type tokenAnswer struct {
+	Token string          `json:"token"`
+	Info  trust.TokenInfo `json:"info"`
+}
+
+type issueRequest struct {
+	User string     `json:"user"`
+	Role trust.Role `json:"role"`
+	CSR  []byte     `json:"csr"`
+}
+
+type issueAnswer struct {
+	Cluster string `json:"cluster"`
+	Cert    []byte `json:"cert"` // PEM
+}
+
+// none stands for a request or an answer that says nothing.
+type none struct{}
