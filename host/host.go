@@ -35,7 +35,8 @@ type Facts struct {
 	Memory   int64    `json:"memory"` // bytes
 	Disk     int64    `json:"disk"`   // bytes of the file system that holds the state folder
 	Links    []Link   `json:"links"`
-	Cgroup   int      `json:"cgroup"` // 2, 1, or 0 when limits cannot be set
+	Cgroup   int      `json:"cgroup"`           // 2, 1, or 0 when limits cannot be set
+	Limits   []string `json:"limits,omitempty"` // which of cpu, memory and pids can be limited here
 	BootID   string   `json:"boot_id"`
 	Missing  []string `json:"missing,omitempty"` // what could not be read, for doctor
 }
@@ -71,7 +72,7 @@ type Command struct {
 	Env    []string // the whole environment: nothing is inherited
 	Dir    string   // working folder; the account need not be able to reach it by path
 	User   string   // account to run as; "" is the caller's own. See Account.
-	Umask  int      // -1: inherit
+	Umask  int      // 0 or less: inherit
 	Stdin  *os.File // nil: /dev/null
 	Stdout *os.File // nil: /dev/null
 	Stderr *os.File // nil: /dev/null

@@ -1,0 +1,150 @@
+package host
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// prepare finds the ground once and lays out the version 2 folders; what cannot be made
+// there is given up, and limits fall back to version 1 or to none.
+func (g *groups) prepare() {
+	if g.found {
+		return
+	}
+	g.found = true
+	g.ground = findGround(newTree("/"), "/", os.Geteuid() == 0, writable)
+	if g.ground.unified == "" {
+		return
+	}
+	g.sweep()
+	ours := g.folder(g.ground.unified)
+	if os.MkdirAll(filepath.Join(ours, "plain"), 0o755) != nil || os.MkdirAll(filepath.Join(ours, "limited"), 0o755) != nil {
+		g.ground.unified, g.ground.v2 = "", nil
+		return
+	}
+	g.ground.v2 = slices.DeleteFunc(g.ground.v2, func(controller string) bool {
+		return g.enable(controller, filepath.Join(ours, "limited")) != nil
+	})
+}
+
+// enable hands a controller down from our ground to the groups in folder.
+func (g *groups) enable(controller, folder string) error {
+	rel, err := filepath.Rel(g.ground.unified, folder)
+	if err != nil {
+		return err
+	}
+	dir := g.ground.unified
+	err = handDown(dir, controller)
+	if errors.Is(err, syscall.EBUSY) { // a group with controllers below it may hold no processes
+		moveInto(dir, filepath.Join(dir, "bramble", "self"))
+		err = handDown(dir, controller)
+	}
+	for part := range strings.SplitSeq(rel, "/") {
+		if err != nil {
+			return err
+		}
+		dir = filepath.Join(dir, part)
+		err = handDown(dir, controller)
+	}
+	return err
+}
+
+func handDown(dir, controller string) error {
+	return writeFile(filepath.Join(dir, "cgroup.subtree_control"), "+"+controller)
+}
+
+// moveInto moves our own processes, agent and keeper, from one group into a leaf below it;
+// where others live in it too, such as a login's shell, nothing is moved.
+func moveInto(from, leaf string) {
+	self, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return
+	}
+	pids := groupPids(from)
+	for _, pid := range pids {
+		exe, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/exe")
+		if err != nil || !os.SameFile(self, exe) {
+			return
+		}
+	}
+	if os.MkdirAll(leaf, 0o755) != nil {
+		return
+	}
+	for _, pid := range pids {
+		writeFile(filepath.Join(leaf, "cgroup.procs"), strconv.Itoa(pid))
+	}
+}
+
+// sweep removes the empty groups of owners that have died.
+func (g *groups) sweep() {
+	for _, base := range g.bases() {
+		owners, _ := filepath.Glob(filepath.Join(base, "bramble", g.scope, "*"))
+		for _, owner := range owners {
+			if info, err := os.Stat(owner); err == nil && info.IsDir() && !ownerAlive(filepath.Base(owner)) {
+				removeTree(owner)
+			}
+		}
+	}
+}
+
+// bases are all hierarchies we may have groups in.
+func (g *groups) bases() []string {
+	bases := []string{g.ground.unified}
+	for _, base := range g.ground.v1 {
+		bases = append(bases, base)
+	}
+	slices.Sort(bases)
+	bases = slices.Compact(bases)
+	return slices.DeleteFunc(bases, func(base string) bool { return base == "" })
+}
+
+// removeTree removes the groups at and below dir that hold no process.
+func removeTree(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.IsDir() {
+			removeTree(filepath.Join(dir, e.Name()))
+		}
+	}
+	os.Remove(dir)
+}
+
+// close removes what is empty of our folders.
+func (g *groups) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, gr := range g.kept {
+		g.drop(gr)
+	}
+	g.kept = nil
+	for _, base := range g.bases() {
+		removeTree(g.folder(base))
+		os.Remove(filepath.Join(base, "bramble", g.scope)) // stays while another owner is in it
+	}
+}
+
+// writeFile writes one value to a kernel's file, which must be there already.
+func writeFile(path, value string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
+func groupPids(dir string) []int {
+	data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	var pids []int
+	for line := range strings.FieldsSeq(string(data)) {
+		if pid, err := strconv.Atoi(line); err == nil && pid > 0 { // 0 is a process of another PID namespace
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

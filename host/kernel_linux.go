@@ -1,0 +1,94 @@
+package host
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// diskSize is the size of the file system that holds dir and what is free to us, in bytes; 0 when unknown.
+func diskSize(dir string) (total, free int64) {
+	var s unix.Statfs_t
+	if unix.Statfs(dir, &s) != nil {
+		return 0, 0
+	}
+	block := int64(s.Frsize)
+	if block == 0 { // file systems that know only one size
+		block = int64(s.Bsize)
+	}
+	return int64(s.Blocks) * block, int64(s.Bavail) * block
+}
+
+func writable(path string) bool { return unix.Access(path, unix.W_OK) == nil }
+
+// Subreaper makes this process the parent of its descendants' orphans, so that daemons
+// of a task stay within sight; the keeper's main calls it once. A Real reaps what ends.
+func Subreaper() error {
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+}
+
+// inheritsOrphans reports whether orphans come to us: as subreaper, or as the machine's init.
+func inheritsOrphans() bool {
+	if os.Getpid() == 1 {
+		return true
+	}
+	var on int32
+	err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&on)), 0, 0, 0)
+	return err == nil && on == 1
+}
+
+// readProc reads /proc/PID/stat: pid (name) state ppid pgrp session …, the start time 22nd; the name
+// may hold blanks and brackets.
+func readProc(pid int) (proc, bool) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return proc{}, false
+	}
+	text := string(data)
+	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	if len(f) < 20 {
+		return proc{}, false
+	}
+	p := proc{pid: pid, state: f[0][0], began: f[19]}
+	p.parent, _ = strconv.Atoi(f[1])
+	p.group, _ = strconv.Atoi(f[2])
+	p.session, _ = strconv.Atoi(f[3])
+	return p, true
+}
+
+// processes lists every process in sight.
+func processes() []proc {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	var all []proc
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			if p, ok := readProc(pid); ok {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
+}
+
+// markOf is the value of BRAMBLE_TASK in a process's first environment; "" when it has
+// none or may not be read.
+func markOf(pid int) string {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return ""
+	}
+	for v := range strings.SplitSeq(string(data), "\x00") {
+		if mark, ok := strings.CutPrefix(v, markName+"="); ok {
+			return mark
+		}
+	}
+	return ""
+}

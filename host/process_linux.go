@@ -1,0 +1,238 @@
+package host
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+)
+
+// process is a task that this process started.
+type process struct {
+	starter *starter
+	id      string
+	mark    string
+	pid     int
+	started time.Time
+	watch   *os.File // pidfd, so that waiting costs no thread; nil on kernels before 5.3
+	tty     *os.File
+
+	mu     sync.Mutex // holds the pid's meaning: signals go out only while the leader is unreaped
+	reaped bool
+	status syscall.WaitStatus
+	rusage syscall.Rusage
+	ended  time.Time
+
+	killing sync.Mutex // held by Kill, and while the group is given back
+	group   *group     // nil without one, and once it was found empty
+	gone    bool       // nothing of the tree is left
+	used    usage
+}
+
+// killPatience is how long Kill waits for processes to die; only those that hang in the kernel take longer than a moment.
+const killPatience = 10 * time.Second
+
+// hangupPatience is how long a terminal's programs have, after SIGHUP, to put things in order.
+const hangupPatience = 200 * time.Millisecond
+
+func (p *process) Pid() int { return p.pid }
+
+// Signal sends sig to the group; os.ErrProcessDone once the leader was waited for.
+func (p *process) Signal(sig os.Signal) error {
+	number, ok := sig.(syscall.Signal)
+	if !ok {
+		return fmt.Errorf("no such signal here: %v", sig)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return os.ErrProcessDone
+	}
+	err := syscall.Kill(-p.pid, number)
+	if errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return os.NewSyscallError("kill", err)
+}
+
+// Kill ends the whole tree and returns when it is dead; the error names what would not die.
+// It may be called after Wait, to end what the leader left behind.
+func (p *process) Kill() error {
+	p.killing.Lock()
+	defer p.killing.Unlock()
+	if p.gone {
+		return nil
+	}
+	if p.tty != nil {
+		p.hangUp()
+	}
+	left, err := killAll(p.strike, p.id)
+	if len(left) == 0 {
+		p.settle()
+	}
+	return err
+}
+
+// killAll strikes until nothing is left; the pids are those that outlasted its patience.
+func killAll(strike func() []int, id string) ([]int, error) {
+	deadline := time.Now().Add(killPatience)
+	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		left := strike()
+		if len(left) == 0 {
+			return nil, nil
+		}
+		if time.Now().After(deadline) {
+			return left, stuck(id, left)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// strike kills what is left of the tree and tells what that was.
+func (p *process) strike() []int {
+	if p.group != nil {
+		left := p.group.members()
+		if len(left) > 0 {
+			p.group.kill()
+		}
+		return left
+	}
+	left := p.survivors()
+	for _, pid := range left {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+	return left
+}
+
+// survivors are found without a control group: by session, descent and mark.
+func (p *process) survivors() []int {
+	p.mu.Lock()
+	reaped := p.reaped
+	p.mu.Unlock()
+	return treeOf(processes(), p.pid, reaped, func(pid int) bool { return markOf(pid) == p.mark })
+}
+
+// hangUp tells the terminal's programs to go, as closing its window does.
+func (p *process) hangUp() {
+	p.Signal(syscall.SIGHUP)
+	p.Signal(syscall.SIGCONT)
+	for end := time.Now().Add(hangupPatience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if leader, ok := readProc(p.pid); !ok || !leader.alive() {
+			return
+		}
+	}
+}
+
+// settle gives an empty group back, with what it counted. The caller holds killing.
+func (p *process) settle() {
+	p.gone = true
+	if p.group != nil {
+		p.used = p.group.usage()
+		p.group.base.user += p.used.user
+		p.group.base.system += p.used.system
+		p.starter.groups.release(p.group)
+		p.group = nil
+	}
+}
+
+// Wait returns how the leader ended. MaxRSS is the largest process's, or the highest charge
+// of the whole group, page cache included, where memory is limited; Linux counts from before
+// exec, so that a process smaller than its parent shows the parent's size.
+func (p *process) Wait() Exit {
+	p.await()
+	p.killing.Lock() // after Kill, the whole tree
+	defer p.killing.Unlock()
+	used := p.used
+	if p.group != nil {
+		if len(p.group.members()) == 0 {
+			p.settle()
+			used = p.used
+		} else {
+			used = p.group.usage()
+		}
+	}
+	e := Exit{
+		Code:   p.status.ExitStatus(),
+		Wall:   p.ended.Sub(p.started),
+		User:   max(time.Duration(p.rusage.Utime.Nano()), used.user),
+		System: max(time.Duration(p.rusage.Stime.Nano()), used.system),
+		MaxRSS: max(int64(p.rusage.Maxrss)<<10, used.peak),
+	}
+	if p.status.Signaled() {
+		e.Signal = cmp.Or(unix.SignalName(p.status.Signal()), p.status.Signal().String())
+	}
+	e.OOM = used.oom && !e.OK()
+	return e
+}
+
+// await returns when the leader has been reaped.
+func (p *process) await() {
+	if p.watch != nil {
+		if conn, err := p.watch.SyscallConn(); err == nil {
+			conn.Read(func(uintptr) bool { return p.reap() })
+		}
+		p.watch.Close()
+	}
+	for !p.reap() {
+		unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	}
+}
+
+// reap takes the leader's status if it has ended.
+func (p *process) reap() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return true
+	}
+	pid, err := syscall.Wait4(p.pid, &p.status, syscall.WNOHANG, &p.rusage)
+	for errors.Is(err, syscall.EINTR) {
+		pid, err = syscall.Wait4(p.pid, &p.status, syscall.WNOHANG, &p.rusage)
+	}
+	if pid != p.pid && err == nil {
+		return false
+	}
+	if err != nil { // somebody else took the status
+		p.status = syscall.WaitStatus(0x7f)
+	}
+	p.reaped, p.ended = true, time.Now()
+	p.starter.reaper.remove(p)
+	return true
+}
+
+// Terminal is the operator's side; reading ends with io.EOF when no program holds the other.
+func (p *process) Terminal() io.ReadWriter {
+	if p.tty == nil {
+		return nil
+	}
+	return terminal{p.tty}
+}
+
+// Resize changes the terminal's size and tells its programs with SIGWINCH.
+func (p *process) Resize(s Size) error {
+	if p.tty == nil {
+		return nil
+	}
+	return pty.Setsize(p.tty, &pty.Winsize{Rows: s.Rows, Cols: s.Cols})
+}
+
+// terminal reads the end of a terminal, which Linux reports as EIO, as the end of a file.
+type terminal struct{ f *os.File }
+
+func (t terminal) Write(b []byte) (int, error) { return t.f.Write(b) }
+
+func (t terminal) Read(b []byte) (int, error) {
+	n, err := t.f.Read(b)
+	if errors.Is(err, syscall.EIO) {
+		t.f.Close()
+		err = io.EOF
+	}
+	return n, err
+}

@@ -1,0 +1,257 @@
+package host
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"bramble/fault"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+)
+
+// starter starts processes. A program that calls Subreaper may have one starter only, for
+// it reaps every child that is not its own start.
+type starter struct {
+	root     string
+	accounts *accounts
+	groups   *groups
+	threads  *threads
+	reaper   reaper
+	null     func() (*os.File, error)
+	timid    func() bool // whether the kernel spares us when memory is short, which tasks must not inherit
+}
+
+func (s *starter) open(opts RealOptions, accounts *accounts) {
+	s.root, s.accounts = opts.Root, accounts
+	s.groups = &groups{scope: scopeOf(opts.StateDir), owner: newOwner()}
+	s.threads = newThreads()
+	s.null = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })
+	s.timid = sync.OnceValue(func() bool {
+		score, _ := os.ReadFile("/proc/self/oom_score_adj")
+		return strings.HasPrefix(string(score), "-")
+	})
+}
+
+// newOwner names one starter of one process for good: PID-STARTTIME-RANDOM.
+func newOwner() string {
+	self, _ := readProc(os.Getpid())
+	salt := make([]byte, 3)
+	rand.Read(salt)
+	return fmt.Sprintf("%d-%s-%s", os.Getpid(), cmp.Or(self.began, "0"), hex.EncodeToString(salt))
+}
+
+func (s *starter) limits(t *tree) (version int, names []string) { return s.groups.limits(t, s.root) }
+
+// Close ends what Start needed; the processes go on. Start then fails.
+func (s *starter) Close() error {
+	s.threads.close()
+	s.reaper.close()
+	s.groups.close()
+	return nil
+}
+
+// Start starts cmd as the leader of a session of its own. Limits that the machine cannot
+// set are left out; Facts.Limits tells which it can.
+func (s *starter) Start(cmd Command) (Process, error) {
+	if err := checkCommand(cmd); err != nil {
+		return nil, err
+	}
+	account, err := s.runAs(cmd.User)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{starter: s, id: cmd.ID, mark: markFor(cmd.ID, s.groups.scope, s.groups.owner)}
+	l := &launch{cmd: cmd, account: account, env: withMark(cmd.Env, p.mark)}
+	defer l.closeFiles()
+	if err := s.wire(l, p); err != nil {
+		return nil, err
+	}
+	if p.group, err = s.groups.take(cmd.ID, cmd.Limits); err != nil {
+		return nil, err
+	}
+	l.group, l.home = p.group, s.groups.ground.home
+	if err = s.launch(l, p); err != nil {
+		if p.group != nil {
+			s.groups.release(p.group)
+		}
+		if p.tty != nil {
+			p.tty.Close()
+		}
+		return nil, err
+	}
+	return p, nil
+}
+
+func checkCommand(cmd Command) error {
+	switch {
+	case len(cmd.Args) == 0 || cmd.Args[0] == "":
+		return fault.New(fault.Misused, "no command was given").Hint("bramble run --on all -- hostname")
+	case !validID(cmd.ID):
+		return fault.New(fault.Misused, "%q cannot name a task: only a–z, 0–9, dot and dash", cmd.ID)
+	}
+	return nil
+}
+
+// runAs is the account that a process must change to; nil when it is our own.
+func (s *starter) runAs(name string) (*Account, error) {
+	if name == "" {
+		return nil, nil
+	}
+	if os.Geteuid() != 0 {
+		if self, err := user.Current(); err == nil && self.Username == name {
+			return nil, nil
+		}
+		return nil, fault.New(fault.Denied, "only root can run a command as %s", name).
+			Hint("start bramble's agent as root, or leave the account out")
+	}
+	account, err := s.accounts.lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	return &account, nil
+}
+
+// wire decides the child's three files: those of the command, /dev/null, or a terminal.
+func (s *starter) wire(l *launch, p *process) error {
+	if l.cmd.TTY != nil {
+		return l.openTTY(p)
+	}
+	for i, f := range []*os.File{l.cmd.Stdin, l.cmd.Stdout, l.cmd.Stderr} {
+		if f == nil {
+			var err error
+			if f, err = s.null(); err != nil {
+				return fmt.Errorf("open %s: %w", os.DevNull, err)
+			}
+		}
+		l.files[i] = f.Fd() // blocking from here on, as a child expects its files
+	}
+	return nil
+}
+
+func (l *launch) openTTY(p *process) error {
+	master, slave, err := pty.Open()
+	if err != nil {
+		return fault.New(fault.Failed, "no terminal is to be had: %w", err).Hint("mount -t devpts devpts /dev/pts")
+	}
+	p.tty, l.slave = master, slave
+	size := pty.Winsize{Rows: l.cmd.TTY.Rows, Cols: l.cmd.TTY.Cols}
+	if err := pty.Setsize(slave, &size); err != nil {
+		return fmt.Errorf("set the terminal's size: %w", err)
+	}
+	if l.account != nil { // so that programs can open it again by name
+		slave.Chown(int(l.account.UID), -1)
+	}
+	l.files = [3]uintptr{slave.Fd(), slave.Fd(), slave.Fd()}
+	return nil
+}
+
+// launch forks on a thread, and once more without a group on a kernel that cannot clone into one.
+func (s *starter) launch(l *launch, p *process) error {
+	var err error
+	start := func(t *thread) {
+		s.reaper.hold.RLock()
+		defer s.reaper.hold.RUnlock()
+		if err = l.run(t); err == nil {
+			p.begin(l)
+			s.reaper.add(p)
+		}
+	}
+	if closed := s.threads.do(start); closed != nil {
+		return closed
+	}
+	if l.group != nil && l.group.dir != "" && cannotClone(err) {
+		s.groups.disable()
+		s.groups.drop(l.group)
+		l.group, p.group = nil, nil
+		if closed := s.threads.do(start); closed != nil {
+			return closed
+		}
+	}
+	if err == nil && s.timid() {
+		writeFile("/proc/"+strconv.Itoa(p.pid)+"/oom_score_adj", "0")
+	}
+	if err == nil {
+		s.reaper.wake()
+	}
+	return err
+}
+
+func cannotClone(err error) bool {
+	return errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EBUSY)
+}
+
+// launch is one fork and what it needs.
+type launch struct {
+	cmd     Command
+	account *Account
+	env     []string
+	files   [3]uintptr
+	slave   *os.File // the program's side of a terminal
+	group   *group
+	home    map[string]string // version 1 groups that the forking thread goes back to
+	pid     int
+	pidfd   int
+}
+
+func (l *launch) closeFiles() {
+	if l.slave != nil {
+		l.slave.Close()
+	}
+}
+
+// run forks and executes on the calling thread, in the command's folder.
+func (l *launch) run(t *thread) error {
+	if err := t.enter(l.cmd.Dir, l.cmd.Umask); err != nil {
+		return explainDir(l.cmd.Dir, err)
+	}
+	defer t.leave()
+	path, err := lookPath(l.cmd.Args[0], l.env)
+	if err != nil {
+		return err
+	}
+	if l.group != nil && len(l.group.v1) > 0 {
+		defer l.group.leave(l.home)
+		if err := l.group.join(); err != nil {
+			return fmt.Errorf("join the control group of task %s: %w", l.cmd.ID, err)
+		}
+	}
+	attr := &syscall.ProcAttr{Env: l.env, Files: l.files[:], Sys: l.attributes()}
+	if !t.private {
+		attr.Dir = l.cmd.Dir
+	}
+	if l.pid, err = syscall.ForkExec(path, l.cmd.Args, attr); err != nil {
+		return explainExec(path, l.cmd, err)
+	}
+	return nil
+}
+
+func (l *launch) attributes() *syscall.SysProcAttr {
+	l.pidfd = -1
+	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &l.pidfd, Setctty: l.slave != nil}
+	if l.account != nil {
+		sys.Credential = &syscall.Credential{Uid: l.account.UID, Gid: l.account.GID, Groups: l.account.Groups}
+	}
+	if l.group != nil && l.group.dir != "" {
+		sys.UseCgroupFD, sys.CgroupFD = true, l.group.fd
+	}
+	return sys
+}
+
+// begin fills in what is known once the process runs.
+func (p *process) begin(l *launch) {
+	p.pid, p.started = l.pid, time.Now()
+	if l.pidfd >= 0 && unix.SetNonblock(l.pidfd, true) == nil {
+		p.watch = os.NewFile(uintptr(l.pidfd), "pidfd")
+	}
+}
