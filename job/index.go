@@ -47,6 +47,7 @@ type index struct {
 	most   int      // the largest node's cores
 	levels []bitset // levels[most+r] is the nodes with room r that take work
 	count  []int    // of nodes in each level
+	open   int      // nodes in all levels
 	room   int      // cores that are free in all levels
 	behind bitset   // nodes on which work waits
 	held   bitset   // scratch of place
@@ -56,6 +57,15 @@ type bitset []uint64
 
 func (b bitset) set(i int)   { b[i/64] |= 1 << (i % 64) }
 func (b bitset) clear(i int) { b[i/64] &^= 1 << (i % 64) }
+
+func (b bitset) any() bool {
+	for _, word := range b {
+		if word != 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // addNode is the node of that name, made when there is none.
 func (s *State) addNode(name string) *node {
@@ -70,8 +80,23 @@ func (s *State) addNode(name string) *node {
 	return n
 }
 
+// drain says whether a node is to get no new work.
+func (s *State) drain(n *node, drained bool) {
+	if n.drained == drained {
+		return
+	}
+	if n.drained = drained; drained {
+		s.draining++
+	} else {
+		s.draining--
+	}
+	s.look = time.Time{}
+	s.index.put(n)
+}
+
 // dropNode forgets a node.
 func (s *State) dropNode(n *node) {
+	s.drain(n, false)
 	delete(s.nodes, n.name)
 	i, _ := slices.BinarySearchFunc(s.index.nodes, n.name, byName)
 	s.index.nodes = slices.Delete(s.index.nodes, i, i+1)
@@ -86,7 +111,7 @@ func (s *State) reindex() {
 	if !x.stale {
 		return
 	}
-	x.stale, x.most, x.room = false, 0, 0
+	x.stale, x.most, x.open, x.room = false, 0, 0, 0
 	for i, n := range x.nodes {
 		n.at, n.level = i, -1
 		x.most = max(x.most, n.slots.Cores)
@@ -126,6 +151,7 @@ func (x *index) put(n *node) {
 	if n.level >= 0 {
 		x.levels[n.level].clear(n.at)
 		x.count[n.level]--
+		x.open--
 		x.room -= max(0, n.level-x.most)
 		n.level = -1
 	}
@@ -139,6 +165,7 @@ func (x *index) put(n *node) {
 	n.level = x.most + room
 	x.levels[n.level].set(n.at)
 	x.count[n.level]++
+	x.open++
 	x.room += max(0, room)
 }
 

@@ -20,6 +20,7 @@ type world struct {
 	now      time.Time
 	s        *State
 	rate     int // submissions in 1,000 events
+	crashes  int // of the head in 1,000 events
 	machines []*machine
 
 	journal  []entry // all that this head and the ones before it have written and not lost
@@ -54,7 +55,7 @@ type machine struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
-		t: t, rnd: rand.New(rand.NewPCG(seed, 7)), now: begin, s: NewState(), rate: 3 + 9*int(seed%4),
+		t: t, rnd: rand.New(rand.NewPCG(seed, 7)), now: begin, s: NewState(), rate: 3 + 9*int(seed%4), crashes: 2 + 8*int(seed%3),
 		accepted: map[ID]int{}, executed: map[Key]bool{}, outcome: map[Key]bool{}, final: map[Key]Key{}, seen: map[string]int{},
 	}
 	for i, cores := range []int{1, 2, 4, 4, 3} {
@@ -408,30 +409,30 @@ func (w *world) chance() {
 		m.slots.Reset()
 	case n < 955:
 		w.connect(m)
-	case n < 970:
+	case n < 960:
 		if !m.connected {
 			w.step(NodeSuspect{m.name})
 			if w.rnd.IntN(2) == 0 {
 				w.step(NodeDown{m.name})
 			}
 		}
-	case n < 975:
+	case n < 964:
 		if m.drained = !m.drained; m.drained {
 			w.step(Drained{m.name})
 		} else {
 			w.step(Undrained{m.name})
 		}
-	case n < 978:
+	case n < 966:
 		m.cut()
 		w.step(NodeGone{m.name})
 		m.drained = false
-	case n < 982:
+	case n < 970:
 		if w.s.Last() > 0 {
 			w.step(Cancel{ID: 1 + ID(w.rnd.IntN(int(w.s.Last()))), By: "bob"})
 		}
-	case n < 990:
+	case n < 976:
 		w.compare()
-	case n < 993:
+	case n < 976+w.crashes:
 		w.crash()
 	}
 }

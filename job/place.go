@@ -12,6 +12,8 @@ const (
 	shortTask = time.Second
 	// recallAfter is how long an attempt waits on its node before it is asked back for another node that idles.
 	recallAfter = 2 * time.Second
+	// lookEvery is the least time between two looks for such attempts.
+	lookEvery = recallAfter / 8
 )
 
 // class is the waiting jobs that want the same of a node, in the order they are served:
@@ -21,7 +23,6 @@ type class struct {
 	cpus   int
 	memory int64
 	jobs   []*job
-	turn   int // 0, or blocked in the present placing
 }
 
 // before is the order in which jobs are served: first come, first served.
@@ -88,36 +89,24 @@ func (st *step) place() {
 	s := st.s
 	s.reindex()
 	clear(s.index.held)
-	if len(s.classes) == 0 {
-		return
-	}
-	for _, c := range s.classes {
-		c.turn = 0
-	}
-	for {
-		c := s.nextClass()
-		if c == nil {
-			return
-		}
-		if j := c.jobs[0]; !st.placeJob(j) {
-			c.turn = 1
-			if len(s.classes) > 1 {
-				s.index.keep(c, s.placeable(j))
+	order := append(s.order[:0], s.classes...)
+	s.order = order
+	slices.SortFunc(order, byFirstJob)
+	for len(order) > 0 && s.index.open > 0 {
+		c := order[0]
+		order = order[1:]
+		if !st.placeJob(c.jobs[0]) {
+			if len(order) > 0 {
+				s.index.keep(c, s.placeable(c.jobs[0]))
 			}
+		} else if len(c.jobs) > 0 {
+			i, _ := slices.BinarySearchFunc(order, c, byFirstJob)
+			order = slices.Insert(order, i, c)
 		}
 	}
 }
 
-// nextClass is the class whose first job is to be served next, or nil when all are served or blocked.
-func (s *State) nextClass() *class {
-	var first *class
-	for _, c := range s.classes {
-		if c.turn == 0 && (first == nil || before(c.jobs[0], first.jobs[0]) < 0) {
-			first = c
-		}
-	}
-	return first
-}
+func byFirstJob(a, b *class) int { return before(a.jobs[0], b.jobs[0]) }
 
 // placeJob places what it can of a job, and reports whether that was all.
 func (st *step) placeJob(j *job) bool {
@@ -162,6 +151,12 @@ func (st *step) assign(j *job, n *node) {
 func (st *step) recall() (again time.Time) {
 	s := st.s
 	free := s.index.room - s.recalling
+	if free <= 0 && s.draining == 0 || !s.index.behind.any() {
+		return again
+	}
+	if s.look.After(st.now) {
+		return s.look
+	}
 	for w, word := range s.index.behind {
 		for ; word != 0; word &= word - 1 {
 			n := s.index.nodes[w*64+bits.TrailingZeros64(word)]
@@ -169,10 +164,13 @@ func (st *step) recall() (again time.Time) {
 				continue
 			}
 			for _, a := range n.slots.waiting {
-				at := st.recallOne(n, a, &free)
-				again = earlier(again, at)
+				again = earlier(again, st.recallOne(n, a, &free))
 			}
 		}
+	}
+	s.look = st.now.Add(lookEvery)
+	if again.After(s.look) {
+		s.look = again
 	}
 	return again
 }

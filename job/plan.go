@@ -85,13 +85,9 @@ func (st *step) happen(ev Event) {
 	case NodeGone:
 		st.nodeGone(ev.Name)
 	case Drained:
-		n := s.addNode(ev.Name)
-		n.drained = true
-		s.index.put(n)
+		s.drain(s.addNode(ev.Name), true)
 	case Undrained:
-		n := s.addNode(ev.Name)
-		n.drained = false
-		s.index.put(n)
+		s.drain(s.addNode(ev.Name), false)
 	case Started:
 		st.started(ev)
 	case Ended:
@@ -197,7 +193,7 @@ func (st *step) results(n *node, name string, results []Result) {
 		if ok {
 			st.s.release(j, task)
 		} else if j, task, ok = st.s.find(k); ok {
-			ok = j.pending.Contains(task) && st.s.mayBe(j, task, k.Attempt) && j.pending.Remove(task)
+			ok = st.s.mayBe(j, task, k.Attempt) && j.pending.Remove(task)
 		}
 		if ok {
 			counted = st.finish(j, task, name, r)
@@ -287,8 +283,10 @@ func (st *step) closeIfOver(j *job) {
 	}
 }
 
-// putBack makes a task pending again after an attempt that did not decide it.
+// putBack makes a task pending again after an attempt that did not decide it. With it
+// end all that earlier epochs may have handed out, whose numbers would else come again.
 func (st *step) putBack(j *job, task, attempt int, failed bool) {
+	attempt = max(attempt, st.s.nextAttempt(j, task)-1)
 	st.rec = appendSpent(st.rec, j.id, task, attempt, failed)
 	st.s.applySpent(j, task, attempt, failed)
 	j.pending.Add(task)

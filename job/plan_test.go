@@ -124,6 +124,11 @@ func check(t *testing.T, s *State) {
 		if j.array.Cap > 0 && len(j.active) > j.array.Cap {
 			t.Fatalf("job %d: %d active, cap %d", j.id, len(j.active), j.array.Cap)
 		}
+		for task := range j.spent {
+			if j.done.Contains(task) || j.failed.Contains(task) || j.cancelled.Contains(task) {
+				t.Fatalf("job %d: what final task %d has spent is remembered", j.id, task)
+			}
+		}
 		for task, a := range j.active {
 			if j.pending.Contains(task) || j.done.Contains(task) || j.failed.Contains(task) || j.cancelled.Contains(task) {
 				t.Fatalf("job %d: task %d is active and something else", j.id, task)
@@ -339,7 +344,7 @@ func TestDrain(t *testing.T) {
 	c.want(Drained{"a"}, "recall a 1.3.1", "wake 2s")
 	c.want(Rejected{Node: "a", Keys: []Key{key("1.3.1")}}, "moved a 1.3.1: ")
 	c.want(ended("a", 0, "1.2.1"), "final 1.2.1", "forget a 1.2.1")
-	c.want(up("b", 1), "start b 1.3.2 1.4.1")
+	c.want(up("b", 1), "start b 1.3.2 1.4.1", "wake 2s")
 	c.want(Undrained{"a"}, "start a 1.5.1 1.6.1")
 }
 
@@ -350,6 +355,13 @@ func TestRefusalPausesTheNode(t *testing.T) {
 	c.want(Rejected{Node: "a", Keys: []Key{key("1.0.1")}, Reason: "the disk is full"}, "moved a 1.0.1: the disk is full", "wake 5s")
 	c.later(4*time.Second, "wake 5s")
 	c.later(time.Second, "start a 1.0.2")
+	c.want(submit(spec("1-3"), "a"), "accepted 2")
+	c.want(ended("a", 0, "1.0.2"), "final 1.0.2", "forget a 1.0.2", "start a 2.1.1", "ended 1")
+	c.want(ended("a", 0, "2.1.1"), "final 2.1.1", "forget a 2.1.1", "start a 2.2.1 2.3.1")
+	c.want(Rejected{Node: "a", Keys: []Key{key("2.2.1")}}, "moved a 2.2.1: ", "wake 10s")
+	if load, _ := c.s.Load("a"); load.Running != 1 || load.Waiting != 0 {
+		t.Errorf("after a refusal the next one runs; load is %+v", load)
+	}
 	c.want(Rejected{Node: "a", Keys: []Key{key("1.0.1")}, Reason: "late"}) // of an attempt that is over
 	c.want(Rejected{Node: "nobody", Keys: []Key{key("1.0.2")}})
 }
@@ -386,6 +398,19 @@ func TestNodeThatComesBackInTime(t *testing.T) {
 	c.want(back, "final 1.2.1", "forget a 1.2.1", "moved a 1.3.1: the node no longer has it", "start a 1.3.2")
 	c.later(time.Hour)
 	c.want(ended("a", long, "1.1.1", "1.3.2"), "final 1.1.1", "final 1.3.2", "forget a 1.1.1 1.3.2", "ended 1")
+}
+
+func TestSuspectNodeGetsNoNewWork(t *testing.T) {
+	c := newScene(t)
+	c.want(up("a", 2))
+	c.want(NodeSuspect{"a"})
+	c.want(submit(spec("1-3"), "a"), "accepted 1")
+	c.want(up("a", 2), "start a 1.1.1 1.2.1")
+	c.want(NodeSuspect{"a"})
+	c.want(ended("a", long, "1.1.1"), "final 1.1.1", "forget a 1.1.1")
+	c.want(NodeDown{"a"}, "wake 1m0s")
+	c.want(ended("a", long, "1.2.1"), "final 1.2.1", "forget a 1.2.1")
+	c.want(up("a", 2), "start a 1.3.1")
 }
 
 func TestRemovedNode(t *testing.T) {
@@ -519,6 +544,26 @@ func TestLateClaim(t *testing.T) {
 	c.want(ended("a", 0, "1.0.1"), "final 1.0.1", "forget a 1.0.1", "ended 1")
 }
 
+// Two earlier heads may have handed out an attempt each: after one of them failed, the
+// next gets a number above both.
+func TestAttemptsOfTwoEarlierHeads(t *testing.T) {
+	c := newScene(t)
+	s := spec("")
+	s.Retries = 1
+	c.want(up("a", 1))
+	c.want(submit(s, "a", "b"), "accepted 1", "start a 1.0.1")
+	c.restart(nil, "wake 15s")
+	c.want(Eligible{Nodes: []string{"a", "b"}})
+	c.want(up("b", 1))
+	c.later(15*time.Second, "start b 1.0.2")
+	c.restart(nil, "wake 30s")
+	c.want(up("a", 1, held("1.0.1")))
+	c.want(ended("a", 0, "1.0.1!"), "forget a 1.0.1")
+	c.want(Eligible{Nodes: []string{"a", "b"}})
+	c.later(15*time.Second, "start a 1.0.3")
+	c.want(up("b", 1, held("1.0.2")), "kill b 1.0.2: the task was placed anew meanwhile")
+}
+
 func TestHeadRestartInTheMiddleOfACancel(t *testing.T) {
 	c := newScene(t)
 	c.want(up("a", 2))
@@ -598,14 +643,20 @@ func TestAfter(t *testing.T) {
 	if record, start, forget := after(step(ended("a", long, "1.2.1!"))); record != 4 || forget != 4 || start != 4 {
 		t.Errorf("a retry: record %d, forget after %d, start after %d", record, forget, start)
 	}
+	for _, a := range step(Cancel{ID: 1}) {
+		if kill, ok := a.(Kill); ok && kill.After != 5 {
+			t.Errorf("a cancelled task is killed after record %d, want 5", kill.After)
+		}
+	}
+	step(submit(retried, "a"))
 	s2, err := Restore(s.Snapshot())
 	if err != nil {
 		t.Fatal(err)
 	}
 	Step(s2, HeadStarted{Expect: []string{}}, begin)
 	Step(s2, Eligible{Nodes: []string{"a"}}, begin)
-	if _, start, _ := after(Step(s2, up("a", 2), begin)); start != 5 {
-		t.Errorf("a new head starts work after record %d, want its own start, 5", start)
+	if _, start, _ := after(Step(s2, up("a", 2), begin)); start != 7 {
+		t.Errorf("a new head starts work after record %d, want its own start, 7", start)
 	}
 }
 

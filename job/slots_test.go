@@ -16,6 +16,11 @@ func TestSlots(t *testing.T) {
 	if s.Room() != 0 || len(s.Waiting()) != 2 {
 		t.Errorf("room %d with %d waiting", s.Room(), len(s.Waiting()))
 	}
+	s.Cores = 6
+	if s.fitsNow(1, 0) {
+		t.Error("an attempt would overtake those that wait")
+	}
+	s.Cores = 4
 	if s.Remove(at(7, 1, 0).Key) {
 		t.Error("removed what it doesn't hold")
 	}

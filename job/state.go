@@ -26,10 +26,13 @@ type State struct {
 	index      index
 	selections map[string]*selection
 	classes    []*class
+	order      []*class        // scratch of place
 	window     time.Time       // until when tasks of earlier epochs wait to be claimed by a node; zero: no longer
 	expect     map[string]bool // nodes that have not yet told what they hold since the head started
 	headAfter  uint64          // the record of this start: nothing starts before it is on disk
 	recalling  int             // cores of attempts that nodes were asked to give back
+	draining   int             // drained nodes
+	look       time.Time       // not before it are attempts looked for to ask back
 	timers     time.Time       // the next time something is due on a node; zero: nothing is
 	wake       time.Time       // the WakeAt last asked for
 }

@@ -1,0 +1,105 @@
+package job
+
+import "bramble/fault"
+
+// What goes over the bus. Fields are only ever added.
+
+// errand is what the head has for a node: everything since the last one, in this order.
+type errand struct {
+	Specs  map[ID]Spec `json:"specs,omitempty"` // of jobs that the node has not met since it connected
+	Steps  []step1     `json:"steps,omitempty"`
+	Forget []Key       `json:"forget,omitempty"` // results that are safe
+}
+
+// step1 is one of the orders of an errand: exactly one field is set.
+type step1 struct {
+	Start  []Attempt `json:"start,omitempty"`
+	Kill   []Key     `json:"kill,omitempty"`
+	Recall []Key     `json:"recall,omitempty"`
+}
+
+// report is what a node has for the head.
+type report struct {
+	Results  []Result `json:"results,omitempty"`
+	Started  []Key    `json:"started,omitempty"`
+	Rejected []Key    `json:"rejected,omitempty"`
+	Reason   string   `json:"reason,omitempty"` // of Rejected
+}
+
+// census is what a node holds, sent at each connection and whenever the head asks.
+type census struct {
+	Cores  int    `json:"cores"`
+	Memory int64  `json:"memory"` // bytes
+	Held   []Held `json:"held"`
+}
+
+// outputRequest asks a node for an attempt's output.
+type outputRequest struct {
+	Key    Key    `json:"key"`
+	Stream string `json:"stream"` // stdout or stderr
+	Offset int64  `json:"offset"`
+	Follow bool   `json:"follow"` // until the attempt has ended
+}
+
+// Submission is what a client sends.
+type Submission struct {
+	Spec Spec `json:"spec"`
+}
+
+// Accepted1 answers a Submission: the job is on disk.
+type receipt struct {
+	ID ID `json:"id"`
+}
+
+type idRequest struct {
+	ID ID `json:"id"`
+}
+
+// ListRequest chooses jobs.
+type ListRequest struct {
+	Open  bool `json:"open,omitempty"`  // only those that have not ended
+	Limit int  `json:"limit,omitempty"` // at most the newest so many; 0: all that are remembered
+}
+
+// Detail is everything about one job.
+type Detail struct {
+	Summary
+	Failures   []Failure         `json:"failures,omitempty"`
+	Placements []Placement       `json:"placements,omitempty"` // at most MaxPlacements
+	Indices    map[string]string `json:"indices"`              // per state the tasks in it, as "1-40,44"
+	Why        string            `json:"why,omitempty"`        // what it waits for, in words
+}
+
+// MaxPlacements is how many placements a Detail tells.
+const MaxPlacements = 256
+
+// LogRequest asks for output.
+type LogRequest struct {
+	ID     ID   `json:"id"`
+	Index  int  `json:"index"`
+	All    bool `json:"all,omitempty"`    // of all tasks, Index notwithstanding
+	Follow bool `json:"follow,omitempty"` // go on until the job has ended
+}
+
+// Line is a piece of a task's output, cut anywhere.
+type Line struct {
+	Index   int    `json:"index"`
+	Attempt int    `json:"attempt"`
+	Stderr  bool   `json:"stderr,omitempty"`
+	Note    bool   `json:"note,omitempty"` // Data is a remark of bramble's about the output
+	Data    []byte `json:"data"`
+}
+
+// Returned is what came back of one task.
+type Returned struct {
+	Index int    `json:"index"`
+	Ref   string `json:"ref"` // artefact manifest
+}
+
+func unknownJob(id ID, last ID) error {
+	err := fault.New(fault.NotFound, "there is no job %d", id).Hint("bramble queue --all")
+	if id > 0 && id <= last {
+		return fault.New(fault.NotFound, "job %d is forgotten: only the newest %d ended jobs are kept", id, keptEnded).Hint("bramble queue --all")
+	}
+	return err
+}
