@@ -30,13 +30,36 @@ func RunNode(ctx context.Context, o Options) error {
 			return err
 		}
 		n := node{Options: o, layout: l, conf: conf, keeper: k}
-		n.Ready = ready
+		n.Ready, n.save = ready, n.write
+		if err := n.open(ctx); err != nil {
+			return err
+		}
 		err = n.run(ctx)
 		if !errors.Is(err, fleet.ErrRenamed) {
 			return err
 		}
 		ready = nil
 	}
+}
+
+// RunMember runs the services of a member that has no state folder, until ctx ends or it gets another
+// name (fleet.ErrRenamed).
+func RunMember(ctx context.Context, o Options, m Membership) error {
+	k, err := o.Keeper(ctx)
+	if err != nil {
+		return err
+	}
+	n := node{Options: o, conf: m.Conf, keeper: k, cred: m.Cred, clock: m.Clock, verifier: m.Verifier,
+		save: func() error { return nil }}
+	return n.run(ctx)
+}
+
+// Membership is what a member knows of its cluster, and proves itself with.
+type Membership struct {
+	Conf     NodeConfig
+	Cred     *trust.Credential
+	Verifier *trust.Verifier
+	Clock    *trust.Clock
 }
 
 // node is one membership at work.
@@ -48,12 +71,10 @@ type node struct {
 	cred     *trust.Credential
 	verifier *trust.Verifier
 	clock    *trust.Clock
+	save     func() error // keeps a renewed or renamed credential
 }
 
 func (n *node) run(ctx context.Context) error {
-	if err := n.open(ctx); err != nil {
-		return err
-	}
 	member := fleet.NewMember(fleet.Member{Host: n.Machine, Roles: n.conf.Roles, Version: n.Version,
 		Cred: n.cred, Save: n.save, Verifier: n.verifier, Clock: n.clock, Log: n.Log})
 	var err error
@@ -104,7 +125,7 @@ func (n *node) open(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			return errors.Join(n.cred.Replace(certs[0]), n.save())
+			return errors.Join(n.cred.Replace(certs[0]), n.write())
 		}
 		if fault.Is(err, fault.Denied) {
 			return err
@@ -117,8 +138,8 @@ func (n *node) open(ctx context.Context) error {
 	}
 }
 
-// save writes the credential, and the name in it, after a renewal or a renaming.
-func (n *node) save() error {
+// write keeps the credential, and the name in it, after a renewal or a renaming.
+func (n *node) write() error {
 	if err := n.cred.Save(n.layout.cred()); err != nil {
 		return err
 	}

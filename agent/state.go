@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"crypto/ecdsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,40 +104,50 @@ func Join(ctx context.Context, l Layout, addr string, tokenText, name string) (N
 	if err != nil {
 		return conf, err
 	}
-	csr, err := trust.NewRequest(key)
-	if err != nil {
-		return conf, err
-	}
-	answer, err := fleet.Join(ctx, addr, token, fleet.JoinRequest{Name: name, CSR: csr}, time.Now)
-	if err != nil {
-		return conf, err
-	}
-	ca, err := trust.ParseCertificates(answer.CA)
-	if err != nil {
-		return conf, err
-	}
-	cert, err := trust.ParseCertificates(answer.Cert)
-	if err != nil {
-		return conf, err
-	}
-	if trust.PinOf(ca[0]) != token.CA {
-		return conf, fault.New(fault.Denied, "the head at %s sent another cluster's CA", addr)
-	}
-	cred, err := trust.NewCredential(key, cert[0], ca[0])
+	conf, cred, told, err := Enrol(ctx, addr, token, name, key)
 	if err != nil {
 		return conf, err
 	}
 	if err := cred.Save(l.cred()); err != nil {
 		return conf, err
 	}
-	if err := trust.OpenClock(l.clock()).Observe(answer.Time); err != nil {
+	if err := trust.OpenClock(l.clock()).Observe(told); err != nil {
 		return conf, err
+	}
+	return conf, writeJSON(l.NodeFile(), conf)
+}
+
+// Enrol asks the head at addr for membership of the machine with the key, and writes nothing. It returns also
+// the head's time.
+func Enrol(ctx context.Context, addr string, token trust.Token, name string, key *ecdsa.PrivateKey) (
+	conf NodeConfig, cred *trust.Credential, told time.Time, err error) {
+	csr, err := trust.NewRequest(key)
+	if err != nil {
+		return conf, nil, told, err
+	}
+	answer, err := fleet.Join(ctx, addr, token, fleet.JoinRequest{Name: name, CSR: csr}, time.Now)
+	if err != nil {
+		return conf, nil, told, err
+	}
+	ca, err := trust.ParseCertificates(answer.CA)
+	if err != nil {
+		return conf, nil, told, err
+	}
+	cert, err := trust.ParseCertificates(answer.Cert)
+	if err != nil {
+		return conf, nil, told, err
+	}
+	if trust.PinOf(ca[0]) != token.CA {
+		return conf, nil, told, fault.New(fault.Denied, "the head at %s sent another cluster's CA", addr)
+	}
+	if cred, err = trust.NewCredential(key, cert[0], ca[0]); err != nil {
+		return conf, nil, told, err
 	}
 	host, _, _ := net.SplitHostPort(fleet.WithPort(addr, fleet.PeerPort))
 	conf = NodeConfig{Cluster: answer.Cluster, Name: answer.ID.Name, Roles: []string{fleet.RoleWorker},
 		Heads: []string{net.JoinHostPort(host, strconv.Itoa(answer.Ports.Bus))},
 		Peer:  net.JoinHostPort(host, strconv.Itoa(answer.Ports.Peer))}
-	return conf, writeJSON(l.NodeFile(), conf)
+	return conf, cred, answer.Time, nil
 }
 
 // ReadNode returns what Join settled; fault.NotFound when this machine has not joined.
