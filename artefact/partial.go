@@ -134,6 +134,11 @@ func (s *Store) Resume(ctx context.Context, ref Ref) (*Partial, error) {
 	if err := s.claim(ctx, ref); err != nil {
 		return nil, err
 	}
+	return s.claimed(ctx, ref)
+}
+
+// claimed opens the partial file of a ref that the caller has claimed; on error the claim is over.
+func (s *Store) claimed(ctx context.Context, ref Ref) (*Partial, error) {
 	p := &Partial{ref: ref, s: s}
 	if err := p.open(ctx); err != nil {
 		p.Close()

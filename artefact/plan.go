@@ -156,3 +156,20 @@ func (p patience) next(e effort, o outcome, moved bool, asked time.Duration, dic
 	again := e.idle < p.tries && e.lies < p.lies && e.waited < p.wait
 	return e, time.Duration(float64(pause) * (0.5 + dice)), again
 }
+
+// outcomeOf tells what an HTTP status means for the one who tries.
+func outcomeOf(status int) outcome {
+	switch status {
+	case 200, 201, 206:
+		return done
+	case 409:
+		return behind
+	case 422:
+		return lied
+	case 429:
+		return busy
+	case 408, 500, 502, 503, 504:
+		return broken
+	}
+	return final
+}
