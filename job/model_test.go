@@ -23,9 +23,9 @@ type world struct {
 	crashes  int // of the head in 1,000 events
 	machines []*machine
 
-	journal  []entry // all that this head and the ones before it have written and not lost
-	durable  int     // entries on disk
-	snapshot []byte  // of a moment whose entries were on disk
+	journal  []written // all that this head and the ones before it have written and not lost
+	durable  int       // entries on disk
+	snapshot []byte    // of a moment whose entries were on disk
 	parked   []Action
 
 	accepted map[ID]int   // elements of the jobs that were acknowledged
@@ -36,8 +36,8 @@ type world struct {
 	log      []string
 }
 
-// entry is one record and the results that were final with it.
-type entry struct {
+// written is one record and the results that were final with it.
+type written struct {
 	seq   uint64
 	data  []byte
 	final []Key
@@ -76,7 +76,7 @@ func (w *world) step(ev Event) {
 		w.seen[fmt.Sprintf("%T", a)]++
 		switch a := a.(type) {
 		case Record:
-			w.journal = append(w.journal, entry{seq: a.Seq, data: a.Data})
+			w.journal = append(w.journal, written{seq: a.Seq, data: a.Data})
 		case Final:
 			for _, r := range a.Results {
 				final = append(final, r.Key())
