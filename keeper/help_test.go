@@ -20,7 +20,7 @@ import (
 // TestMain is also the keeper process: `TEST.BINARY keeper SPOOL SOCKET`.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "keeper" {
-		o := keeper.Options{Spool: os.Args[2], Socket: os.Args[3], Host: newHost(nil, os.Args[2])}
+		o := keeper.Options{Spool: os.Args[2], Socket: os.Args[3], Host: newHost(os.Args[2])}
 		if err := keeper.Main(context.Background(), o, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -77,15 +77,14 @@ func (q *quiet) String() string {
 // local runs a keeper in process on a spool until stop.
 func local(t testing.TB, spool string, log io.Writer) (k *keeper.Local, stop func()) {
 	t.Helper()
-	k, err := keeper.Open(keeper.Options{
-		Spool: spool, Host: newHost(t, spool), Log: slog.New(slog.NewTextHandler(log, nil)),
-	})
+	h := newHost(spool)
+	k, err := keeper.Open(keeper.Options{Spool: spool, Host: h, Log: slog.New(slog.NewTextHandler(log, nil))})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); k.Run(ctx) }()
 	var once sync.Once
-	stop = func() { once.Do(func() { cancel(); <-done }) }
+	stop = func() { once.Do(func() { cancel(); <-done; h.Close() }) }
 	t.Cleanup(stop)
 	return k, stop
 }
