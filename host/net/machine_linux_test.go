@@ -26,8 +26,8 @@ import (
 
 const inMachine = "HOSTNET_TEST_MACHINE"
 
-// TestMain runs the tests in a machine of their own: a network namespace and mounts that
-// nobody else changes, so that a test can compare all there is before and after.
+// TestMain runs the tests in a machine of their own: a network namespace, mounts and a host
+// name that nobody else changes, so that a test can compare all there is before and after.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == hostnet.EnterVerb {
 		fmt.Fprintln(os.Stderr, hostnet.Enter(os.Args[2]))
@@ -50,7 +50,7 @@ func runInMachine() int {
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), inMachine+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS, Pdeathsig: unix.SIGKILL}
 	runtime.LockOSThread() // the child ends with its parent's thread
 	if err := cmd.Run(); cmd.ProcessState == nil {
 		fmt.Fprintln(os.Stderr, "making a machine for the tests:", err)
@@ -148,17 +148,14 @@ func on(t *testing.T, node hostnet.Node, f func()) {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
+	err = hostnet.OnLostThread(func() error {
 		if err := netns.Set(ns); err != nil {
-			done <- err
-			return
+			return err
 		}
 		f()
-		done <- nil
-	}()
-	if err := <-done; err != nil {
+		return nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -266,6 +263,9 @@ func machine(t *testing.T) (all []string) {
 	for line := range strings.Lines(string(mounts)) {
 		all = append(all, "mount "+line)
 	}
+	self, err := os.Readlink("/proc/self/ns/net")
+	must(err)
+	all = append(all, "this process is in "+self)
 	slices.Sort(all)
 	return all
 }

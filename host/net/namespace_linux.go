@@ -36,12 +36,19 @@ func openSpace(name string) (space, error) {
 	if err != nil {
 		return space{}, fmt.Errorf("opening network namespace %s: %w", name, err)
 	}
-	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	defer ns.Close()
+	var s space
+	err = onLostThread(func() error {
+		if err := netns.Set(ns); err != nil {
+			return err
+		}
+		s, err = thisSpace()
+		return err
+	})
 	if err != nil {
-		ns.Close()
 		return space{}, fmt.Errorf("entering network namespace %s: %w", name, err)
 	}
-	return space{h, ns}, nil
+	return s, nil
 }
 
 // newSpace makes a namespace under a name and leaves the calling thread in it: call it within onLostThread.
@@ -75,10 +82,17 @@ func (s space) close() {
 }
 
 // onLostThread runs f on a thread that ends with it, so f may leave it in any namespace.
+// It is never the main thread, which cannot end and by which the kernel tells where a process is.
 func onLostThread(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the runtime ends the thread with the goroutine
+		if unix.Gettid() == unix.Getpid() {
+			err := onLostThread(f) // on another one, since this is taken
+			runtime.UnlockOSThread()
+			done <- err
+			return
+		}
 		done <- f()
 	}()
 	return <-done

@@ -1,11 +1,14 @@
 package hostnet
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -30,8 +33,9 @@ func (n *Network) Processes() (map[string][]int, error) {
 	})
 }
 
-// Signal sends a signal to every process on a node, those included that are being forked
-// meanwhile, and returns how many there were. After SIGKILL it waits until all have ended.
+// Signal sends a signal to every process on a node and returns how many there were.
+// After SIGKILL it returns when all have ended, after SIGSTOP when all stand still,
+// those included that were being forked meanwhile.
 func (n *Network) Signal(ctx context.Context, node string, sig syscall.Signal) (int, error) {
 	at, _, err := n.node(node)
 	if err != nil {
@@ -44,32 +48,65 @@ func (n *Network) Signal(ctx context.Context, node string, sig syscall.Signal) (
 	return count, nil
 }
 
-// signalAll looks again until it finds nobody new: a process that has a signal pending
-// cannot fork, so when one look finds only those that were signalled, these were all.
+// signalAll looks again until all that it knew were at rest before a look that found
+// nobody new: only then can no fork be under way.
 func signalAll(ctx context.Context, namespace string, sig syscall.Signal) (int, error) {
 	id, err := namespaceAt(filepath.Join(namespaceDir, namespace))
 	if err != nil {
 		return 0, err
 	}
 	seen := map[int]bool{}
-	for {
-		alive, fresh := 0, 0
-		err := eachProcess(func(pid int, at identity) {
-			if at != id || pid == os.Getpid() {
-				return
-			}
-			if alive++; !seen[pid] && signalIn(pid, id, sig) {
-				seen[pid] = true
-				fresh++
-			}
-		})
-		if err != nil || fresh == 0 && (alive == 0 || sig != unix.SIGKILL) {
+	for atRest := false; ; {
+		pids, err := processesIn(id)
+		if err != nil {
 			return len(seen), err
 		}
+		fresh := false
+		for _, pid := range pids {
+			if !seen[pid] && signalIn(pid, id, sig) {
+				seen[pid], fresh = true, true
+			}
+		}
+		if !fresh && atRest || sig != unix.SIGKILL && sig != unix.SIGSTOP {
+			return len(seen), nil
+		}
+		atRest = !fresh && resting(pids, sig)
 		if err := pause(ctx, time.Millisecond); err != nil {
-			return len(seen), fmt.Errorf("%d processes do not end: %w", alive, err)
+			return len(seen), fmt.Errorf("%d processes neither end nor stop: %w", len(pids), err)
 		}
 	}
+}
+
+// resting reports whether processes that got SIGKILL or SIGSTOP did as they were told.
+func resting(pids []int, sig syscall.Signal) bool {
+	if sig == unix.SIGKILL {
+		return len(pids) == 0
+	}
+	return !slices.ContainsFunc(pids, isActive)
+}
+
+// isActive reports whether any thread of a process may still fork. One that sleeps
+// uninterruptibly counts as not: so does a parent in vfork(2) whose child was stopped.
+func isActive(pid int) bool {
+	stats, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/stat")
+	return slices.ContainsFunc(stats, func(path string) bool {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			return false // it has ended
+		}
+		_, after, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')'):], []byte(" ")) // proc_pid_stat(5): the name may contain anything
+		return len(after) == 0 || !strings.ContainsRune("TtZXD", rune(after[0]))
+	})
+}
+
+// processesIn are the processes in a namespace, but never this one.
+func processesIn(id identity) (pids []int, err error) {
+	err = eachProcess(func(pid int, at identity) {
+		if at == id && pid != os.Getpid() {
+			pids = append(pids, pid)
+		}
+	})
+	return pids, err
 }
 
 // signalIn signals a process if it is in the namespace still, never another that got its id meanwhile.

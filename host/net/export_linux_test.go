@@ -1,0 +1,4 @@
+package hostnet
+
+// OnLostThread lets tests open sockets in a node's namespace.
+var OnLostThread = onLostThread
