@@ -72,6 +72,17 @@ func (c *scene) restart(expect []string, lines ...string) {
 	c.want(HeadStarted{Expect: expect}, lines...)
 }
 
+// lose takes the newest records away, as a head does that dies before they are on disk.
+func (c *scene) lose(records int) {
+	c.journal = c.journal[:len(c.journal)-records]
+	c.s = NewState()
+	for _, record := range c.journal {
+		if err := c.s.Apply(record); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
 func text(actions []Action) string {
 	var lines []string
 	for _, a := range actions {
@@ -562,6 +573,23 @@ func TestAttemptsOfTwoEarlierHeads(t *testing.T) {
 	c.want(Eligible{Nodes: []string{"a", "b"}})
 	c.later(15*time.Second, "start a 1.0.3")
 	c.want(up("b", 1, held("1.0.2")), "kill b 1.0.2: the task was placed anew meanwhile")
+}
+
+// A node may start the next task of a capped array before the end of the one before is on
+// disk. When that end is lost with the head, and the task is placed anew, the cap still holds.
+func TestCapHoldsForClaims(t *testing.T) {
+	c := newScene(t)
+	c.want(up("a", 1))
+	c.want(submit(spec("1-3%1"), "a", "b"), "accepted 1", "start a 1.1.1")
+	c.want(ended("a", long, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.2.1")
+	c.lose(1)
+	c.restart(nil, "wake 15s")
+	c.want(Eligible{Nodes: []string{"a", "b"}})
+	c.want(up("b", 1))
+	c.later(15*time.Second, "start b 1.1.2")
+	back := up("a", 1, held("1.2.1"))
+	back.Results = ended("a", long, "1.1.1").Results
+	c.want(back, "forget a 1.1.1", "kill a 1.2.1: the task was placed anew meanwhile")
 }
 
 func TestHeadRestartInTheMiddleOfACancel(t *testing.T) {
