@@ -23,8 +23,10 @@ import (
 
 // Client moves blobs to and from one Handler. It may be used concurrently.
 type Client struct {
-	HTTP *http.Client // brings the certificate; has no Timeout, which would end long transfers
-	Base string       // such as "https://head:7651"
+	// HTTP brings the certificate. It has no Timeout, which would end long transfers, and its
+	// transport keeps Width idle connections a host, or every other small file costs a handshake.
+	HTTP *http.Client
+	Base string // such as "https://head:7651"
 
 	Width int           // blobs on their way at the same time; 0: 4
 	Tries int           // tries in a row that may move nothing; 0: 8

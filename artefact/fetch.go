@@ -107,7 +107,7 @@ type getting struct {
 	most   int64 // bytes to take before the server is a liar
 	part   *part
 	best   int64 // bytes that were here at most
-	doubts bool // it came wrong: the server shall verify its copy first
+	doubts bool  // it came wrong: the server shall verify its copy first
 }
 
 // get is one try to bring the rest of a blob.
@@ -173,7 +173,7 @@ func (g *getting) accept(x *exchange, resp *http.Response) try {
 // receive takes the body and verifies the whole.
 func (g *getting) receive(x *exchange, body io.Reader) try {
 	from := &watchedReader{x: x, r: io.LimitReader(body, g.most-g.p.Have()+1), then: func(n int) { g.part.set(g.p.Have() + int64(n)) }}
-	_, err := g.p.Append(x.ctx, from)
+	_, err := g.p.append(x.ctx, from, g.Size)
 	switch {
 	case from.err != nil && from.err != io.EOF || err != nil && x.ctx.Err() != nil:
 		t := x.failed(fmt.Errorf("after %d bytes: %w", g.p.Have(), errors.Join(from.err, x.ctx.Err())))

@@ -175,7 +175,7 @@ func (h *handler) resume(ctx context.Context, ref Ref) (*Partial, error) {
 // take appends the request's body and, when all of it came, makes it a blob.
 func (h *handler) take(w http.ResponseWriter, r *http.Request, p *Partial) error {
 	rc := http.NewResponseController(w)
-	if _, err := p.Append(r.Context(), &pacedReader{r.Body, rc, h.l.Idle}); err != nil {
+	if _, err := p.append(r.Context(), &pacedReader{r.Body, rc, h.l.Idle}, r.ContentLength); err != nil {
 		w.Header().Set("Connection", "close") // else the server would wait for the rest
 		return blame(err, "receive blob %s", p.ref.short())
 	}

@@ -31,6 +31,7 @@ func serve(t testing.TB, h http.Handler) *Client {
 	t.Helper()
 	server := httptest.NewTLSServer(h)
 	t.Cleanup(server.Close)
+	server.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = 4
 	return &Client{HTTP: server.Client(), Base: server.URL, Pause: time.Millisecond}
 }
 

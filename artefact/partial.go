@@ -157,7 +157,7 @@ func (p *Partial) open(ctx context.Context) error {
 		return err
 	}
 	in := newIncoming(p.s, f)
-	if in.size, err = copyBytes(ctx, in.sum, f, -1); err != nil {
+	if in.size, err = copyBytes(ctx, in.sum, f, p.s.Have(p.ref)); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	p.in = in
@@ -183,7 +183,12 @@ func (p *Partial) Append(ctx context.Context, r io.Reader) (int64, error) {
 	if p.Done() {
 		return 0, fault.New(fault.Conflict, "blob %s is whole already", p.ref.short())
 	}
-	return copyBytes(ctx, p.in, r, -1)
+	return p.append(ctx, r, -1)
+}
+
+// append is Append of about so many bytes.
+func (p *Partial) append(ctx context.Context, r io.Reader, size int64) (int64, error) {
+	return copyBytes(ctx, p.in, r, size)
 }
 
 // Commit verifies the bytes and makes them a blob. Bytes with another hash are thrown away, and the error wraps ErrMismatch.
