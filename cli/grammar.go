@@ -21,7 +21,10 @@ type grammar struct {
 	Run   runCmd   `cmd:"" group:"work" help:"Run a command on many nodes at once."`
 	Shell shellCmd `cmd:"" group:"work" help:"Open a terminal on a node."`
 
-	Keeper keeperCmd `cmd:"" hidden:"" help:"Hold tasks for the agent; started by it."`
+	Lab labCmd `cmd:"" group:"learn" help:"Make a cluster of imitated machines here, and break them."`
+
+	Keeper   keeperCmd   `cmd:"" hidden:"" help:"Hold tasks for the agent; started by it."`
+	LabEnter labEnterCmd `cmd:"" hidden:"" help:"Become a program on a lab's node; started by lab."`
 }
 
 var groups = []kong.Group{
