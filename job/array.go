@@ -32,6 +32,18 @@ type stride struct{ first, last, step, base int }
 
 func (s stride) len() int { return (s.last-s.first)/s.step + 1 }
 
+// at is its i-th index, from 0.
+func (s stride) at(i int) int { return s.first + i*s.step }
+
+// trim makes last the last index that it reaches, and the step of a single one 1.
+func (s stride) trim() stride {
+	s.last = s.at(s.len() - 1)
+	if s.first == s.last {
+		s.step = 1
+	}
+	return s
+}
+
 // ParseArray reads A-B[:S][%K] with commas between parts, as Slurm has it:
 // "1-10:2,50,60-70%5". "" is the single index 0. An index named twice counts once.
 // The error is fault.Misused.
@@ -55,9 +67,11 @@ func ParseArray(text string) (Array, error) {
 		if problem != "" {
 			return Array{}, misused(text, "%s", problem)
 		}
-		if total += run.len(); total > MaxElements {
+		if (run.last-run.first)/run.step >= MaxElements || total+run.len() > MaxElements {
 			return Array{}, misused(text, "it has more than %d elements", MaxElements)
 		}
+		total += run.len()
+		run = run.trim()
 		runs = append(runs, run)
 	}
 	runs, ok := normal(runs)
@@ -101,10 +115,6 @@ func parsePart(part string) (run stride, problem string) {
 	}
 	if run.last < run.first {
 		return run, strconv.Quote(clip(part)) + " goes backwards"
-	}
-	run.last = run.first + (run.len()-1)*run.step
-	if run.first == run.last {
-		run.step = 1
 	}
 	return run, ""
 }
@@ -151,8 +161,8 @@ func mix(parts []stride) []stride {
 	}
 	all := make([]int, 0, total)
 	for _, p := range parts {
-		for x := p.first; x <= p.last; x += p.step {
-			all = append(all, x)
+		for i := range p.len() {
+			all = append(all, p.at(i))
 		}
 	}
 	slices.Sort(all)
@@ -215,7 +225,7 @@ func (a *Array) At(position int) int {
 	if !found {
 		i--
 	}
-	return a.runs[i].first + (position-a.runs[i].base)*a.runs[i].step
+	return a.runs[i].at(position - a.runs[i].base)
 }
 
 // Position is where the task with an index stands; ok is false when there is none.
@@ -234,8 +244,8 @@ func (a *Array) Position(index int) (position int, ok bool) {
 func (a *Array) All() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for _, r := range a.runs {
-			for x := r.first; x <= r.last; x += r.step {
-				if !yield(x) {
+			for i := range r.len() {
+				if !yield(r.at(i)) {
 					return
 				}
 			}
@@ -261,11 +271,7 @@ func (a *Array) Indices(positions *Ranges) string {
 			if from > to {
 				continue
 			}
-			part := stride{first: r.first + (from-r.base)*r.step, last: r.first + (to-r.base)*r.step, step: r.step}
-			if part.first == part.last {
-				part.step = 1
-			}
-			runs = append(runs, part)
+			runs = append(runs, stride{first: r.at(from - r.base), last: r.at(to - r.base), step: r.step}.trim())
 		}
 	}
 	return format(join(runs))

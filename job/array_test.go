@@ -1,6 +1,7 @@
 package job
 
 import (
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -41,12 +42,22 @@ func TestParseArray(t *testing.T) {
 		if a.String() != c.want || a.Len() != c.n || a.Cap != c.cap {
 			t.Errorf("%q reads as %q, %d elements, cap %d; want %q, %d, %d", c.text, a.String(), a.Len(), a.Cap, c.want, c.n, c.cap)
 		}
+		if n := count(a.All()); n != c.n {
+			t.Errorf("%q: yields %d indices, want %d", c.text, n, c.n)
+		}
 		for i, want := range c.first {
 			if got := a.At(i); got != want {
 				t.Errorf("%q: element %d is %d, want %d", c.text, i, got, want)
 			}
 		}
 	}
+}
+
+func count(all iter.Seq[int]) (n int) {
+	for range all {
+		n++
+	}
+	return n
 }
 
 func TestParseArrayRefuses(t *testing.T) {
@@ -68,6 +79,7 @@ func TestParseArrayRefuses(t *testing.T) {
 		{"1-10%", "% is not a number of tasks"},
 		{"1-10%5,20", "%5,20 is not a number of tasks"},
 		{"0-10000000", "more than 10000000 elements"},
+		{"0-2147483647", "more than 10000000 elements"},
 		{"1-1000000000", "more than 10000000 elements"},
 		{"1-6000000,1-6000000", "more than 10000000 elements"},
 		{"0-999999:2,0-999999:3", "overlap in more than"},

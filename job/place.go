@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 	"time"
@@ -26,7 +27,7 @@ type class struct {
 }
 
 // before is the order in which jobs are served: first come, first served.
-func before(a, b *job) int { return int(a.id - b.id) }
+func before(a, b *job) int { return cmp.Compare(a.id, b.id) }
 
 // settle puts a job among the waiting ones when something of it may be placed now, and takes it out when not.
 func (s *State) settle(j *job) {

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Ranges is a sorted set of numbers from 0 to 2³¹-1, kept as runs of consecutive
+// Ranges is a sorted set of numbers from 0 to 2³¹-2, kept as runs of consecutive
 // ones: its memory is 8 bytes a run, however many numbers the runs hold.
 // The zero value is the empty set.
 type Ranges struct {

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -204,7 +205,7 @@ func (s *State) inOrder() []*job {
 	for _, j := range s.jobs {
 		list = append(list, j)
 	}
-	slices.SortFunc(list, func(a, b *job) int { return int(a.id - b.id) })
+	slices.SortFunc(list, func(a, b *job) int { return cmp.Compare(a.id, b.id) })
 	return list
 }
 

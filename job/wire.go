@@ -170,7 +170,7 @@ func (r *reader) ranges(limit int) (set Ranges) {
 	for i := 0; i < count && !r.bad; i++ {
 		first := end + r.small()
 		last := first + r.small()
-		if last >= limit || i > 0 && first <= end {
+		if first < end || last < first || last >= limit || i > 0 && first == end {
 			r.fail()
 			break
 		}
