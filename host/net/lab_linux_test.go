@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -358,5 +359,26 @@ func TestWithoutRoot(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "needs root") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// The main thread cannot end: left in a node's namespace, it would keep that alive and make this process one of the node's.
+func TestTheMainThreadStaysWhereItIs(t *testing.T) {
+	needRoot(t)
+	var all sync.WaitGroup
+	for range 500 {
+		all.Go(func() {
+			hostnet.OnLostThread(func() error {
+				if unix.Gettid() == unix.Getpid() {
+					t.Error("the main thread was to be lost")
+				}
+				time.Sleep(time.Millisecond) // so that many threads are wanted at once
+				return nil
+			})
+		})
+	}
+	all.Wait()
+	if main, err := os.Readlink("/proc/self/ns/net"); err != nil || main != machineNamespace {
+		t.Errorf("the main thread is in %s, %v, and was in %s", main, err, machineNamespace)
 	}
 }

@@ -26,6 +26,8 @@ import (
 
 const inMachine = "HOSTNET_TEST_MACHINE"
 
+var machineNamespace string // where this process began
+
 // TestMain runs the tests in a machine of their own: a network namespace, mounts and a host
 // name that nobody else changes, so that a test can compare all there is before and after.
 func TestMain(m *testing.M) {
@@ -70,6 +72,8 @@ func furnishMachine() {
 	lo, err := netlink.LinkByName("lo")
 	check(err)
 	check(netlink.LinkSetUp(lo))
+	machineNamespace, err = os.Readlink("/proc/self/ns/net")
+	check(err)
 }
 
 // labUp is a process that makes a lab, starts a program on each of its nodes, says so, and crashes.

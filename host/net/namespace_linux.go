@@ -38,11 +38,10 @@ func openSpace(name string) (space, error) {
 	}
 	defer ns.Close()
 	var s space
-	err = onLostThread(func() error {
-		if err := netns.Set(ns); err != nil {
-			return err
+	err = onLostThread(func() (err error) {
+		if err = netns.Set(ns); err == nil {
+			s, err = thisSpace()
 		}
-		s, err = thisSpace()
 		return err
 	})
 	if err != nil {

@@ -38,8 +38,7 @@ func Up(ctx context.Context, spec Spec) (*Network, error) {
 	}
 	n := newNetwork(spec, subnet)
 	if err := onLostThread(func() error { return n.build(ctx, spec.Rate) }); err != nil {
-		remove(spec.Lab)
-		return nil, fmt.Errorf("making the network of lab %s: %w", spec.Lab, explain(err))
+		return nil, fmt.Errorf("making the network of lab %s: %w", spec.Lab, explain(errors.Join(err, remove(spec.Lab))))
 	}
 	return n, nil
 }
