@@ -311,7 +311,7 @@ func TestDownAfterACrash(t *testing.T) {
 		lab := newLab()
 		defer down(t, lab)
 		self, _ := os.Executable()
-		cmd := exec.Command(self, append([]string{"lab-up", lab}, numbered(20)...)...)
+		cmd := exec.Command(self, append([]string{"lab-up", t.TempDir(), lab}, numbered(20)...)...)
 		cmd.Stderr = os.Stderr
 		stdout, err := cmd.StdoutPipe()
 		if err != nil {
@@ -354,7 +354,7 @@ func TestWithoutRoot(t *testing.T) {
 	if err := os.WriteFile(binary, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "lab-up", newLab(), "node01")
+	cmd := exec.Command(binary, "lab-up", dir, newLab(), "node01")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "needs root") {

@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, hostnet.Enter(os.Args[2]))
 		os.Exit(125)
 	}
-	if len(os.Args) > 2 && os.Args[1] == "lab-up" {
-		os.Exit(labUp(os.Args[2], os.Args[3:]))
+	if len(os.Args) > 3 && os.Args[1] == "lab-up" {
+		os.Exit(labUp(os.Args[2], os.Args[3], os.Args[4:]))
 	}
 	switch {
 	case os.Getenv(inMachine) != "":
@@ -77,19 +77,14 @@ func furnishMachine() {
 }
 
 // labUp is a process that makes a lab, starts a program on each of its nodes, says so, and crashes.
-func labUp(lab string, nodes []string) int {
+func labUp(homes, lab string, nodes []string) int {
 	n, err := hostnet.Up(context.Background(), hostnet.Spec{Lab: lab, Nodes: nodes})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	home, err := os.MkdirTemp("", "hostnet")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(home)
 	for _, node := range n.Nodes {
-		entry, err := n.Entry(node.Name, filepath.Join(home, node.Name))
+		entry, err := n.Entry(node.Name, filepath.Join(homes, node.Name))
 		if err != nil {
 			panic(err)
 		}
