@@ -126,4 +126,6 @@ const (
 	KeepAlive = 5 * time.Second
 	// Lost is how long a silent peer is waited for.
 	Lost = 20 * time.Second
+	// MaxStreams is how many streams one user in one role, or one node, may have open at a time.
+	MaxStreams = 512
 )

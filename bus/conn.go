@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -53,9 +55,15 @@ func Dial(ctx context.Context, o DialOptions) (*Conn, error) {
 		nats.IgnoreDiscoveredServers(), nats.IgnoreAuthErrorAbort(),
 		nats.ErrorHandler(ignore),
 	}
-	if o.OnLost != nil {
-		opts = append(opts, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { o.OnLost(err) }))
-	}
+	var made atomic.Pointer[Conn]
+	opts = append(opts, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+		if c := made.Load(); c != nil {
+			c.streams.closeAll(errConnLost) // frames are missing from here on
+		}
+		if o.OnLost != nil {
+			o.OnLost(err)
+		}
+	}))
 	if o.OnRefused != nil {
 		opts = append(opts, nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
 			if refused(err) {
@@ -75,10 +83,14 @@ func Dial(ctx context.Context, o DialOptions) (*Conn, error) {
 		return nil, err
 	}
 	c, err := newConn(nc, o.ID)
-	if err == nil && o.OnConnect != nil {
+	if err != nil {
+		return nil, err
+	}
+	made.Store(c)
+	if o.OnConnect != nil {
 		o.OnConnect()
 	}
-	return c, err
+	return c, nil
 }
 
 // ignore drops what the server says of forbidden subjects: who asks learns it from may, and a test from the silence.
@@ -87,13 +99,12 @@ func ignore(*nats.Conn, *nats.Subscription, error) {}
 func dialUntil(ctx context.Context, url string, o DialOptions, opts []nats.Option) (*nats.Conn, error) {
 	begun := time.Now()
 	for attempt := 0; ; attempt++ {
-		nc, err := nats.Connect(url, opts...)
+		nc, err := connect(ctx, url, opts)
 		if err == nil {
 			return nc, nil
 		}
 		if refused(err) && !o.Forever {
-			return nil, fault.New(fault.Denied, "the head at %s refuses this identity (%s): %w", strings.Join(o.Heads, ", "), o.ID, err).
-				Hint("an admin can make a new client file: bramble client create NAME --role operator")
+			return nil, refusal(o, err)
 		}
 		if refused(err) && o.OnRefused != nil {
 			o.OnRefused(err)
@@ -108,6 +119,43 @@ func dialUntil(ctx context.Context, url string, o DialOptions, opts []nats.Optio
 		case <-time.After(backoff(attempt)):
 		}
 	}
+}
+
+// connect gives up when ctx ends, which nats.Connect does not.
+func connect(ctx context.Context, url string, opts []nats.Option) (*nats.Conn, error) {
+	type result struct {
+		nc  *nats.Conn
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		nc, err := nats.Connect(url, opts...)
+		done <- result{nc, err}
+	}()
+	select {
+	case r := <-done:
+		return r.nc, r.err
+	case <-ctx.Done():
+		go func() { // ends within the timeout of a connection
+			if r := <-done; r.nc != nil {
+				r.nc.Close()
+			}
+		}()
+		return nil, ctx.Err()
+	}
+}
+
+// refusal says who did not let whom in: our side may have refused the head, or the head us.
+func refusal(o DialOptions, err error) error {
+	where := strings.Join(o.Heads, ", ")
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return fault.New(f.Code, "%s: %w", where, f).Hint("%s", cmp.Or(f.Try, "check the address"))
+	}
+	if strings.Contains(err.Error(), "tls: first record") {
+		return fault.New(fault.Unreachable, "what answers at %s is no bramble head", where).Hint("check the address, or make a new client file: bramble client create")
+	}
+	return fault.New(fault.Denied, "the head at %s refuses this identity (%s)", where, o.ID).
+		Hint("an admin can make a new client file: bramble client create NAME --role operator")
 }
 
 func refused(err error) bool {
@@ -148,7 +196,10 @@ func (c *Conn) Close() {
 	c.busy.Wait()
 }
 
-var errConnClosed = fault.New(fault.Unreachable, "the connection to the head was closed")
+var (
+	errConnClosed = fault.New(fault.Unreachable, "the connection to the head was closed")
+	errConnLost   = fault.New(fault.Unreachable, "the connection to the head was lost").Hint("the same again in a moment; bramble doctor if it stays away")
+)
 
 // subject completes a client's request subject with who asks.
 func (c *Conn) subject(verb string) string {

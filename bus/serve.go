@@ -14,20 +14,25 @@ import (
 // Subscribe calls heard for each message on subject, one after the other, until ctx ends
 // or the connection closes. It must not block for long.
 func (c *Conn) Subscribe(ctx context.Context, subject string, heard func(Message)) error {
-	return c.subscribe(ctx, subject, func(m *nats.Msg) {
+	return c.subscribe(ctx, subject, maxQueued, func(m *nats.Msg) {
 		heard(Message{Subject: m.Subject, Caller: callerFrom(m.Subject), Data: m.Data})
 	})
 }
 
-func (c *Conn) subscribe(ctx context.Context, subject string, heard nats.MsgHandler) error {
+// subscribe lets at most so many bytes wait; -1 for any, where windows bound them.
+func (c *Conn) subscribe(ctx context.Context, subject string, bytes int, heard nats.MsgHandler) error {
 	sub, err := c.nc.Subscribe(subject, heard)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", subject, err)
 	}
-	sub.SetPendingLimits(-1, -1) // senders are bounded by stream windows and by who may speak
+	sub.SetPendingLimits(-1, bytes)
 	context.AfterFunc(ctx, func() { sub.Unsubscribe() })
 	return nil
 }
+
+// maxQueued is the most bytes that wait for a subscriber; what comes beyond is dropped, so that a flood
+// from one node or client cannot fill the head's memory.
+const maxQueued = 128 << 20
 
 // pattern is what a service listens on for a verb: client verbs come with user and role behind them.
 func pattern(subject string) string {
@@ -43,7 +48,7 @@ func pattern(subject string) string {
 // Handle answers requests on subject until ctx ends: each in its own goroutine, bounded in
 // number; a handler's error reaches the caller as the same *fault.Error.
 func Handle[Req, Resp any](ctx context.Context, c *Conn, subject string, answer func(context.Context, Caller, Req) (Resp, error)) error {
-	return c.subscribe(ctx, pattern(subject), func(m *nats.Msg) {
+	return c.subscribe(ctx, pattern(subject), maxQueued, func(m *nats.Msg) {
 		c.serve(ctx, c.calls, func(ctx context.Context) {
 			var req Req
 			var resp Resp
@@ -61,7 +66,7 @@ func Handle[Req, Resp any](ctx context.Context, c *Conn, subject string, answer 
 
 // HandleStream answers requests that open a stream; the stream ends when serve returns.
 func HandleStream[Req any](ctx context.Context, c *Conn, subject string, serve func(context.Context, Caller, Req, *Stream) error) error {
-	return c.subscribe(ctx, pattern(subject), func(m *nats.Msg) {
+	return c.subscribe(ctx, pattern(subject), maxQueued, func(m *nats.Msg) {
 		c.serve(ctx, c.serving, func(ctx context.Context) {
 			who, err := c.caller(m)
 			if err != nil {

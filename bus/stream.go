@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"bramble/fault"
+	"bramble/trust"
 )
 
 // Frames of a stream: one kind byte, then the rest.
@@ -25,8 +26,12 @@ const (
 	frameFinish = 'f' // the sender has no more data; it still listens
 	frameEnd    = 'e' // service → opener: it is over; fault JSON, or nothing when all went well
 	frameCancel = 'x' // opener → service: stop
-	frameAlive  = 'k' // still here
+	frameAlive  = 'k' // still here; its reply subject is the sender's mailbox
+	frameGone   = 'g' // answer to a frameAlive of a stream that is not known here
 )
+
+// overrun is how many unread bytes a peer may have sent before it is cut off: an honest one stays below.
+const overrun = 2*Window + MaxFrame
 
 // Stream is a two-way, flow-controlled sequence of messages between a client and the head or the
 // head and a node. Neither side can make the other hold more than Window bytes plus one message.
@@ -34,6 +39,7 @@ const (
 type Stream struct {
 	c      *Conn
 	key    string // in c.streams
+	own    string // this side's mailbox subject
 	opener bool
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -41,6 +47,7 @@ type Stream struct {
 	mu       sync.Mutex
 	peer     string // the peer's mailbox subject; "" until it is known
 	queue    [][]byte
+	waiting  int   // bytes in queue
 	taken    int   // bytes received by the reader and not yet credited to the sender
 	sent     int   // bytes sent and not yet credited to us
 	finished bool  // the peer sends no more data
@@ -52,16 +59,17 @@ type Stream struct {
 
 // streamTable finds the stream that a frame belongs to.
 type streamTable struct {
-	mu    sync.Mutex
-	open  map[string]*Stream // "peer.id" → stream
-	next  uint64
-	nonce string
+	mu     sync.Mutex
+	open   map[string]*Stream // "peer.id" → stream
+	served map[string]int     // peer → streams open for it
+	next   uint64
+	nonce  string
 }
 
 func (c *Conn) openMailbox() error {
-	c.streams.open = map[string]*Stream{}
+	c.streams.open, c.streams.served = map[string]*Stream{}, map[string]int{}
 	c.streams.nonce = nats.NewInbox()[len(nats.InboxPrefix):]
-	if err := c.subscribe(c.ctx, strings.Join([]string{"_S", c.who.key(), c.streams.nonce, "*", "*"}, "."), c.frame); err != nil {
+	if err := c.subscribe(c.ctx, strings.Join([]string{"_S", c.who.key(), c.streams.nonce, "*", "*"}, "."), -1, c.frame); err != nil {
 		return err
 	}
 	c.busy.Go(c.keepAlive)
@@ -76,9 +84,13 @@ func (c *Conn) register(ctx context.Context, peerKey string, opener bool) (*Stre
 	t.next++
 	id := strconv.FormatUint(t.next, 36)
 	s := &Stream{c: c, key: peerKey + "." + id, opener: opener, heard: time.Now(), spoke: time.Now(), changed: make(chan struct{})}
+	s.own = strings.Join([]string{"_S", c.who.key(), t.nonce, peerKey, id}, ".")
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	t.open[s.key] = s
-	return s, strings.Join([]string{"_S", c.who.key(), t.nonce, peerKey, id}, ".")
+	if !opener {
+		t.served[peerKey]++
+	}
+	return s, s.own
 }
 
 // Open asks for a stream. The request is JSON, or raw when it is a []byte. Cancelling ctx cancels the stream.
@@ -95,7 +107,7 @@ func (c *Conn) Open(ctx context.Context, subject string, req any) (*Stream, erro
 		s.drop(err)
 		return nil, fault.New(fault.Unreachable, "ask %s: %w", subject, err)
 	}
-	context.AfterFunc(ctx, s.Close)
+	context.AfterFunc(s.ctx, s.Close)
 	return s, nil
 }
 
@@ -113,6 +125,11 @@ func (c *Conn) accept(ctx context.Context, m *nats.Msg) (*Stream, error) {
 	if !strings.HasPrefix(m.Reply, "_S.") {
 		c.reply(m, nil, fault.New(fault.Misused, "%s answers with a stream", m.Subject))
 		return nil, errors.New("not opened as a stream")
+	}
+	if who.Kind != trust.KindHead && c.streams.full(who.key()) {
+		err := fault.New(fault.Full, "%s has %d requests open already, and may have no more", who, MaxStreams).Hint("end some of them first")
+		c.nc.Publish(m.Reply, append([]byte{frameEnd}, faultText(err)...))
+		return nil, err
 	}
 	s, mailbox := c.register(ctx, who.key(), false)
 	s.peer = m.Reply
@@ -169,6 +186,7 @@ func (s *Stream) Recv() ([]byte, error) {
 			data := s.queue[0]
 			s.queue[0] = nil
 			s.queue = s.queue[1:]
+			s.waiting -= len(data)
 			s.taken += len(data)
 			credit := 0
 			if s.taken >= Window/2 && !s.finished && s.over == nil && s.peer != "" {
@@ -193,10 +211,22 @@ func (s *Stream) Recv() ([]byte, error) {
 		select {
 		case <-changed:
 		case <-s.ctx.Done():
-			return nil, s.cause()
+			if !s.isOver() { // else what came before the end is still to be read
+				return nil, s.cause()
+			}
 		}
 	}
 }
+
+func (s *Stream) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over != nil
+}
+
+// Go runs f, which must end soon after the stream has; Conn.Close waits for it. For handlers that
+// send and receive at once.
+func (s *Stream) Go(f func()) { s.c.busy.Go(f) }
 
 // Messages yields each message until the stream ends; the last pair carries the error, if any.
 func (s *Stream) Messages() iter.Seq2[[]byte, error] {
@@ -249,9 +279,7 @@ func (s *Stream) end(err error) {
 
 // drop forgets the stream and reports whether it was still open.
 func (s *Stream) drop(why error) bool {
-	s.c.streams.mu.Lock()
-	delete(s.c.streams.open, s.key)
-	s.c.streams.mu.Unlock()
+	s.c.streams.forget(s)
 	s.mu.Lock()
 	first := s.over == nil
 	if first {
@@ -292,11 +320,25 @@ func (s *Stream) send(kind byte, data []byte) error {
 	if to == "" {
 		return nil
 	}
-	frame := make([]byte, 0, len(data)+1)
-	if err := s.c.nc.Publish(to, append(append(frame, kind), data...)); err != nil {
+	m := &nats.Msg{Subject: to, Data: append(append(make([]byte, 0, len(data)+1), kind), data...)}
+	if kind == frameAlive {
+		m.Reply = s.own // so that the server tells us when nobody listens there any more
+	}
+	if err := s.c.nc.PublishMsg(m); err != nil {
 		return fmt.Errorf("send on stream: %w", err)
 	}
 	return nil
+}
+
+// Probe asks the other side of every stream to that party whether it is still there. The head calls it
+// when a connection of the party closed: a stream whose peer has gone then ends at once and not after Lost.
+func (c *Conn) Probe(id trust.Identity) {
+	key := callerOf(id).key()
+	for _, s := range c.streams.all() {
+		if strings.HasPrefix(s.key, key+".") {
+			s.send(frameAlive, nil)
+		}
+	}
 }
 
 // frame takes a frame in from the bus; the server has vouched for the peer named in its subject.
@@ -313,8 +355,11 @@ func (c *Conn) frame(m *nats.Msg) {
 	}
 	if s == nil {
 		peerKey, _, _ := strings.Cut(part[3], ".")
-		if to := string(m.Data[1:]); m.Data[0] == frameOpen && mailboxOf(to, peerKey) { // we gave up meanwhile: tell the service
+		switch to := string(m.Data[1:]); {
+		case m.Data[0] == frameOpen && mailboxOf(to, peerKey): // we gave up meanwhile: tell the service
 			c.nc.Publish(to, []byte{frameCancel})
+		case m.Data[0] == frameAlive && mailboxOf(m.Reply, peerKey): // our side broke meanwhile: tell the other
+			c.nc.Publish(m.Reply, []byte{frameGone})
 		}
 		return
 	}
@@ -333,7 +378,17 @@ func (s *Stream) take(kind byte, data []byte) {
 	case frameCancel:
 		s.drop(fault.New(fault.Interrupted, "the caller has gone"))
 		return
+	case frameGone:
+		s.drop(fault.New(fault.Unreachable, "the other side has lost this stream"))
+		return
 	}
+	if !s.note(kind, data) {
+		s.drop(fault.New(fault.Failed, "the other side sends more than it was asked to"))
+	}
+}
+
+// note takes in a frame that does not end the stream; false when the peer disregards our window.
+func (s *Stream) note(kind byte, data []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.heard = time.Now()
@@ -344,7 +399,11 @@ func (s *Stream) take(kind byte, data []byte) {
 			s.peer = to
 		}
 	case frameData:
+		if s.finished || s.over != nil || s.waiting+len(data) > overrun || len(s.queue) > overrun {
+			return s.finished || s.over != nil
+		}
 		s.queue = append(s.queue, data)
+		s.waiting += len(data)
 	case frameTaken:
 		if len(data) == 4 {
 			s.sent = max(0, s.sent-int(binary.BigEndian.Uint32(data)))
@@ -352,9 +411,10 @@ func (s *Stream) take(kind byte, data []byte) {
 	case frameFinish:
 		s.finished = true
 	case frameAlive:
-		return
+		return true
 	}
 	s.wake()
+	return true
 }
 
 // mailboxOf reports whether subject is a mailbox of that peer, so that nobody can direct our frames to a third party.
@@ -393,6 +453,27 @@ func (t *streamTable) all() []*Stream {
 		list = append(list, s)
 	}
 	return list
+}
+
+func (t *streamTable) forget(s *Stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open[s.key] != s {
+		return
+	}
+	delete(t.open, s.key)
+	if peer, _, _ := strings.Cut(s.key, "."); !s.opener {
+		if t.served[peer]--; t.served[peer] == 0 {
+			delete(t.served, peer)
+		}
+	}
+}
+
+// full reports whether a peer has as many streams open as one may.
+func (t *streamTable) full(peer string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.served[peer] >= MaxStreams
 }
 
 func (t *streamTable) closeAll(why error) {
