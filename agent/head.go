@@ -15,11 +15,14 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"bramble/artefact"
 	"bramble/bus"
 	"bramble/event"
 	"bramble/fan"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/host"
+	"bramble/job"
 	"bramble/metric"
 	"bramble/trust"
 )
@@ -38,6 +41,7 @@ type head struct {
 	events    *event.Log
 	metrics   *metric.Set
 	fleet     *fleet.Service
+	store     *artefact.Store
 	open      atomic.Bool // the books are read, so that it is known who was revoked
 }
 
@@ -158,6 +162,15 @@ func (h *head) serve(ctx context.Context) error {
 		Metrics: h.metrics, Version: h.Version, Now: h.clock.Now, Log: h.log("fleet")}
 	runner := &fan.Service{Conn: h.conn, Select: h.fleet.Select, Node: h.fleet.Node, Events: h.events, Metrics: h.metrics, Log: h.log("fan")}
 	h.metrics.Gauge("bramble_bus_connections", "Open bus connections.", func() float64 { return float64(h.server.Connections()) })
+	if h.store, err = artefact.OpenStore(filepath.Join(h.layout.Head(), "artefact"), artefact.Options{Floor: 2 * diskFloor}); err != nil {
+		return err
+	}
+	defer h.store.Close()
+	jobs := &job.Service{Conn: h.conn, Dir: filepath.Join(h.layout.Head(), "job"), Fleet: h.fleet, Events: h.events, Metrics: h.metrics,
+		Now: h.clock.Now, Log: h.log("job"), Room: h.room, Revive: h.server.Revive, Inputs: jobInputs{h.store}}
+	if err := jobs.Open(ctx); err != nil {
+		return err
+	}
 	peers, err := h.listenPeers()
 	if err != nil {
 		return err
@@ -167,7 +180,11 @@ func (h *head) serve(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	h.fleet.OnChange = func(n fleet.Node, c fleet.Change) { jobs.FleetChanged(ctx, n, c) }
+	h.fleet.OnRoll = func() { jobs.RollChanged(ctx) }
+	h.fleet.Busy = func(name string) error { return busy(ctx, jobs, name) }
 	group.Go(func() error { return h.fleet.Run(ctx) })
+	group.Go(func() error { return jobs.Run(ctx) })
 	group.Go(func() error { return runner.Run(ctx) })
 	group.Go(func() error { return h.servePeers(ctx, peers) })
 	group.Go(func() error { return h.stayCertified(ctx) })
@@ -184,6 +201,28 @@ func (h *head) dashboard() Dashboard {
 	h.authority.OnRevoke(signIn.EndAll)
 	return Dashboard{Listen: h.conf.Web, URL: h.webURL(), TLS: trust.WebConfig(h.cred, h.clock.Now), Cluster: h.conf.Cluster,
 		Version: h.Version, Conn: h.conn, Connect: h.server.Connect, SignIn: signIn, Metrics: h.metrics, Log: h.log("web")}
+}
+
+// room refuses new work while the disk holds less than the head needs to finish what it has.
+func (h *head) room() error {
+	free, err := host.DiskFree(h.layout.Head())
+	if err != nil {
+		return err
+	}
+	if free < diskFloor {
+		return fault.New(fault.Full, "the head's disk has %d MB left, and keeps %d MB to finish what it has accepted", free>>20, diskFloor>>20).
+			Hint("free space on the file system of %s", h.layout.Head())
+	}
+	return nil
+}
+
+// busy refuses what would pull a node away from under its work.
+func busy(ctx context.Context, jobs *job.Service, name string) error {
+	load, err := jobs.Load(ctx, name)
+	if err == nil && load.Running+load.Waiting > 0 {
+		err = fault.New(fault.Conflict, "%s has %d tasks", name, load.Running+load.Waiting).Hint("wait until they have ended: bramble queue")
+	}
+	return err
 }
 
 func (h *head) log(room string) *slog.Logger { return h.Log.With("room", room) }
@@ -215,6 +254,7 @@ func (h *head) servePeers(ctx context.Context, l net.Listener) error {
 func (h *head) peerHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", h.fleet.JoinHandler(h.conf.ports()))
+	mux.Handle("/artefact/", artefact.Handler(h.store, mayExchange(h.authority.Verify), artefact.Limits{}))
 	return mux
 }
 

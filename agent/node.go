@@ -4,14 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"bramble/artefact"
 	"bramble/bus"
 	"bramble/fan"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/host"
+	"bramble/job"
 	"bramble/keeper"
 	"bramble/trust"
 )
@@ -81,11 +87,18 @@ func (n *node) run(ctx context.Context) error {
 	if member.Facts, err = n.Machine.Facts(ctx); err != nil {
 		return fmt.Errorf("look at this machine: %w", err)
 	}
+	var jobs atomic.Pointer[job.Node]
 	conn, err := bus.Dial(ctx, bus.DialOptions{
 		ID: n.cred.Identity(), Heads: n.conf.Heads, Forever: true,
-		TLS:       trust.ClientConfig(n.cred, n.verifier.Verify, n.clock.Now),
-		OnConnect: func() { n.Log.Info("connected", "head", n.conf.Heads); member.Greet() },
-		OnLost:    func(err error) { n.Log.Warn("connection to the head lost", "error", err) },
+		TLS: trust.ClientConfig(n.cred, n.verifier.Verify, n.clock.Now),
+		OnConnect: func() {
+			n.Log.Info("connected", "head", n.conf.Heads)
+			member.Greet()
+			if w := jobs.Load(); w != nil {
+				w.Greet()
+			}
+		},
+		OnLost: func(err error) { n.Log.Warn("connection to the head lost", "error", err) },
 		OnRefused: func(err error) {
 			n.Log.Error("the head refuses this node; if it was removed, join it again", "error", err)
 		},
@@ -98,12 +111,39 @@ func (n *node) run(ctx context.Context) error {
 	if n.Ready != nil {
 		n.Ready(Info{Name: n.conf.Name, Cluster: n.conf.Cluster, State: n.State, Bus: n.conf.Heads[0]})
 	}
+	worker, closeStore, err := n.worker(conn, member.Facts)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
+	jobs.Store(worker)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return member.Run(ctx) })
+	group.Go(func() error { return worker.Run(ctx) })
 	runner := fan.Node{Conn: conn, Host: n.Machine, Accounts: n.Machine, Log: n.Log.With("room", "fan")}
 	group.Go(func() error { return runner.Run(ctx) })
 	return group.Wait()
 }
+
+// worker is the half that runs jobs, with a store for their files.
+func (n *node) worker(conn *bus.Conn, facts host.Facts) (*job.Node, func() error, error) {
+	store, err := artefact.OpenStore(filepath.Join(n.layout.Node(), "artefact"), artefact.Options{Floor: diskFloor})
+	if err != nil {
+		return nil, nil, err
+	}
+	files := taskFiles{store, &artefact.Client{HTTP: peerClient(n.cred, n.verifier.Verify, n.clock.Now), Base: "https://" + n.conf.Peer}}
+	return job.NewNode(&job.Node{Conn: conn, Keeper: n.keeper, Accounts: n.Machine, Files: files, Dir: filepath.Join(n.layout.Node(), "work"),
+		Cores: facts.Cores, Memory: facts.Memory, Log: n.Log.With("room", "job")}), store.Close, nil
+}
+
+// peerClient speaks to peer ports as the credential's holder.
+func peerClient(cred *trust.Credential, verify trust.Verify, now func() time.Time) *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: trust.ClientConfig(cred, verify, now), MaxIdleConnsPerHost: 8,
+		IdleConnTimeout: time.Minute}}
+}
+
+// diskFloor is how much of a disk is left free, in bytes.
+const diskFloor = 64 << 20
 
 // open loads the credential and renews it where it ran out.
 func (n *node) open(ctx context.Context) error {

@@ -21,6 +21,13 @@ type grammar struct {
 	Run   runCmd   `cmd:"" group:"work" help:"Run a command on many nodes at once."`
 	Shell shellCmd `cmd:"" group:"work" help:"Open a terminal on a node."`
 
+	Submit submitCmd `cmd:"" group:"work" help:"Queue a command or a script, once or as an array."`
+	Queue  queueCmd  `cmd:"" group:"work" help:"List jobs."`
+	Job    jobCmd    `cmd:"" group:"work" help:"Show everything about a job."`
+	Logs   logsCmd   `cmd:"" group:"work" help:"Print what a job's tasks wrote."`
+	Wait   waitCmd   `cmd:"" group:"work" help:"Wait for jobs to end and bring their files back."`
+	Cancel cancelCmd `cmd:"" group:"work" help:"End jobs."`
+
 	Lab labCmd `cmd:"" group:"learn" help:"Make a cluster of imitated machines here, and break them."`
 
 	Keeper   keeperCmd   `cmd:"" hidden:"" help:"Hold tasks for the agent; started by it."`

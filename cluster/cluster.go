@@ -5,15 +5,18 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
+	"bramble/artefact"
 	"bramble/bus"
 	"bramble/event"
 	"bramble/fan"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/job"
 	"bramble/trust"
 )
 
@@ -28,6 +31,7 @@ type Cluster struct {
 
 	Fleet  fleet.Client
 	Fan    fan.Client
+	Jobs   job.Client
 	Events event.Client
 }
 
@@ -63,9 +67,16 @@ func Dial(ctx context.Context, file *trust.ClientFile) (*Cluster, error) {
 	return c, nil
 }
 
+// Files moves blobs to and from the head.
+func (c *Cluster) Files() *artefact.Client {
+	verify := trust.NewVerifier(c.Cred.CA(), time.Now).Verify
+	return &artefact.Client{Base: "https://" + c.File.Join, HTTP: &http.Client{Transport: &http.Transport{
+		TLSClientConfig: trust.ClientConfig(c.Cred, verify, time.Now), MaxIdleConnsPerHost: 8}}}
+}
+
 // Over makes the clients of a connection that is there already.
 func Over(conn *bus.Conn) *Cluster {
-	return &Cluster{Conn: conn, Fleet: fleet.Client{Conn: conn}, Fan: fan.Client{Conn: conn}, Events: event.Client{Conn: conn}}
+	return &Cluster{Conn: conn, Fleet: fleet.Client{Conn: conn}, Fan: fan.Client{Conn: conn}, Jobs: job.Client{Conn: conn}, Events: event.Client{Conn: conn}}
 }
 
 // Close ends the connection.

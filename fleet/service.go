@@ -30,6 +30,8 @@ type Service struct {
 	Log       *slog.Logger
 	// OnChange is told every change of a node's state, in order; it must not block.
 	OnChange func(Node, Change)
+	// OnRoll is told that labels or facts changed, so that a selection may mean other nodes; it must not block.
+	OnRoll func()
 	// Busy refuses what would pull a node away from under running work.
 	Busy func(name string) error
 
@@ -288,6 +290,9 @@ func (s *Service) update(ctx context.Context, name string, change func(*Node)) e
 	if m := s.members[name]; m != nil {
 		change(&m.node)
 		s.mark(name)
+	}
+	if s.OnRoll != nil {
+		s.OnRoll()
 	}
 	return nil
 }

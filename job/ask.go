@@ -7,12 +7,12 @@ import "bramble/fault"
 // errand is what the head has for a node: everything since the last one, in this order.
 type errand struct {
 	Specs  map[ID]Spec `json:"specs,omitempty"` // of jobs that the node has not met since it connected
-	Steps  []step1     `json:"steps,omitempty"`
+	Orders []order     `json:"orders,omitempty"`
 	Forget []Key       `json:"forget,omitempty"` // results that are safe
 }
 
-// step1 is one of the orders of an errand: exactly one field is set.
-type step1 struct {
+// order is one of the orders of an errand: exactly one field is set.
+type order struct {
 	Start  []Attempt `json:"start,omitempty"`
 	Kill   []Key     `json:"kill,omitempty"`
 	Recall []Key     `json:"recall,omitempty"`
@@ -46,7 +46,7 @@ type Submission struct {
 	Spec Spec `json:"spec"`
 }
 
-// Accepted1 answers a Submission: the job is on disk.
+// receipt answers a Submission: the job is on disk.
 type receipt struct {
 	ID ID `json:"id"`
 }
@@ -102,4 +102,11 @@ func unknownJob(id ID, last ID) error {
 		return fault.New(fault.NotFound, "job %d is forgotten: only the newest %d ended jobs are kept", id, keptEnded).Hint("bramble queue --all")
 	}
 	return err
+}
+
+func noTask(id ID, index int, array string) error {
+	if array == "" {
+		return fault.New(fault.NotFound, "job %d is a single task, with index 0", id).Hint("bramble logs %d", id)
+	}
+	return fault.New(fault.NotFound, "job %d has no task %d; its array is %s", id, index, array).Hint("bramble logs %d.INDEX", id)
 }

@@ -1,0 +1,359 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"bramble/cluster"
+	"bramble/fault"
+	"bramble/job"
+	"bramble/term"
+)
+
+type queueCmd struct {
+	All  bool `short:"a" help:"Ended jobs too."`
+	Last int  `short:"n" help:"With --all, at most so many." default:"50"`
+	JSON bool `help:"Print a JSON list."`
+}
+
+func (queueCmd) Examples() string { return "bramble queue\nbramble queue --all\n" }
+
+func (c *queueCmd) Run(e *env) error {
+	cl, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	req := job.ListRequest{Open: !c.All}
+	if c.All {
+		req.Limit = c.Last
+	}
+	jobs := []job.Summary{}
+	for j, err := range cl.Jobs.List(e.ctx, req) {
+		if err != nil {
+			return err
+		}
+		jobs = append(jobs, j)
+	}
+	if c.JSON {
+		return term.JSON(e.out.Stdout, jobs)
+	}
+	if len(jobs) == 0 && e.out.Stdout.IsTerminal() {
+		fmt.Fprintln(e.out.Stderr, "Nothing is queued. try: bramble submit -- hostname")
+		return nil
+	}
+	s := e.out.Stdout
+	t := term.NewTable(term.Column{Title: "JOB", Right: true}, term.Column{Title: "NAME", Priority: 1, Min: 8}, term.Column{Title: "USER", Priority: 3},
+		term.Column{Title: "STATE"}, term.Column{Title: "TASKS", Right: true}, term.Column{Title: "WAITING", Right: true, Priority: 2},
+		term.Column{Title: "RUNNING", Right: true, Priority: 1}, term.Column{Title: "DONE", Right: true, Priority: 1},
+		term.Column{Title: "FAILED", Right: true, Priority: 2}, term.Column{Title: "TIME", Right: true, Priority: 2}, term.Column{Title: "COMMAND", Priority: 4, Min: 12})
+	for _, j := range jobs {
+		t.Row(fmt.Sprint(j.ID), j.Spec.Name, j.Spec.User, jobState(s.Style, j), term.Count(int64(j.Tasks)), term.Count(int64(j.Counts.Pending)),
+			term.Count(int64(j.Counts.Running)), term.Count(int64(j.Counts.Done)), term.Count(int64(j.Counts.Failed)), took(j), command(j.Spec))
+	}
+	return t.Write(s)
+}
+
+func jobState(s term.Style, j job.Summary) string {
+	switch j.State {
+	case job.Done:
+		return s.Good(string(j.State))
+	case job.Failed, job.Cancelled:
+		return s.Bad(string(j.State))
+	case job.Running:
+		return s.Bold(string(j.State))
+	}
+	return string(j.State)
+}
+
+// took is how long a job has run, or ran.
+func took(j job.Summary) string {
+	switch {
+	case j.Started.IsZero():
+		return "-"
+	case j.Ended.IsZero():
+		return term.Duration(time.Since(j.Started))
+	}
+	return term.Duration(j.Ended.Sub(j.Started))
+}
+
+func command(s job.Spec) string {
+	if len(s.Args) == 0 {
+		return "(script)"
+	}
+	return strings.Join(s.Args, " ")
+}
+
+type jobCmd struct {
+	ID   string `arg:"" help:"Number of the job."`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (jobCmd) Examples() string { return "bramble job 7\n" }
+
+func (c *jobCmd) Run(e *env) error {
+	id, _, err := parseTask(c.ID)
+	if err != nil {
+		return err
+	}
+	cl, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	d, err := cl.Jobs.Job(e.ctx, id)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return term.JSON(e.out.Stdout, d)
+	}
+	return printJob(e.out.Stdout, d)
+}
+
+func printJob(s *term.Stream, d job.Detail) error {
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(s, "%s %s\n", s.Dim(fmt.Sprintf("%-10s", name)), term.Clean(nil, fmt.Appendf(nil, format, args...), true))
+	}
+	title := fmt.Sprintf("job %d", d.ID)
+	if d.Spec.Name != "" {
+		title += " " + string(term.Clean(nil, []byte(d.Spec.Name), false))
+	}
+	fmt.Fprintf(s, "%s %s\n", s.Bold(title), jobState(s.Style, d.Summary))
+	line("command", "%s", command(d.Spec))
+	line("user", "%s", d.Spec.User)
+	if d.Spec.Array != "" {
+		line("array", "%s (%s tasks)", d.Spec.Array, term.Count(int64(d.Tasks)))
+	}
+	needs := fmt.Sprintf("%d cores a task", d.Spec.CPUs)
+	if d.Spec.Memory > 0 {
+		needs += ", " + term.Bytes(d.Spec.Memory)
+	}
+	if d.Spec.On != "" {
+		needs += ", on " + d.Spec.On
+	}
+	line("needs", "%s", needs)
+	line("submitted", "%s", d.Submitted.Local().Format(time.DateTime))
+	if !d.Started.IsZero() {
+		line("time", "%s", took(d.Summary))
+	}
+	line("used", "CPU %s, most memory of a task %s", term.Duration(d.Usage.User+d.Usage.System), term.Bytes(d.Usage.MaxRSS))
+	for _, state := range []job.TaskState{job.Pending, job.Running, job.Done, job.Failed, job.Cancelled} {
+		if which := d.Indices[string(state)]; which != "" {
+			line(string(state), "%s", shorten(which, 200))
+		}
+	}
+	for i, p := range d.Placements {
+		if i == 20 {
+			line("on", "… and %d more", len(d.Placements)-i)
+			break
+		}
+		line("on", "%s: task %d, attempt %d%s", p.Node, p.Index, p.Attempt, map[bool]string{true: ", next in line"}[p.Waiting])
+	}
+	for i, f := range d.Failures {
+		if i == 20 {
+			line("failed", "… and %d more", len(d.Failures)-i)
+			break
+		}
+		line("failed", "task %d on %s, attempt %d: %s", f.Index, f.Node, f.Attempt, failureText(f))
+	}
+	return nil
+}
+
+func shorten(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return text[:most] + "…"
+}
+
+// parseTask reads JOB or JOB.INDEX; index is -1 without one.
+func parseTask(text string) (job.ID, int, error) {
+	left, right, dotted := strings.Cut(text, ".")
+	id, err := strconv.ParseInt(left, 10, 64)
+	index := -1
+	if err == nil && dotted {
+		index, err = strconv.Atoi(right)
+	}
+	if err != nil || id < 1 || dotted && index < 0 {
+		return 0, 0, fault.New(fault.Misused, "%q is no job: a number such as 7, or 7.3 for task 3 of it", text).Hint("bramble queue --all")
+	}
+	return job.ID(id), index, nil
+}
+
+type logsCmd struct {
+	ID     string `arg:"" help:"Number of the job, or JOB.INDEX for one task of an array."`
+	Follow bool   `short:"f" help:"Go on until the job has ended."`
+	JSON   bool   `help:"A JSON object per piece of output."`
+}
+
+func (logsCmd) Examples() string { return "bramble logs 7\nbramble logs -f 7.3\n" }
+
+func (c *logsCmd) Run(e *env) error {
+	id, index, err := parseTask(c.ID)
+	if err != nil {
+		return err
+	}
+	cl, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	req := job.LogRequest{ID: id, Index: max(0, index), All: index < 0, Follow: c.Follow}
+	if c.JSON {
+		for l, err := range cl.Jobs.Logs(e.ctx, req) {
+			if err != nil {
+				return err
+			}
+			kind := map[bool]string{false: "stdout", true: "stderr"}[l.Stderr]
+			if l.Note {
+				kind = "note"
+			}
+			if err := term.JSONLine(e.out.Stdout, map[string]any{"task": l.Index, "attempt": l.Attempt, "kind": kind, "data": string(l.Data)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	d, err := cl.Jobs.Job(e.ctx, id)
+	if err != nil {
+		return err
+	}
+	return logShower(e.out, index < 0 && d.Spec.Array != "").all(cl.Jobs.Logs(e.ctx, req))
+}
+
+// logShow prints output: as it is for one task, under the index for an array's.
+type logShow struct {
+	out   *term.Out
+	lines *term.Prefixer // nil: as it is
+}
+
+func logShower(out *term.Out, array bool) *logShow {
+	s := &logShow{out: out}
+	if array {
+		s.lines = term.NewPrefixer(out, nil)
+	}
+	return s
+}
+
+func (s *logShow) all(lines iter.Seq2[job.Line, error]) error {
+	for l, err := range lines {
+		if err == nil {
+			err = s.line(l)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if s.lines != nil {
+		return s.lines.Close()
+	}
+	return nil
+}
+
+func (s *logShow) line(l job.Line) error {
+	if l.Note {
+		_, err := fmt.Fprintf(s.out.Stderr, "%s\n", s.out.Stderr.Dim(fmt.Sprintf("[task %d %s]", l.Index, l.Data)))
+		return err
+	}
+	if s.lines == nil {
+		to := os.Stdout
+		if l.Stderr {
+			to = os.Stderr
+		}
+		_, err := to.Write(l.Data)
+		return err
+	}
+	stream := term.Stdout
+	if l.Stderr {
+		stream = term.Stderr
+	}
+	return errors.Join(s.lines.Write(strconv.Itoa(l.Index), stream, l.Data), s.lines.Flush())
+}
+
+type waitCmd struct {
+	IDs []string `arg:"" help:"Numbers of the jobs."`
+	To  string   `help:"Folder for the files that come back." default:"." placeholder:"DIR"`
+}
+
+func (waitCmd) Examples() string { return "bramble wait 7\nbramble wait 7 8 --to results\n" }
+
+func (c *waitCmd) Run(e *env) error {
+	cl, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	p := term.NewProgress(e.ctx, e.out)
+	defer p.Stop()
+	var verdict error
+	for _, text := range c.IDs {
+		id, _, err := parseTask(text)
+		if err != nil {
+			return err
+		}
+		sum, err := waitFor(e, cl, p, id)
+		if err != nil {
+			return err
+		}
+		if len(sum.Spec.Return) > 0 {
+			if err := bringBack(e, cl, id, sum.Spec.Array != "", c.To); err != nil {
+				return err
+			}
+		}
+		if err := jobStatus(e.ctx, cl, sum); err != nil && verdict == nil {
+			verdict = err
+		}
+	}
+	return verdict
+}
+
+// waitFor shows a job's progress until it has ended.
+func waitFor(e *env, cl *cluster.Cluster, p *term.Progress, id job.ID) (job.Summary, error) {
+	bar := p.Bar(fmt.Sprintf("job %d", id), 0, term.Items)
+	var last job.Summary
+	for sum, err := range cl.Jobs.Watch(e.ctx, id) {
+		if err != nil {
+			return sum, err
+		}
+		last = sum
+		bar.Total(int64(sum.Tasks))
+		bar.Set(int64(sum.Counts.Done + sum.Counts.Failed + sum.Counts.Cancelled))
+	}
+	if last.State == job.Done {
+		bar.Done("done")
+	} else {
+		bar.Fail(string(last.State))
+	}
+	return last, nil
+}
+
+type cancelCmd struct {
+	IDs []string `arg:"" help:"Numbers of the jobs."`
+}
+
+func (cancelCmd) Examples() string { return "bramble cancel 7\n" }
+
+func (c *cancelCmd) Run(e *env) error {
+	cl, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for _, text := range c.IDs {
+		id, _, err := parseTask(text)
+		if err != nil {
+			return err
+		}
+		if _, err := cl.Jobs.Cancel(e.ctx, id); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out.Stdout, "job %d is cancelled\n", id)
+	}
+	return nil
+}

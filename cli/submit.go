@@ -1,0 +1,257 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"bramble/artefact"
+	"bramble/cluster"
+	"bramble/fault"
+	"bramble/job"
+	"bramble/term"
+)
+
+type submitCmd struct {
+	Array    string   `help:"Many tasks: A-B, A-B:STEP, A-B%CAP, with commas." placeholder:"A-B[:S][%K]"`
+	CPUs     int      `name:"cpus" help:"Cores of each task." default:"1"`
+	Mem      string   `help:"Memory of each task, such as 512M; more ends it." placeholder:"SIZE"`
+	Timeout  string   `help:"End a task after so long." placeholder:"D"`
+	On       string   `help:"Which nodes may run it (default all workers)." placeholder:"SEL"`
+	Name     string   `help:"A name for people."`
+	Retries  int      `help:"Run a task again so many times when it fails."`
+	Patience string   `help:"How long a dead node's tasks wait for it before they move." default:"60s" placeholder:"D"`
+	Env      []string `help:"A variable for the tasks; repeat." placeholder:"K=V" sep:"none"`
+	Transfer []string `help:"A file or folder that arrives in each task's folder; repeat." placeholder:"FILE" sep:"none"`
+	Return   []string `help:"Files that come back from each task's folder; repeat." placeholder:"GLOB" sep:"none"`
+	As       string   `help:"root: run as root (admins)." placeholder:"root"`
+	Wait     bool     `help:"Stay until it has ended, print its output, and end with its status."`
+	To       string   `help:"With --wait: folder for the files that come back." default:"." placeholder:"DIR"`
+	JSON     bool     `help:"Print JSON."`
+	Args     []string `arg:"" passthrough:"" help:"A script file with its arguments, or -- and a command."`
+}
+
+func (submitCmd) Examples() string {
+	return `bramble submit -- hostname
+bramble submit --array 1-100 --name count -- sh -c 'echo task $BRAMBLE_TASK_ID on $BRAMBLE_NODE'
+bramble submit --wait --transfer data.csv --return 'out*.csv' ./analyse.sh data.csv
+`
+}
+
+func (c *submitCmd) Run(e *env) error {
+	spec, err := c.spec()
+	if err != nil {
+		return err
+	}
+	cl, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	if len(c.Transfer) > 0 {
+		if spec.Inputs, err = upload(e, cl, c.Transfer); err != nil {
+			return err
+		}
+	}
+	id, err := cl.Jobs.Submit(e.ctx, spec)
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.JSON:
+		err = term.JSON(e.out.Stdout, map[string]any{"job": id})
+	case c.Wait:
+		_, err = fmt.Fprintf(e.out.Stderr, "job %d\n", id)
+	default:
+		_, err = fmt.Fprintf(e.out.Stdout, "job %d\n", id)
+	}
+	if err != nil || !c.Wait {
+		return err
+	}
+	return c.wait(e, cl, id)
+}
+
+// wait prints the output as it comes, brings files back, and ends with the job's status.
+func (c *submitCmd) wait(e *env, cl *cluster.Cluster, id job.ID) error {
+	show := logShower(e.out, c.Array != "")
+	if err := show.all(cl.Jobs.Logs(e.ctx, job.LogRequest{ID: id, All: true, Follow: true})); err != nil {
+		return err
+	}
+	sum, err := cl.Jobs.Wait(e.ctx, id)
+	if err != nil {
+		return err
+	}
+	if len(c.Return) > 0 {
+		if err := bringBack(e, cl, id, c.Array != "", c.To); err != nil {
+			return err
+		}
+	}
+	return jobStatus(e.ctx, cl, sum)
+}
+
+// spec reads the flags into what is handed in.
+func (c *submitCmd) spec() (job.Spec, error) {
+	spec := job.Spec{Name: c.Name, Account: c.As, On: c.On, Array: c.Array, CPUs: c.CPUs, Retries: c.Retries, Env: c.Env, Return: c.Return}
+	var err error
+	if c.Mem != "" {
+		if spec.Memory, err = term.ParseBytes(c.Mem); err != nil {
+			return spec, fmt.Errorf("--mem: %w", err)
+		}
+	}
+	if spec.Timeout, err = optionalDuration("--timeout", c.Timeout); err != nil {
+		return spec, err
+	}
+	if spec.Patience, err = optionalDuration("--patience", c.Patience); err != nil {
+		return spec, err
+	}
+	for _, v := range c.Env {
+		if !strings.Contains(v, "=") {
+			return spec, fault.New(fault.Misused, "--env %s has no value", v).Hint("--env %s=VALUE", v)
+		}
+	}
+	if len(c.Args) > 0 && c.Args[0] == "--" {
+		spec.Args = c.Args[1:]
+		return spec, nil
+	}
+	return spec, c.script(&spec)
+}
+
+// script reads a script file, which is what the words mean without --.
+func (c *submitCmd) script(spec *job.Spec) error {
+	if len(c.Args) == 0 {
+		return fault.New(fault.Misused, "there is nothing to run").Hint("bramble submit -- COMMAND, or bramble submit SCRIPT")
+	}
+	path := c.Args[0]
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return fault.New(fault.NotFound, "no script %s: %w", path, err).Hint("bramble submit -- %s, if it is a command", strings.Join(c.Args, " "))
+	case info.IsDir():
+		return fault.New(fault.Misused, "%s is a folder, not a script", path).Hint("bramble submit --transfer %s -- COMMAND", path)
+	case info.Size() > 256<<10:
+		return fault.New(fault.Misused, "%s is %s, too large for a script", path, term.Bytes(info.Size())).Hint("bramble submit --transfer %s -- ./%s", path, filepath.Base(path))
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fault.New(fault.Failed, "read the script: %w", err)
+	}
+	if !strings.HasPrefix(string(text), "#!") {
+		return fault.New(fault.Misused, "%s does not begin with #!, so it is unknown what runs it", path).Hint("#!/bin/sh as its first line")
+	}
+	if first, _, _ := strings.Cut(string(text), "\n"); strings.HasSuffix(first, "\r") {
+		return fault.New(fault.Misused, "%s has Windows line ends, so its first line names no program", path).Hint("sed -i 's/\\r$//' %s", path)
+	}
+	spec.Script, spec.Args = text, c.Args[1:]
+	if spec.Name == "" {
+		spec.Name = filepath.Base(path)
+	}
+	return nil
+}
+
+func optionalDuration(flag, text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := term.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", flag, err)
+	}
+	return d, nil
+}
+
+// upload brings files to the head's store and returns the manifest's ref.
+func upload(e *env, cl *cluster.Cluster, paths []string) (string, error) {
+	tree, err := artefact.Scan(e.ctx, paths)
+	if err != nil {
+		return "", err
+	}
+	defer tree.Close()
+	for _, s := range tree.Skipped {
+		fmt.Fprintf(e.out.Stderr, "%s is left out: %s\n", s.Path, s.Why)
+	}
+	p := term.NewProgress(e.ctx, e.out)
+	defer p.Stop()
+	bar := p.Bar("upload", 0, term.Data)
+	ref, err := cl.Files().Upload(e.ctx, tree, tree.Manifest, func(done, total int64) { bar.Total(total); bar.Set(done) })
+	if err != nil {
+		return "", err
+	}
+	bar.Done("done")
+	return string(ref), nil
+}
+
+// bringBack lays out what tasks returned: in the folder itself for a single task, in one folder per index for an array.
+func bringBack(e *env, cl *cluster.Cluster, id job.ID, array bool, to string) error {
+	temp, err := os.MkdirTemp("", "bramble-return-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	store, err := artefact.OpenStore(temp, artefact.Options{})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	files := cl.Files()
+	for r, err := range cl.Jobs.Returns(e.ctx, id) {
+		if err != nil {
+			return err
+		}
+		dir := to
+		if array {
+			dir = filepath.Join(to, fmt.Sprint(r.Index))
+		}
+		m, err := files.FetchTree(e.ctx, store, artefact.Ref(r.Ref), nil)
+		if err == nil {
+			err = os.MkdirAll(dir, 0o777)
+		}
+		if err == nil {
+			err = artefact.Place(e.ctx, store, m, dir, artefact.PlaceOptions{Overwrite: true})
+		}
+		if err != nil {
+			return fmt.Errorf("bring back the files of task %d: %w", r.Index, err)
+		}
+	}
+	return nil
+}
+
+// jobStatus is the exit status of who waited: the task's own for a single one.
+func jobStatus(ctx context.Context, cl *cluster.Cluster, sum job.Summary) error {
+	switch {
+	case sum.State == job.Done:
+		return nil
+	case sum.State == job.Cancelled:
+		return fault.New(fault.Failed, "job %d was cancelled by %s", sum.ID, sum.CancelledBy)
+	}
+	d, err := cl.Jobs.Job(ctx, sum.ID)
+	if err != nil {
+		return err
+	}
+	if len(d.Failures) == 1 && sum.Tasks == 1 {
+		f := d.Failures[0]
+		term := failureText(f)
+		if f.Code > 0 && f.Error == "" && !f.Timeout {
+			return exitStatus(f.Code)
+		}
+		return fault.New(fault.Failed, "job %d failed on %s: %s", sum.ID, f.Node, term)
+	}
+	return fault.New(fault.Failed, "job %d: %d of %d tasks failed", sum.ID, sum.Counts.Failed, sum.Tasks).Hint("bramble job %d", sum.ID)
+}
+
+// failureText says how a task failed.
+func failureText(f job.Failure) string {
+	switch {
+	case f.Timeout:
+		return "its time was up"
+	case f.Error != "":
+		return f.Error
+	case f.OOM:
+		return "it needed more memory than --mem allows"
+	case f.Signal != "":
+		return "ended by " + f.Signal
+	}
+	return fmt.Sprintf("exit status %d", f.Code)
+}

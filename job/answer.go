@@ -1,0 +1,328 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"bramble/bus"
+	"bramble/event"
+	"bramble/fault"
+	"bramble/fleet"
+	"bramble/trust"
+)
+
+// answer registers what the room is asked.
+func (s *Service) answer(ctx context.Context) error {
+	return errors.Join(
+		bus.Handle(ctx, s.Conn, "job.do.submit", s.submit),
+		bus.Handle(ctx, s.Conn, "job.do.cancel", s.cancel),
+		bus.Handle(ctx, s.Conn, "job.read.job", s.detail),
+		bus.HandleStream(ctx, s.Conn, "job.read.list", s.list),
+		bus.HandleStream(ctx, s.Conn, "job.read.watch", s.watch),
+		bus.HandleStream(ctx, s.Conn, "job.read.logs", s.logs),
+		bus.HandleStream(ctx, s.Conn, "job.read.returns", s.returns),
+		bus.Handle(ctx, s.Conn, bus.From("job", "*", "hello"), s.hello),
+		bus.Handle(ctx, s.Conn, bus.From("job", "*", "report"), s.report),
+		bus.Handle(ctx, s.Conn, bus.From("job", "*", "spec"), s.spec),
+	)
+}
+
+// submit accepts a job: it is on disk when this returns.
+func (s *Service) submit(ctx context.Context, who bus.Caller, sub Submission) (receipt, error) {
+	spec := sub.Spec
+	spec.User = who.Name
+	if spec.Account != "" && (spec.Account != "root" || who.Role != trust.Admin) {
+		return receipt{}, fault.New(fault.Denied, "only an admin may submit work that runs as root").Hint("leave --as out")
+	}
+	spec, err := spec.Validate()
+	if err != nil {
+		return receipt{}, err
+	}
+	nodes, err := s.mayRun(spec)
+	if err != nil {
+		return receipt{}, err
+	}
+	if err := s.room(); err != nil {
+		return receipt{}, err
+	}
+	if spec.Inputs != "" && s.Inputs != nil {
+		if err := s.Inputs.Pin(ctx, "submitting."+spec.Inputs, spec.Inputs); err != nil {
+			return receipt{}, err
+		}
+		defer s.Inputs.Unpin("submitting." + spec.Inputs)
+	}
+	accepted := make(chan ID, 1)
+	if !s.do(ctx, func() {
+		if seq := s.happen(Submitted{Spec: spec, Nodes: nodes}); seq > 0 {
+			s.accepted[seq] = accepted
+		}
+	}) {
+		return receipt{}, ctx.Err()
+	}
+	select {
+	case id := <-accepted:
+		if spec.Inputs != "" && s.Inputs != nil {
+			err = s.Inputs.Pin(ctx, pinName(id), spec.Inputs)
+		}
+		s.audit(who, id, fmt.Sprintf("%s submitted job %d%s", who.Name, id, named(spec)))
+		return receipt{id}, err
+	case <-ctx.Done():
+		return receipt{}, ctx.Err()
+	case <-time.After(20 * time.Second):
+		return receipt{}, fault.New(fault.Full, "the head cannot write its journal now; the job may still be accepted later").
+			Hint("bramble queue, to see whether it was, before you submit it again")
+	}
+}
+
+func named(spec Spec) string {
+	if spec.Name == "" {
+		return ""
+	}
+	return " (" + spec.Name + ")"
+}
+
+// mayRun is the names of the nodes that a job selects; an error when none of them could ever run it.
+func (s *Service) mayRun(spec Spec) ([]string, error) {
+	workers := s.workers()
+	if spec.On != "" {
+		sel, err := fleet.ParseSelector(spec.On)
+		if err != nil {
+			return nil, err
+		}
+		if workers, err = sel.Select(workers); err != nil {
+			return nil, err
+		}
+	}
+	capacity := make([]Capacity, len(workers))
+	names := make([]string, len(workers))
+	for i, n := range workers {
+		capacity[i] = Capacity{Name: n.Name, Cores: n.Cores, Memory: n.Memory}
+		names[i] = n.Name
+	}
+	return names, Fits(spec, capacity)
+}
+
+// room refuses work that could not be written down.
+func (s *Service) room() error {
+	if err := s.writer.trouble(); err != nil {
+		return fault.New(fault.Full, "the head cannot write its journal: %w", err).Hint("free space on the head's disk; what was accepted stays")
+	}
+	if s.Room != nil {
+		return s.Room()
+	}
+	return nil
+}
+
+func (s *Service) audit(who bus.Caller, id ID, text string) {
+	s.Events.Record(event.Event{Kind: event.Audit, Room: "job", User: who.Name, Job: int64(id), Text: text})
+}
+
+// mine refuses what is only for the job's owner and for admins.
+func mine(who bus.Caller, sum Summary, what string) error {
+	if who.Name == sum.Spec.User || who.Role == trust.Admin {
+		return nil
+	}
+	return fault.New(fault.Denied, "job %d is %s's; only %s and admins may %s it", sum.ID, sum.Spec.User, sum.Spec.User, what)
+}
+
+// lookUp finds a job.
+func (s *Service) lookUp(ctx context.Context, id ID) (sum Summary, err error) {
+	var known bool
+	var last ID
+	if err := s.ask(ctx, func(st *State) { sum, known = st.Job(id); last = st.Last() }); err != nil {
+		return sum, err
+	}
+	if !known {
+		return sum, unknownJob(id, last)
+	}
+	return sum, nil
+}
+
+func (s *Service) cancel(ctx context.Context, who bus.Caller, req idRequest) (Summary, error) {
+	sum, err := s.lookUp(ctx, req.ID)
+	if err == nil {
+		err = mine(who, sum, "cancel")
+	}
+	if err != nil {
+		return sum, err
+	}
+	if !sum.Ended.IsZero() {
+		return sum, fault.New(fault.Conflict, "job %d has ended already: %s", req.ID, countsText(sum.Counts))
+	}
+	if !s.do(ctx, func() { s.happen(Cancel{ID: req.ID, By: who.Name}) }) {
+		return sum, ctx.Err()
+	}
+	s.audit(who, req.ID, fmt.Sprintf("%s cancelled job %d", who.Name, req.ID))
+	return s.lookUp(ctx, req.ID)
+}
+
+func (s *Service) detail(ctx context.Context, _ bus.Caller, req idRequest) (Detail, error) {
+	var d Detail
+	var known bool
+	var last ID
+	err := s.ask(ctx, func(st *State) {
+		last = st.Last()
+		if d.Summary, known = st.Job(req.ID); !known {
+			return
+		}
+		d.Failures, d.Placements = st.Failures(req.ID), st.Placements(req.ID)
+		d.Indices = map[string]string{}
+		for _, state := range []TaskState{Pending, Running, Done, Failed, Cancelled} {
+			d.Indices[string(state)] = st.Tasks(req.ID, state)
+		}
+	})
+	if err != nil {
+		return d, err
+	}
+	if !known {
+		return d, unknownJob(req.ID, last)
+	}
+	d.Placements = d.Placements[:min(len(d.Placements), MaxPlacements)]
+	d.Failures = d.Failures[:min(len(d.Failures), MaxPlacements)]
+	d.Spec.Script, d.Spec.Env = d.Spec.Script[:min(len(d.Spec.Script), 64<<10)], nil
+	return d, nil
+}
+
+func (s *Service) list(ctx context.Context, _ bus.Caller, req ListRequest, out *bus.Stream) error {
+	var jobs []Summary
+	if err := s.ask(ctx, func(st *State) { jobs = st.Jobs() }); err != nil {
+		return err
+	}
+	if req.Open {
+		jobs = slices.DeleteFunc(jobs, func(j Summary) bool { return !j.Ended.IsZero() })
+	}
+	if req.Limit > 0 {
+		jobs = jobs[max(0, len(jobs)-req.Limit):]
+	}
+	for _, j := range jobs {
+		if err := out.SendJSON(brief(j)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// brief is a summary without what can be large.
+func brief(j Summary) Summary {
+	j.Spec.Script, j.Spec.Env = nil, nil
+	for i, a := range j.Spec.Args {
+		if i == 16 || len(a) > 256 {
+			j.Spec.Args = append(slices.Clone(j.Spec.Args[:i]), "…")
+			break
+		}
+	}
+	return j
+}
+
+// watch sends a job's summary at each change until it has ended.
+func (s *Service) watch(ctx context.Context, _ bus.Caller, req idRequest, out *bus.Stream) error {
+	var before Counts
+	for first := true; ; first = false {
+		changed := s.changes()
+		sum, err := s.lookUp(ctx, req.ID)
+		if err != nil {
+			return err
+		}
+		if first || sum.Counts != before || !sum.Ended.IsZero() {
+			before = sum.Counts
+			if err := out.SendJSON(brief(sum)); err != nil {
+				return err
+			}
+		}
+		if !sum.Ended.IsZero() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+		select { // a few times a second at the most
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// hello takes in what a node holds. Results whose output is still under way count as held.
+func (s *Service) hello(ctx context.Context, who bus.Caller, c census) (none, error) {
+	done := make(chan struct{})
+	s.do(ctx, func() {
+		defer close(done)
+		if courier := s.couriers[who.Name]; courier != nil {
+			clear(courier.known)
+		}
+		held := c.Held
+		for _, a := range s.fetching[who.Name] {
+			held = append(held, Held{Attempt: a})
+		}
+		s.happen(NodeUp{Name: who.Name, Cores: c.Cores, Memory: c.Memory, Held: held})
+		s.selections()
+	})
+	select {
+	case <-done:
+		return none{}, nil
+	case <-ctx.Done():
+		return none{}, ctx.Err()
+	}
+}
+
+// report takes in what became of attempts. Output too large for the report is fetched before its result counts.
+func (s *Service) report(ctx context.Context, who bus.Caller, r report) (none, error) {
+	whole := r.Results[:0:0]
+	var large []Result
+	for _, res := range r.Results {
+		res.Node = who.Name
+		if int64(len(res.Stdout)) < res.OutSize || int64(len(res.Stderr)) < res.ErrSize {
+			large = append(large, res)
+		} else {
+			whole = append(whole, res)
+		}
+	}
+	done := make(chan struct{})
+	s.do(ctx, func() {
+		defer close(done)
+		if len(r.Started) > 0 {
+			s.happen(Started{Node: who.Name, Keys: r.Started})
+		}
+		if len(whole) > 0 {
+			s.happen(Ended{Node: who.Name, Results: whole})
+		}
+		if len(r.Rejected) > 0 {
+			s.happen(Rejected{Node: who.Name, Keys: r.Rejected, Reason: r.Reason})
+		}
+		for _, res := range large {
+			s.fetch(who.Name, res)
+		}
+	})
+	select {
+	case <-done:
+		return none{}, nil
+	case <-ctx.Done():
+		return none{}, ctx.Err()
+	}
+}
+
+// spec tells a node what a job is; only one that has work of it is told.
+func (s *Service) spec(ctx context.Context, who bus.Caller, req idRequest) (Spec, error) {
+	var spec Spec
+	var known bool
+	err := s.ask(ctx, func(st *State) {
+		for _, p := range st.Placements(req.ID) {
+			if p.Node == who.Name {
+				spec, known = st.Spec(req.ID)
+				return
+			}
+		}
+	})
+	if err == nil && !known {
+		err = unknownJob(req.ID, 0)
+	}
+	return spec, err
+}
+
+type none struct{}
