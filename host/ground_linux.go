@@ -114,7 +114,7 @@ func removeTree(dir string) {
 	os.Remove(dir)
 }
 
-// close removes what is empty of our folders.
+// close removes what is empty of our folders, and of dead predecessors'.
 func (g *groups) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -122,6 +122,7 @@ func (g *groups) close() {
 		g.drop(gr)
 	}
 	g.kept = nil
+	g.sweep()
 	for _, base := range g.bases() {
 		removeTree(g.folder(base))
 		os.Remove(filepath.Join(base, "bramble", g.scope)) // stays while another owner is in it

@@ -22,6 +22,17 @@ const period = 100_000
 // quota is the CPU time of a period for a number of cores; the kernel wants at least a millisecond.
 func quota(cpus float64) string { return strconv.Itoa(max(1000, int(cpus*period))) }
 
+func (gr *group) inVersion2() bool { return gr != nil && gr.dir != "" }
+
+// removed reports whether somebody has removed the group's folder.
+func (gr *group) removed() bool {
+	if !gr.inVersion2() {
+		return false
+	}
+	_, err := os.Stat(gr.dir)
+	return err != nil
+}
+
 // limit sets those limits that are offered.
 func (gr *group) limit(l Limits, offered []string) error {
 	has := func(name string) bool { return slices.Contains(offered, name) }
@@ -118,6 +129,7 @@ func (gr *group) members() []int {
 
 // kill sends SIGKILL to all members at once, so that none can fork out of it.
 func (gr *group) kill() {
+	gr.struck = true
 	if gr.dir != "" && writeFile(filepath.Join(gr.dir, "cgroup.kill"), "1") == nil {
 		return
 	}

@@ -43,6 +43,7 @@ type group struct {
 	stat   int               // its cpu.stat, open
 	ours   bool              // made here, with the three files open
 	plain  bool              // without controllers, to be kept
+	struck bool              // by cgroup.kill: Linux 6.18 kills whatever is cloned into such a group ever after
 	base   usage             // of a kept group, whose counters go on
 	v1     map[string]string // version 1: controller → folder
 	pids   int               // version 1: the limit to set once the task has started
@@ -114,7 +115,7 @@ func (l Limits) names() []string {
 func (g *groups) release(gr *group) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !gr.plain {
+	if !gr.plain || gr.struck {
 		g.drop(gr)
 		return
 	}
@@ -198,9 +199,6 @@ func (g *groups) addV1(gr *group, id string, wanted []string) error {
 			continue
 		}
 		dir := filepath.Join(g.folder(base), id)
-		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-			return err
-		}
 		if err := makeFresh(dir); err != nil { // of controllers that share a hierarchy the last one makes it
 			return err
 		}
@@ -212,6 +210,10 @@ func (g *groups) addV1(gr *group, id string, wanted []string) error {
 // makeFresh makes a folder, in place of an empty group of that name.
 func makeFresh(dir string) error {
 	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrNotExist) { // somebody tidied up above it
+		os.MkdirAll(filepath.Dir(dir), 0o755)
+		err = os.Mkdir(dir, 0o755)
+	}
 	if errors.Is(err, fs.ErrExist) {
 		if os.Remove(dir) != nil {
 			return fault.New(fault.Conflict, "a task of that name is still running: %w", err)

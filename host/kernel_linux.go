@@ -1,7 +1,9 @@
 package host
 
 import (
+	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -78,17 +80,40 @@ func processes() []proc {
 	return all
 }
 
-// markOf is the value of BRAMBLE_TASK in a process's first environment; "" when it has
-// none or may not be read.
-func markOf(pid int) string {
+// markOf is the value of BRAMBLE_TASK in a process's first environment; "" when it has none
+// or may not be read. It is unsettled in the middle of exec and of exit, when a process has no
+// memory and so no environment.
+func markOf(pid int) (mark string, settled bool) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	if err != nil {
-		return ""
-	}
 	for v := range strings.SplitSeq(string(data), "\x00") {
 		if mark, ok := strings.CutPrefix(v, markName+"="); ok {
-			return mark
+			return mark, true
 		}
 	}
-	return ""
+	gone := errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrNotExist)
+	return "", !gone && (err != nil || len(data) > 0)
+}
+
+// prey are the processes of a task that were seen once, by number, with their start: in the
+// middle of its exit a process bears no mark any more, but is not dead yet.
+type prey map[int]string
+
+// add notes what was found.
+func (k prey) add(all []proc, found []int) {
+	for _, p := range all {
+		if slices.Contains(found, p.pid) {
+			k[p.pid] = p.began
+		}
+	}
+}
+
+// alive are those that still live.
+func (k prey) alive(all []proc) []int {
+	var pids []int
+	for _, p := range all {
+		if began, known := k[p.pid]; known && began == p.began && p.alive() {
+			pids = append(pids, p.pid)
+		}
+	}
+	return pids
 }

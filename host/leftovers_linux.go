@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -41,7 +42,7 @@ func (s *starter) Leftovers(prefix string) ([]string, error) {
 // Adopt takes over a task that Leftovers named. Its exit status is lost: Wait
 // returns Code -1 when its last process has ended.
 func (s *starter) Adopt(id string) (Process, error) {
-	o := &orphan{starter: s, id: id, groups: s.leftoverGroups()[id], began: time.Now()}
+	o := &orphan{starter: s, id: id, groups: s.leftoverGroups()[id], began: time.Now(), seen: prey{}}
 	if len(o.members()) == 0 {
 		return nil, fault.New(fault.NotFound, "no task %s was left running", id)
 	}
@@ -113,7 +114,8 @@ func (s *starter) leftoverMark(p proc) string {
 	if !p.alive() || p.pid == os.Getpid() {
 		return ""
 	}
-	id, scope, owner, ok := parseMark(markOf(p.pid))
+	mark, _ := markOf(p.pid)
+	id, scope, owner, ok := parseMark(mark)
 	if !ok || scope != s.groups.scope || ownerAlive(owner) {
 		return ""
 	}
@@ -138,21 +140,27 @@ type orphan struct {
 	id      string
 	groups  []*group
 	began   time.Time
+
+	mu   sync.Mutex
+	seen prey
 }
 
 // orphanPause is how often an orphan is looked at, which has no parent to be told by.
 const orphanPause = 100 * time.Millisecond
 
 func (o *orphan) members() []int {
-	var pids []int
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := processes()
+	var found []int
 	for _, gr := range o.groups {
-		pids = append(pids, gr.members()...)
+		found = append(found, gr.members()...)
 	}
-	pids = append(pids, treeOf(processes(), 0, true, func(pid int) bool {
+	found = append(found, treeOf(all, 0, os.Getpid(), true, func(pid int) bool {
 		return o.starter.leftoverMark(proc{pid: pid}) == o.id
 	})...)
-	slices.Sort(pids)
-	return slices.Compact(pids)
+	o.seen.add(all, found)
+	return o.seen.alive(all)
 }
 
 // Pid is the lowest one left, 0 when none is.

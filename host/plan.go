@@ -13,20 +13,21 @@ func (p proc) alive() bool { return p.state != 'Z' && p.state != 'X' }
 // session, those that bear the task's mark, and the descendants of all these. Once the
 // leader has been reaped its number may name somebody else; the kernel does not
 // give it out again while it still names a session, so a living process of that number
-// means that the session is not ours.
-func treeOf(all []proc, leader int, reaped bool, marked func(pid int) bool) []int {
+// means that the session is not ours. A leader of 0 stands for none: it is never taken for
+// the session 0 of init and the kernel, and neither init nor self is part of any tree.
+func treeOf(all []proc, leader, self int, reaped bool, marked func(pid int) bool) []int {
 	children := map[int][]int{}
 	alive := map[int]bool{}
-	reused := false
+	foreign := leader <= 1
 	for _, p := range all {
 		children[p.parent] = append(children[p.parent], p.pid)
 		alive[p.pid] = p.alive()
-		reused = reused || reaped && p.pid == leader
+		foreign = foreign || reaped && p.pid == leader
 	}
 	in := map[int]bool{}
 	var add func(pid int)
 	add = func(pid int) {
-		if in[pid] {
+		if in[pid] || pid <= 1 || pid == self {
 			return
 		}
 		in[pid] = true
@@ -35,7 +36,7 @@ func treeOf(all []proc, leader int, reaped bool, marked func(pid int) bool) []in
 		}
 	}
 	for _, p := range all {
-		ours := !reused && (p.session == leader || p.group == leader)
+		ours := !foreign && (p.session == leader || p.group == leader)
 		if ours || p.alive() && marked(p.pid) {
 			add(p.pid)
 		}

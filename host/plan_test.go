@@ -131,7 +131,7 @@ func TestTreeOf(t *testing.T) {
 	zombie.state = 'Z'
 	all := []proc{run(1, 0, 1), run(5, 1, 5), run(10, 5, 10), run(11, 10, 10), run(12, 11, 12), zombie,
 		run(20, 5, 20), run(30, 1, 30), run(31, 30, 31), run(40, 1, 10)}
-	marked := func(pid int) bool { return pid == 30 }
+	marked := func(pid int) bool { return pid == 30 || pid == 1 || pid == 5 } // the last two must not count
 	cases := []struct {
 		what   string
 		leader int
@@ -143,9 +143,12 @@ func TestTreeOf(t *testing.T) {
 		{"after its end, the number unused", 10, true, slices.DeleteFunc(slices.Clone(all), func(p proc) bool { return p.pid == 10 }), []int{11, 12, 30, 31, 40}},
 		{"after its end, the number used again", 10, true, all, []int{30, 31}},
 		{"none", 99, true, []proc{run(1, 0, 1)}, nil},
+		{"no leader", 0, true, all, []int{30, 31}},
+		{"init as leader", 1, false, all, []int{30, 31}},
+		{"no leader, and a mark on init and on ourselves", 0, true, []proc{run(1, 0, 0), run(2, 0, 0), run(5, 1, 5), run(6, 5, 6)}, nil},
 	}
 	for _, c := range cases {
-		if got := treeOf(c.all, c.leader, c.reaped, marked); !slices.Equal(got, c.want) {
+		if got := treeOf(c.all, c.leader, 5, c.reaped, marked); !slices.Equal(got, c.want) {
 			t.Errorf("%s: got %v, want %v", c.what, got, c.want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -21,6 +22,7 @@ type process struct {
 	mark    string
 	pid     int
 	started time.Time
+	began   int      // the same in ticks after boot; 0 with a group, where it is not needed
 	watch   *os.File // pidfd, so that waiting costs no thread; nil on kernels before 5.3
 	tty     *os.File
 
@@ -34,6 +36,7 @@ type process struct {
 	group   *group     // nil without one, and once it was found empty
 	gone    bool       // nothing of the tree is left
 	used    usage
+	seen    prey // without a group
 }
 
 // killPatience is how long Kill waits for processes to die; only those that hang in the kernel take longer than a moment.
@@ -111,13 +114,41 @@ func (p *process) strike() []int {
 	return left
 }
 
-// survivors are found without a control group: by session, descent and mark.
+// survivors are found without a control group: by session, descent and mark. While one
+// that began after the task is in the middle of exec, its mark is waited for.
 func (p *process) survivors() []int {
-	p.mu.Lock()
-	reaped := p.reaped
-	p.mu.Unlock()
-	return treeOf(processes(), p.pid, reaped, func(pid int) bool { return markOf(pid) == p.mark })
+	for range execLooks {
+		all := processes()
+		p.mu.Lock()
+		reaped := p.reaped
+		p.mu.Unlock()
+		began := map[int]int{}
+		for _, other := range all {
+			if other.group != 0 { // else the kernel's own
+				began[other.pid], _ = strconv.Atoi(other.began)
+			}
+		}
+		unsettled := false
+		tree := treeOf(all, p.pid, os.Getpid(), reaped, func(pid int) bool {
+			mark, settled := markOf(pid)
+			unsettled = unsettled || !settled && began[pid] >= p.began
+			return mark == p.mark
+		})
+		p.seen.add(all, tree)
+		if tree = p.seen.alive(all); len(tree) > 0 || !unsettled {
+			return tree
+		}
+		time.Sleep(execPause)
+	}
+	return nil
 }
+
+// How long an exec is given: program files are read from slow cards. What has no
+// environment for longer was started without one.
+const (
+	execLooks = 20
+	execPause = 5 * time.Millisecond
+)
 
 // hangUp tells the terminal's programs to go, as closing its window does.
 func (p *process) hangUp() {
@@ -142,9 +173,9 @@ func (p *process) settle() {
 	}
 }
 
-// Wait returns how the leader ended. MaxRSS is the largest process's, or the highest charge
-// of the whole group, page cache included, where memory is limited; Linux counts from before
-// exec, so that a process smaller than its parent shows the parent's size.
+// Wait returns how the leader ended. MaxRSS is the highest charge of the whole group, page
+// cache included, where memory is limited; else the largest process's, which Linux counts from
+// before exec, so that one smaller than its parent shows the parent's size.
 func (p *process) Wait() Exit {
 	p.await()
 	p.killing.Lock() // after Kill, the whole tree
@@ -163,7 +194,7 @@ func (p *process) Wait() Exit {
 		Wall:   p.ended.Sub(p.started),
 		User:   max(time.Duration(p.rusage.Utime.Nano()), used.user),
 		System: max(time.Duration(p.rusage.Stime.Nano()), used.system),
-		MaxRSS: max(int64(p.rusage.Maxrss)<<10, used.peak),
+		MaxRSS: cmp.Or(used.peak, int64(p.rusage.Maxrss)<<10),
 	}
 	if p.status.Signaled() {
 		e.Signal = cmp.Or(unix.SignalName(p.status.Signal()), p.status.Signal().String())

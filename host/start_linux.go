@@ -29,6 +29,7 @@ type starter struct {
 	threads  *threads
 	reaper   reaper
 	null     func() (*os.File, error)
+	seal     func()      // keeps files that we inherited from our tasks
 	timid    func() bool // whether the kernel spares us when memory is short, which tasks must not inherit
 }
 
@@ -37,6 +38,7 @@ func (s *starter) open(opts RealOptions, accounts *accounts) {
 	s.groups = &groups{scope: scopeOf(opts.StateDir), owner: newOwner()}
 	s.threads = newThreads()
 	s.null = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })
+	s.seal = sync.OnceFunc(func() { unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) })
 	s.timid = sync.OnceValue(func() bool {
 		score, _ := os.ReadFile("/proc/self/oom_score_adj")
 		return strings.HasPrefix(string(score), "-")
@@ -58,6 +60,9 @@ func (s *starter) Close() error {
 	s.threads.close()
 	s.reaper.close()
 	s.groups.close()
+	if null, err := s.null(); err == nil {
+		null.Close()
+	}
 	return nil
 }
 
@@ -71,7 +76,8 @@ func (s *starter) Start(cmd Command) (Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{starter: s, id: cmd.ID, mark: markFor(cmd.ID, s.groups.scope, s.groups.owner)}
+	s.seal()
+	p := &process{starter: s, id: cmd.ID, seen: prey{}, mark: markFor(cmd.ID, s.groups.scope, s.groups.owner)}
 	l := &launch{cmd: cmd, account: account, env: withMark(cmd.Env, p.mark)}
 	defer l.closeFiles()
 	if err := s.wire(l, p); err != nil {
@@ -156,35 +162,42 @@ func (l *launch) openTTY(p *process) error {
 	return nil
 }
 
-// launch forks on a thread, and once more without a group on a kernel that cannot clone into one.
+// launch forks on a thread. Where the kernel cannot clone into a group, or somebody has removed
+// the group, it forks once more, into the next best.
 func (s *starter) launch(l *launch, p *process) error {
-	var err error
-	start := func(t *thread) {
+	err := s.fork(l, p)
+	if gone := l.group.removed(); err != nil && (gone || l.group.inVersion2() && cannotClone(err)) {
+		s.groups.drop(l.group)
+		if !gone {
+			s.groups.disable()
+		}
+		l.group, p.group = nil, nil
+		if p.group, err = s.groups.take(l.cmd.ID, l.cmd.Limits); err != nil {
+			return err
+		}
+		l.group = p.group
+		err = s.fork(l, p)
+	}
+	if err != nil {
+		return err
+	}
+	if s.timid() {
+		writeFile("/proc/"+strconv.Itoa(p.pid)+"/oom_score_adj", "0")
+	}
+	s.reaper.wake()
+	return nil
+}
+
+func (s *starter) fork(l *launch, p *process) (err error) {
+	closed := s.threads.do(func(t *thread) {
 		s.reaper.hold.RLock()
 		defer s.reaper.hold.RUnlock()
 		if err = l.run(t); err == nil {
 			p.begin(l)
 			s.reaper.add(p)
 		}
-	}
-	if closed := s.threads.do(start); closed != nil {
-		return closed
-	}
-	if l.group != nil && l.group.dir != "" && cannotClone(err) {
-		s.groups.disable()
-		s.groups.drop(l.group)
-		l.group, p.group = nil, nil
-		if closed := s.threads.do(start); closed != nil {
-			return closed
-		}
-	}
-	if err == nil && s.timid() {
-		writeFile("/proc/"+strconv.Itoa(p.pid)+"/oom_score_adj", "0")
-	}
-	if err == nil {
-		s.reaper.wake()
-	}
-	return err
+	})
+	return cmp.Or(closed, err)
 }
 
 func cannotClone(err error) bool {
@@ -242,7 +255,7 @@ func (l *launch) attributes() *syscall.SysProcAttr {
 	if l.account != nil {
 		sys.Credential = &syscall.Credential{Uid: l.account.UID, Gid: l.account.GID, Groups: l.account.Groups}
 	}
-	if l.group != nil && l.group.dir != "" {
+	if l.group.inVersion2() {
 		sys.UseCgroupFD, sys.CgroupFD = true, l.group.fd
 	}
 	return sys
@@ -251,6 +264,10 @@ func (l *launch) attributes() *syscall.SysProcAttr {
 // begin fills in what is known once the process runs.
 func (p *process) begin(l *launch) {
 	p.pid, p.started = l.pid, time.Now()
+	if l.group == nil {
+		leader, _ := readProc(p.pid)
+		p.began, _ = strconv.Atoi(leader.began)
+	}
 	if l.pidfd >= 0 && unix.SetNonblock(l.pidfd, true) == nil {
 		p.watch = os.NewFile(uintptr(l.pidfd), "pidfd")
 	}
