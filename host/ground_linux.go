@@ -22,14 +22,25 @@ func (g *groups) prepare() {
 		return
 	}
 	g.sweep()
-	ours := g.folder(g.ground.unified)
-	if os.MkdirAll(filepath.Join(ours, "plain"), 0o755) != nil || os.MkdirAll(filepath.Join(ours, "limited"), 0o755) != nil {
+	g.layOut()
+}
+
+// layOut makes the version 2 folders and gives up what cannot be had.
+func (g *groups) layOut() {
+	plain, limited := g.v2Folders()
+	if os.MkdirAll(plain, 0o755) != nil || os.MkdirAll(limited, 0o755) != nil {
 		g.ground.unified, g.ground.v2 = "", nil
 		return
 	}
 	g.ground.v2 = slices.DeleteFunc(g.ground.v2, func(controller string) bool {
-		return g.enable(controller, filepath.Join(ours, "limited")) != nil
+		return g.enable(controller, limited) != nil
 	})
+}
+
+// v2Folders hold the groups without controllers and those with.
+func (g *groups) v2Folders() (plain, limited string) {
+	ours := g.folder(g.ground.unified)
+	return filepath.Join(ours, "plain"), filepath.Join(ours, "limited")
 }
 
 // enable hands a controller down from our ground to the groups in folder.

@@ -74,7 +74,8 @@ func (gr *group) limitV1(l Limits) error {
 		}
 	}
 	if l.PIDs > 0 {
-		// The forking thread counts while it is in the group; leave sets the true limit.
+		// The forking thread counts while it is in the group; leave sets the true limit. A task that forks
+		// in that moment may get one process more, which is better than one too few.
 		gr.pids = l.PIDs
 		set("pids", "pids.max", strconv.Itoa(l.PIDs+1))
 	}

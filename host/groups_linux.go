@@ -79,7 +79,11 @@ func (g *groups) take(id string, l Limits) (*group, error) {
 	var err error
 	switch {
 	case len(wanted) > 0 && version == 2:
-		taken, err = g.makeV2(filepath.Join(g.folder(g.ground.unified), "limited", id))
+		_, limited := g.v2Folders()
+		if _, err := os.Stat(limited); err != nil { // somebody tidied up
+			g.layOut()
+		}
+		taken, err = g.makeV2(filepath.Join(limited, id))
 	case g.ground.unified != "":
 		taken, err = g.takePlain(id)
 	case len(wanted) > 0:
@@ -160,7 +164,8 @@ func (g *groups) takePlain(id string) (*group, error) {
 	} else {
 		g.made++
 		var err error
-		gr, err = g.makeV2(filepath.Join(g.folder(g.ground.unified), "plain", strconv.Itoa(g.made)))
+		plain, _ := g.v2Folders()
+		gr, err = g.makeV2(filepath.Join(plain, strconv.Itoa(g.made)))
 		if err != nil {
 			return nil, err
 		}

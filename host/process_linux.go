@@ -257,6 +257,9 @@ func (p *process) Resize(s Size) error {
 // terminal reads the end of a terminal, which Linux reports as EIO, as the end of a file.
 type terminal struct{ f *os.File }
 
+// Close hangs the terminal up, and ends a Read that waits.
+func (t terminal) Close() error { return t.f.Close() }
+
 func (t terminal) Write(b []byte) (int, error) { return t.f.Write(b) }
 
 func (t terminal) Read(b []byte) (int, error) {

@@ -120,7 +120,7 @@ func TestExits(t *testing.T) {
 		{"kill -TERM $$", "", "", -1, "SIGTERM"},
 		{"kill -KILL $$", "", "", -1, "SIGKILL"},
 		{"cat", "", "", 0, ""}, // stdin is /dev/null
-		{`[ "$(ps -o sid= -p $$)" -eq $$ ] && [ "$(ps -o pgid= -p $$)" -eq $$ ] && echo leader`, "leader\n", "", 0, ""},
+		{`[ "$(cut -d' ' -f5,6 /proc/$$/stat)" = "$$ $$" ] && echo leader`, "leader\n", "", 0, ""},
 		{"env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | sed 's/@.*//' | sort", "BRAMBLE_TASK=t\nPATH=/usr/bin:/bin\n", "", 0, ""},
 		{"ls /proc/self/fd | wc -l", "4\n", "", 0, ""}, // the three, and ls's own
 	}
@@ -292,7 +292,7 @@ func TestPIDsLimit(t *testing.T) {
 	cmd := sh(`i=0; while [ $i -lt 20 ]; do sleep 30 & i=$((i+1)); echo $i; done; sleep 30`)
 	cmd.Limits.PIDs = 5
 	r := run(t, h, cmd)
-	if n := strings.Count(r.out, "\n"); n != 4 || r.exit.OK() {
+	if n := strings.Count(r.out, "\n"); n < 4 || n > 5 || r.exit.OK() { // one more in version 1, if it is quick
 		t.Errorf("%d children beside the shell: %+v", n, r)
 	}
 	one := host.Command{ID: "one", Args: []string{"/bin/true"}, Limits: host.Limits{PIDs: 1}}
