@@ -24,7 +24,11 @@ func (l *Lab) Down(ctx context.Context) error {
 	} else if !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	if err := (marked{l.State}).end(ctx); err != nil {
+	r, err := l.read()
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	if err := (marked{l.State}).end(ctx, r.names()...); err != nil {
 		return err
 	}
 	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
@@ -32,17 +36,13 @@ func (l *Lab) Down(ctx context.Context) error {
 			return err
 		}
 	}
-	return l.remove()
+	return l.remove(r)
 }
 
 // remove takes away the files that the record names, and the folder if it was made for them.
-func (l *Lab) remove() error {
-	r, err := l.read()
-	if fault.Is(err, fault.NotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
+func (l *Lab) remove(r record) error {
+	if r.ID == "" {
+		return nil // there was none
 	}
 	var failed []error
 	for _, name := range append(r.names(), clientFile) {

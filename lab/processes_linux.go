@@ -188,14 +188,14 @@ func (p process) gone(ctx context.Context) error {
 }
 
 // end ends everything of every node: tasks at once, agents and keepers in good order, who does not follow at last too.
-func (m marked) end(ctx context.Context) error {
+// names are nodes that may have left something though no process of theirs is there.
+func (m marked) end(ctx context.Context, names ...string) error {
 	nodes, known, err := m.look()
 	if err != nil {
 		return err
 	}
-	names := map[string]bool{}
 	for pid, node := range nodes {
-		names[node] = true
+		names = append(names, node)
 		p := known[pid]
 		if p.mark == "" {
 			p.signal(syscall.SIGKILL)
@@ -209,7 +209,8 @@ func (m marked) end(ctx context.Context) error {
 	for pid := range nodes {
 		known[pid].gone(patient)
 	}
-	for node := range names {
+	slices.Sort(names)
+	for _, node := range slices.Compact(names) {
 		if _, err := m.Signal(ctx, node, syscall.SIGKILL); err != nil {
 			return err
 		}

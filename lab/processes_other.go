@@ -22,4 +22,4 @@ func (m marked) Processes() (map[string][]int, error) { return nil, onlyLinux() 
 
 func (m marked) Signal(context.Context, string, syscall.Signal) (int, error) { return 0, onlyLinux() }
 
-func (m marked) end(context.Context) error { return onlyLinux() }
+func (m marked) end(context.Context, ...string) error { return onlyLinux() }
