@@ -28,7 +28,11 @@ type grammar struct {
 	Wait   waitCmd   `cmd:"" group:"work" help:"Wait for jobs to end and bring their files back."`
 	Cancel cancelCmd `cmd:"" group:"work" help:"End jobs."`
 
-	Lab labCmd `cmd:"" group:"learn" help:"Make a cluster of imitated machines here, and break them."`
+	Demo demoCmd `cmd:"" group:"learn" help:"A guided tour: a real cluster on this machine, at work."`
+	Lab  labCmd  `cmd:"" group:"learn" help:"Make a cluster of imitated machines here, and break them."`
+	Sim  simCmd  `cmd:"" group:"learn" help:"Join thousands of simulated nodes to a cluster."`
+
+	Ui uiCmd `cmd:"" group:"see" name:"ui" help:"Print a link that signs you in to the dashboard."`
 
 	Keeper   keeperCmd   `cmd:"" hidden:"" help:"Hold tasks for the agent; started by it."`
 	LabEnter labEnterCmd `cmd:"" hidden:"" help:"Become a program on a lab's node; started by lab."`
