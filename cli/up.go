@@ -46,6 +46,7 @@ func (c *upCmd) Run(e *env) error {
 	}
 	o, machine := e.agentOptions(state, c.Log)
 	defer machine.Close()
+	o.Web = serveWeb
 	o.Ready = func(i agent.Info) { go e.announce(i) }
 	return agent.RunHead(e.ctx, o, conf)
 }
