@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -14,7 +15,12 @@ import (
 	"bramble/fault"
 )
 
-const journalName = "journal"
+const (
+	journalName = "journal"
+	// journalStep is how many bytes of zeros the journal grows by: to write over them costs the disk one write
+	// where to append costs it several, for the file's size and place.
+	journalStep = 64 << 10
+)
 
 // journal is the keeper's memory on disk. What append wrote survives the keeper;
 // what sync returned for survives the machine.
@@ -24,7 +30,8 @@ type journal struct {
 	mu      sync.Mutex
 	turn    *sync.Cond // syncing became false
 	file    *os.File
-	size    int64
+	size    int64 // bytes of records; zeros may follow
+	room    int64 // bytes of the file
 	live    int64 // bytes of the records in index
 	index   map[string]extent
 	written uint64 // records appended
@@ -84,6 +91,7 @@ func (j *journal) load(each func(fact)) ([]damage, error) {
 	if err == nil && j.size < end {
 		err = j.file.Truncate(j.size)
 	}
+	j.room = j.size
 	return found, err
 }
 
@@ -91,6 +99,7 @@ func (j *journal) load(each func(fact)) ([]damage, error) {
 func (j *journal) scan(off, end int64, each func(fact)) ([]damage, error) {
 	var found []damage
 	bad := int64(-1)
+	j.size = off
 	for off < end {
 		r, err := readRecord(j.file, off, end)
 		if err != nil && err != errDamaged {
@@ -99,6 +108,9 @@ func (j *journal) scan(off, end int64, each func(fact)) ([]damage, error) {
 		f, wrong := r.fact()
 		if err != nil || wrong != nil {
 			if bad < 0 {
+				if empty(j.file, off, end) {
+					break
+				}
 				bad = off
 			}
 			off++
@@ -113,13 +125,23 @@ func (j *journal) scan(off, end int64, each func(fact)) ([]damage, error) {
 		off += r.size()
 		j.size = off
 	}
-	if j.size == 0 {
-		j.size = int64(len(journalMagic))
-	}
 	if bad >= 0 {
 		found = append(found, damage{from: bad, to: end, torn: true})
 	}
 	return found, nil
+}
+
+// empty reports whether a file holds nothing but zeros between two offsets.
+func empty(file io.ReaderAt, off, end int64) bool {
+	b := make([]byte, 4<<10)
+	for off < end {
+		n, err := file.ReadAt(b[:min(int64(len(b)), end-off)], off)
+		if err != nil || len(bytes.Trim(b[:n], "\x00")) > 0 {
+			return false
+		}
+		off += int64(n)
+	}
+	return true
 }
 
 func (j *journal) begin() error {
@@ -130,6 +152,7 @@ func (j *journal) begin() error {
 		return err
 	}
 	j.size = int64(len(journalMagic))
+	j.room = j.size
 	return errors.Join(j.file.Sync(), syncDir(j.dir))
 }
 
@@ -173,8 +196,10 @@ func (j *journal) append(entries ...entry) error {
 	for _, e := range entries {
 		j.buf = e.record.appendTo(j.buf)
 	}
+	j.grow(j.size + int64(len(j.buf)))
 	if _, err := j.file.WriteAt(j.buf, j.size); err != nil {
 		j.file.Truncate(j.size)
+		j.room = j.size
 		return fullOr(err)
 	}
 	for _, e := range entries {
@@ -186,6 +211,16 @@ func (j *journal) append(entries ...entry) error {
 		j.buf = nil
 	}
 	return nil
+}
+
+// grow makes room for records up to end, if there is any on the disk.
+func (j *journal) grow(end int64) {
+	if end <= j.room {
+		return
+	}
+	zeros := make([]byte, end-j.room+journalStep)
+	n, _ := j.file.WriteAt(zeros, j.room)
+	j.room += int64(max(n, 0))
 }
 
 // sync returns when everything appended before it is on disk; those who wait meanwhile share the next fsync.
@@ -200,7 +235,7 @@ func (j *journal) sync() error {
 		j.syncing = true
 		upto, file := j.written, j.file
 		j.mu.Unlock()
-		err := file.Sync()
+		err := syncData(file)
 		j.mu.Lock()
 		if err != nil { // the kernel may have dropped what it could not write: write it anew
 			err = j.rewrite()
@@ -261,7 +296,7 @@ func (j *journal) rewrite() error {
 		return errors.Join(err, j.dir.Remove(name))
 	}
 	j.file.Close()
-	j.file, j.index, j.size, j.durable = file, index, size, j.written
+	j.file, j.index, j.size, j.room, j.durable = file, index, size, size, j.written
 	return syncDir(j.dir)
 }
 
@@ -289,7 +324,7 @@ func (j *journal) copyTo(file *os.File) (map[string]extent, int64, error) {
 func (j *journal) close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.file.Close()
+	return errors.Join(j.file.Truncate(j.size), j.file.Close())
 }
 
 // fullOr gives a full disk its name.

@@ -10,7 +10,8 @@ import (
 	"bramble/host"
 )
 
-// Keeper starts tasks and remembers them. Its methods answer once the fact is on disk.
+// Keeper starts tasks and remembers them. What it said survives the keeper, and that a task ended or
+// is forgotten survives a power cut; a task that was running then may be unknown afterwards.
 type Keeper interface {
 	// Start forks the tasks. A task whose ID is known already is left alone, so a start may be repeated,
 	// and is to be repeated after an error. A task that cannot be started has ended, with Status.Error.

@@ -292,7 +292,7 @@ func TestForgetFreesTheDisk(t *testing.T) {
 		if len(list) != 1 || list[0].ID != "2" {
 			t.Errorf("left: %+v", list)
 		}
-		if used := usage(spool); used > 64<<10 {
+		if used := usage(spool); used > 128<<10 {
 			t.Errorf("%d bytes in the spool", used)
 		}
 		must(t, k.Signal(ctx, "2", "KILL"))

@@ -41,43 +41,52 @@ func (s *stream) fill(pipe *os.File, buffers *sync.Pool) {
 	if err != nil {
 		return
 	}
-	for {
-		n, err := s.readFrom(raw, buffers, true)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			break
-		}
-		if n <= 0 {
+	ended := false
+	for !ended {
+		err := raw.Read(func(fd uintptr) bool {
+			more := true
+			for more {
+				more, ended = s.read(int(fd), buffers)
+			}
+			return ended
+		})
+		if err != nil { // the deadline
+			pipe.SetReadDeadline(time.Time{})
+			raw.Read(func(fd uintptr) bool {
+				s.empty(int(fd), buffers)
+				return true
+			})
 			return
 		}
-	}
-	pipe.SetReadDeadline(time.Time{})
-	for left := pipeSize; left > 0; {
-		n, _ := s.readFrom(raw, buffers, false)
-		if n <= 0 {
-			return
-		}
-		left -= n
 	}
 }
 
-// readFrom moves one buffer from the pipe to the stream; with wait it waits until there is something.
-func (s *stream) readFrom(raw syscall.RawConn, buffers *sync.Pool, wait bool) (int, error) {
-	n := 0
-	err := raw.Read(func(fd uintptr) bool {
-		b := buffers.Get().(*[bufferSize]byte)
-		defer buffers.Put(b)
-		var err error
-		for {
-			if n, err = syscall.Read(int(fd), b[:]); err != syscall.EINTR {
-				break
-			}
+// empty keeps what is in the pipe now, and reports whether its writers are gone.
+func (s *stream) empty(fd int, buffers *sync.Pool) bool {
+	for left := pipeSize; left > 0; left -= bufferSize {
+		if more, ended := s.read(fd, buffers); !more {
+			return ended
 		}
-		if n > 0 {
+	}
+	return false
+}
+
+// read moves one buffer from a pipe that does not block to the stream. There may be more to read,
+// or the pipe has ended, or neither: it is empty for now.
+func (s *stream) read(fd int, buffers *sync.Pool) (more, ended bool) {
+	b := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(b)
+	for {
+		n, err := syscall.Read(fd, b[:])
+		switch {
+		case n > 0:
 			s.keep(b[:n])
+			return true, false
+		case err == syscall.EINTR:
+		default:
+			return false, err != syscall.EAGAIN
 		}
-		return !wait || err != syscall.EAGAIN
-	})
-	return n, err
+	}
 }
 
 // keep takes what fits under the cap and counts the rest.

@@ -10,21 +10,28 @@ import (
 	"bramble/host"
 )
 
-// drainTime is how long a pipe may stay open after its task's tree was killed: a process
-// outside the tree may hold it.
-const drainTime = time.Second
+const (
+	// drainTime is how long a pipe may stay open after its task's tree was killed: a process
+	// outside the tree may hold it.
+	drainTime = time.Second
+	// readAfter is how long a task's output waits in its pipes before somebody reads them: it is
+	// cheaper to empty those of a short task once, when it has ended.
+	readAfter = 10 * time.Millisecond
+)
 
 // run is a task from its admission to the record of its end.
 type run struct {
 	task     Task
 	out, err *stream
 	forked   chan struct{} // closed when the process is there or could not be started
+	buffers  *sync.Pool
 
 	mu       sync.Mutex
 	proc     host.Process // nil before the fork and after the end
-	pipes    [2]*os.File
-	drained  [2]chan struct{}
-	timer    *time.Timer
+	pipes    [2]int
+	readers  [2]*reader  // nil before readAfter
+	starting *time.Timer // of the readers
+	timer    *time.Timer // of the next signal
 	timedOut bool
 	stopped  bool
 }
@@ -42,14 +49,14 @@ func newRun(t Task, dir *os.Root) *run {
 // fork starts the task's process and the readers of its pipes.
 func (r *run) fork(h host.Host, buffers *sync.Pool) error {
 	defer close(r.forked)
-	out, outEnd, err := os.Pipe()
+	out, outEnd, err := openPipe()
 	if err != nil {
 		return err
 	}
 	defer outEnd.Close()
-	errs, errEnd, err := os.Pipe()
+	errs, errEnd, err := openPipe()
 	if err != nil {
-		out.Close()
+		syscall.Close(out)
 		return err
 	}
 	defer errEnd.Close()
@@ -58,27 +65,45 @@ func (r *run) fork(h host.Host, buffers *sync.Pool) error {
 		User: r.task.User, Umask: -1, Stdout: outEnd, Stderr: errEnd, Limits: r.task.Limits,
 	})
 	if err != nil {
-		out.Close()
-		errs.Close()
+		syscall.Close(out)
+		syscall.Close(errs)
 		return err
 	}
 	r.began(proc, out, errs, buffers)
 	return nil
 }
 
-func (r *run) began(proc host.Process, out, errs *os.File, buffers *sync.Pool) {
+func (r *run) began(proc host.Process, out, errs int, buffers *sync.Pool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.proc, r.pipes = proc, [2]*os.File{out, errs}
-	for i, s := range []*stream{r.out, r.err} {
-		r.drained[i] = make(chan struct{})
-		go func() {
-			defer close(r.drained[i])
-			s.fill(r.pipes[i], buffers)
-		}()
-	}
+	r.proc, r.pipes, r.buffers = proc, [2]int{out, errs}, buffers
+	r.starting = time.AfterFunc(readAfter, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.proc != nil {
+			r.read()
+		}
+	})
 	if r.task.Timeout > 0 {
 		r.timer = time.AfterFunc(r.task.Timeout, func() { r.terminate(&r.timedOut) })
+	}
+}
+
+// reader is a goroutine that fills a stream.
+type reader struct {
+	pipe *os.File
+	done chan struct{}
+}
+
+// read starts the readers, which then own the pipes.
+func (r *run) read() {
+	for i, s := range []*stream{r.out, r.err} {
+		next := &reader{pipe: os.NewFile(uintptr(r.pipes[i]), s.name), done: make(chan struct{})}
+		r.readers[i] = next
+		go func() {
+			defer close(next.done)
+			s.fill(next.pipe, r.buffers)
+		}()
 	}
 }
 
@@ -89,6 +114,7 @@ func (r *run) wait() (host.Exit, time.Time) {
 	ended := time.Now()
 	r.mu.Lock()
 	r.proc = nil
+	r.starting.Stop()
 	if r.timer != nil {
 		r.timer.Stop()
 	}
@@ -98,16 +124,26 @@ func (r *run) wait() (host.Exit, time.Time) {
 	return exit, ended
 }
 
+// drain keeps what the dead tree left in the pipes.
 func (r *run) drain() {
+	if r.readers[0] == nil {
+		if r.out.empty(r.pipes[0], r.buffers) && r.err.empty(r.pipes[1], r.buffers) {
+			syscall.Close(r.pipes[0])
+			syscall.Close(r.pipes[1])
+			return
+		}
+		r.read()
+	}
 	limit := time.After(drainTime)
-	for i := range r.drained {
+	for _, reader := range r.readers {
 		select {
-		case <-r.drained[i]:
+		case <-reader.done:
 		case <-limit:
-			r.pipes[0].SetReadDeadline(time.Now())
-			r.pipes[1].SetReadDeadline(time.Now())
+			for _, late := range r.readers {
+				late.pipe.SetReadDeadline(time.Now())
+			}
 			limit = nil
-			<-r.drained[i]
+			<-reader.done
 		}
 	}
 }

@@ -45,3 +45,22 @@ func shortPath(socket string) (path string, done func(), err error) {
 	}
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(socket)), func() { dir.Close() }, nil
 }
+
+// openPipe makes a pipe whose reading end does not block; the writing end is the child's.
+func openPipe() (read int, write *os.File, err error) {
+	var p [2]int
+	if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC); err != nil {
+		return -1, nil, os.NewSyscallError("pipe2", err)
+	}
+	if err := syscall.SetNonblock(p[0], true); err != nil {
+		syscall.Close(p[0])
+		syscall.Close(p[1])
+		return -1, nil, os.NewSyscallError("fcntl", err)
+	}
+	return p[0], os.NewFile(uintptr(p[1]), "pipe"), nil
+}
+
+// syncData writes a file's data to the disk, and of what is known about it only what reading needs.
+func syncData(f *os.File) error {
+	return os.NewSyscallError("fdatasync", syscall.Fdatasync(int(f.Fd())))
+}
