@@ -107,5 +107,5 @@ func (c Client) Shell(ctx context.Context, req ShellRequest, in io.Reader, out i
 			return End{}, err
 		}
 	}
-	return lost(req.Node, io.EOF), nil
+	return lost(io.EOF), nil
 }

@@ -3,6 +3,7 @@ package fan
 import (
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"bramble/fault"
@@ -14,6 +15,14 @@ func check(args, env []string, as string, role trust.Role) error {
 	if len(args) == 0 || args[0] == "" {
 		return fault.New(fault.Misused, "no command to run").Hint("bramble run --on all -- uptime")
 	}
+	if err := checkWords(args, env); err != nil {
+		return err
+	}
+	return checkAs(as, role)
+}
+
+// checkWords refuses what no program can be handed.
+func checkWords(args, env []string) error {
 	size := 0
 	for _, a := range append(args[:len(args):len(args)], env...) {
 		size += len(a) + 1
@@ -25,7 +34,7 @@ func check(args, env []string, as string, role trust.Role) error {
 		return fault.New(fault.Full, "the command is %d bytes long; at most %d go", size, MaxArgs).
 			Hint("put the data into a file: bramble push FILE --on SEL --to PATH, or use --stdin")
 	}
-	return checkAs(as, role)
+	return nil
 }
 
 func checkAs(as string, role trust.Role) error {
@@ -38,6 +47,22 @@ func checkAs(as string, role trust.Role) error {
 		return fault.New(fault.Denied, "only an admin may run as root").Hint("leave --as out, or use an admin's client file")
 	}
 	return nil
+}
+
+// environment puts lists of NAME=VALUE together; a later one takes the place of an earlier.
+func environment(lists ...[]string) []string {
+	var all []string
+	at := map[string]int{}
+	for _, text := range slices.Concat(lists...) {
+		name, _, ok := strings.Cut(text, "=")
+		if i, set := at[name]; set {
+			all[i] = text
+		} else if ok && name != "" {
+			at[name] = len(all)
+			all = append(all, text)
+		}
+	}
+	return all
 }
 
 // words decides what is executed: a single plain word is tried as a program first, for sh costs as much again.

@@ -58,7 +58,10 @@ func (s *Service) run(ctx context.Context, who bus.Caller, req Request, out *bus
 	if err != nil {
 		return err
 	}
-	if req.Stdin && req.Fanout > 0 && req.Fanout < len(nodes) {
+	if req.Fanout >= len(nodes) {
+		req.Fanout = 0
+	}
+	if req.Stdin && req.Fanout > 0 {
 		return fault.New(fault.Misused, "--stdin goes to all nodes at once, so it cannot be combined with -f").Hint("leave -f out")
 	}
 	names := make([]string, len(nodes))
@@ -96,7 +99,7 @@ func (r *relay) all(ctx context.Context, s *Service, nodes []fleet.Node, req Req
 		}
 	}
 	if req.Stdin {
-		ended.Go(func() { r.feed() })
+		r.out.Go(r.feed)
 	}
 	gate := make(chan struct{}, max(1, min(len(nodes), req.Fanout)))
 	for i, n := range nodes {
@@ -124,7 +127,7 @@ func (s *Service) begin(ctx context.Context, node string, data []byte, fanout in
 
 // follow passes a node's reports on until the command has ended there.
 func (r *relay) follow(ctx context.Context, s *Service, i int, n fleet.Node, data []byte) {
-	end := End{Error: n.Name + " is down", Try: "bramble nodes", Lost: true}
+	end := End{Error: "down", Try: "bramble nodes", Lost: true}
 	if n.State != fleet.Down {
 		end = r.reports(ctx, s, i, n.Name, data)
 	}
@@ -139,41 +142,43 @@ func (r *relay) reports(ctx context.Context, s *Service, i int, name string, dat
 		var err error
 		s.runs.Add(1)
 		if in, err = s.Conn.Open(ctx, bus.Node("fan", name, "run"), data); err != nil {
-			return lost(name, err)
+			return lost(err)
 		}
 	}
 	defer in.Close()
 	for {
 		frame, err := in.Recv()
 		if err != nil || len(frame) == 0 {
-			return lost(name, err)
+			return lost(err)
 		}
-		if Kind(frame[0]) == Ended {
+		switch kind := Kind(frame[0]); kind {
+		case Ended:
 			var end End
 			if err := json.Unmarshal(frame[1:], &end); err != nil {
-				return lost(name, err)
+				return lost(err)
 			}
 			return end
-		}
-		if err := r.out.Send(pack(Kind(frame[0]), i, frame[1:])); err != nil {
-			return lost(name, err)
+		case Stdout, Stderr:
+			if err := r.out.Send(pack(kind, i, frame[1:])); err != nil {
+				return lost(err)
+			}
 		}
 	}
 }
 
 // lost tells what became of a node that stopped reporting.
-func lost(name string, err error) End {
+func lost(err error) End {
 	switch f := fault.Of(err); {
 	case err == nil || err == io.EOF:
-		return End{Error: name + " stopped reporting", Try: "bramble nodes", Lost: true}
+		return End{Error: "stopped reporting", Try: "bramble nodes", Lost: true}
 	case f.Code == fault.Unreachable:
-		return End{Error: name + " does not answer: " + f.Text, Try: "bramble nodes", Lost: true}
+		return End{Error: "no answer", Try: "bramble nodes", Lost: true}
 	default:
 		return End{Error: f.Text, Try: f.Try}
 	}
 }
 
-// feed gives the client's standard input to every node that still takes it.
+// feed gives the client's standard input to every node that still takes it, as fast as the slowest does.
 func (r *relay) feed() {
 	for data, err := range r.out.Messages() {
 		if err != nil {
@@ -193,7 +198,8 @@ func (r *relay) feed() {
 }
 
 func (s *Service) shell(ctx context.Context, who bus.Caller, req ShellRequest, client *bus.Stream) error {
-	if err := checkAs(req.As, who.Role); err != nil {
+	env := []string{"TERM=" + req.Term}
+	if err := errors.Join(checkWords(req.Args, env), checkAs(req.As, who.Role)); err != nil {
 		return err
 	}
 	n, err := s.Node(req.Node)
@@ -205,7 +211,7 @@ func (s *Service) shell(ctx context.Context, who bus.Caller, req ShellRequest, c
 	}
 	s.audit(who, n.Name, "opens a terminal on "+n.Name, req.As)
 	s.runs.Add(1)
-	node, err := s.Conn.Open(ctx, bus.Node("fan", n.Name, "run"), task{User: who.Name, As: req.As, Args: req.Args, Env: []string{"TERM=" + req.Term}, TTY: &req.Size})
+	node, err := s.Conn.Open(ctx, bus.Node("fan", n.Name, "run"), task{User: who.Name, As: req.As, Args: req.Args, Env: env, TTY: &req.Size})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,222 @@
+package fan
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"bramble/bus"
+	"bramble/host"
+)
+
+const (
+	// lull is how long a command's output may pause, once it has ended, before it counts as complete:
+	// a daemon that it left behind may hold the pipes for ever.
+	lull = 250 * time.Millisecond
+	// pipeMost is the most bytes that a pipe can hold when its writer ends, /proc/sys/fs/pipe-max-size.
+	pipeMost = 1 << 20
+)
+
+// pipes runs a command with its output in two pipes.
+func (n *Node) pipes(ctx context.Context, t task, cmd host.Command, s *bus.Stream) (End, error) {
+	var files opened
+	defer files.close()
+	outR, outW := files.pipe()
+	errR, errW := files.pipe()
+	cmd.Stdout, cmd.Stderr = outW, errW
+	var stdin *os.File
+	if t.Stdin {
+		cmd.Stdin, stdin = files.pipe()
+	}
+	if files.err != nil {
+		return End{}, fmt.Errorf("open pipes: %w", files.err)
+	}
+	p, err := n.start(cmd)
+	if err != nil {
+		return End{}, err
+	}
+	outW.Close()
+	errW.Close()
+	if stdin != nil {
+		cmd.Stdin.Close()
+		s.Go(func() { feed(stdin, s) })
+	}
+	var readers sync.WaitGroup
+	readers.Go(func() { forward(s, Stdout, outR) })
+	readers.Go(func() { forward(s, Stderr, errR) })
+	end := wait(ctx, p, t.Timeout, syscall.SIGTERM)
+	if end.Timeout || ctx.Err() != nil {
+		p.Kill() // what the leader left behind too
+	}
+	outR.SetReadDeadline(time.Now()) // tells forward that the command has ended
+	errR.SetReadDeadline(time.Now())
+	readers.Wait()
+	return end, nil
+}
+
+// opened are files to be closed together, and the first failure to open one.
+type opened struct {
+	files []*os.File
+	err   error
+}
+
+func (o *opened) pipe() (r, w *os.File) {
+	r, w, err := os.Pipe()
+	if err == nil {
+		o.files = append(o.files, r, w)
+	}
+	o.err = errors.Join(o.err, err)
+	return r, w
+}
+
+// close closes them; closing one again does nothing.
+func (o *opened) close() {
+	for _, f := range o.files {
+		f.Close()
+	}
+}
+
+// feed writes what the caller sends to the command.
+func feed(to *os.File, s *bus.Stream) {
+	defer to.Close()
+	for data, err := range s.Messages() {
+		if err != nil {
+			return
+		}
+		if _, err := to.Write(data); err != nil {
+			return
+		}
+	}
+}
+
+// forward sends what is read as frames of the kind. Once the caller has gone it only reads on, so that
+// the command does not block; once a deadline has passed it reads what is left in the pipe.
+func forward(s *bus.Stream, kind Kind, r io.Reader) {
+	buf := make([]byte, 1, 32<<10)
+	buf[0] = byte(kind)
+	gone, ended, left := false, false, pipeMost
+	for left > 0 {
+		k, err := r.Read(buf[1:cap(buf)])
+		if k > 0 && !gone {
+			gone = s.Send(append([]byte(nil), buf[:k+1]...)) != nil
+		}
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && !ended:
+			ended = true
+		case err != nil:
+			return
+		}
+		if f, ok := r.(*os.File); ok && ended {
+			left -= k
+			f.SetReadDeadline(time.Now().Add(lull))
+		}
+	}
+}
+
+// wait returns when the command has ended: by itself, at its time limit, or because the caller gave it
+// up. In the last two cases it is told to go by the signal, and after Grace made to.
+func wait(ctx context.Context, p host.Process, timeout time.Duration, signal syscall.Signal) End {
+	exited := make(chan host.Exit, 1)
+	go func() { exited <- p.Wait() }()
+	var limit <-chan time.Time
+	if timeout > 0 {
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		limit = timer.C
+	}
+	var end End
+	select {
+	case end.Exit = <-exited:
+		return end
+	case <-limit:
+		end.Timeout = true
+		end.Error = fmt.Sprintf("still running after %s, ended", timeout)
+	case <-ctx.Done():
+	}
+	p.Signal(signal)
+	p.Signal(syscall.SIGCONT) // a stopped program hears nothing else
+	grace := time.NewTimer(Grace)
+	defer grace.Stop()
+	select {
+	case end.Exit = <-exited:
+	case <-grace.C:
+		p.Kill()
+		end.Exit = <-exited
+	}
+	return end
+}
+
+// terminal runs a command on a terminal: messages from the caller are 'i' and input, or 'r' and a size.
+// When the caller goes the terminal hangs up, as ssh has it: what was told to survive that survives.
+func (n *Node) terminal(ctx context.Context, cmd host.Command, s *bus.Stream) (End, error) {
+	if len(cmd.Args) == 0 {
+		cmd.Args = []string{loginShell(cmd.Env), "-l"}
+	}
+	p, err := n.Host.Start(cmd)
+	if err != nil {
+		return End{}, err
+	}
+	tty := p.Terminal()
+	s.Go(func() { keys(s, p, tty) })
+	screen := &screen{Reader: tty}
+	drained := make(chan struct{})
+	s.Go(func() { forward(s, Stdout, screen); close(drained) })
+	end := wait(ctx, p, 0, syscall.SIGHUP)
+	for {
+		select {
+		case <-drained:
+			return end, nil
+		case <-time.After(lull / 5):
+		}
+		if closer, ok := tty.(io.Closer); ok && screen.quiet() > lull { // a daemon may hold it for ever
+			closer.Close()
+			return end, nil
+		}
+	}
+}
+
+// screen is a terminal's output, and since when it has had none.
+type screen struct {
+	io.Reader
+	since atomic.Pointer[time.Time]
+}
+
+func (s *screen) Read(b []byte) (int, error) {
+	now := time.Now()
+	s.since.Store(&now)
+	defer s.since.Store(nil)
+	return s.Reader.Read(b)
+}
+
+func (s *screen) quiet() time.Duration {
+	if since := s.since.Load(); since != nil {
+		return time.Since(*since)
+	}
+	return 0
+}
+
+func keys(s *bus.Stream, p host.Process, tty io.Writer) {
+	for data, err := range s.Messages() {
+		if err != nil || len(data) == 0 {
+			return
+		}
+		switch data[0] {
+		case 'i':
+			if _, err := tty.Write(data[1:]); err != nil {
+				return
+			}
+		case 'r':
+			var size host.Size
+			if json.Unmarshal(data[1:], &size) == nil {
+				p.Resize(size)
+			}
+		}
+	}
+}
