@@ -48,15 +48,15 @@ func RunNode(ctx context.Context, o Options) error {
 	}
 }
 
-// RunMember runs the services of a member that has no state folder, until ctx ends or it gets another
-// name (fleet.ErrRenamed).
+// RunMember runs the services of a member that keeps nothing in its state folder but the work of its tasks, until
+// ctx ends or it gets another name (fleet.ErrRenamed).
 func RunMember(ctx context.Context, o Options, m Membership) error {
 	k, err := o.Keeper(ctx)
 	if err != nil {
 		return err
 	}
-	n := node{Options: o, conf: m.Conf, keeper: k, cred: m.Cred, clock: m.Clock, verifier: m.Verifier,
-		save: func() error { return nil }}
+	n := node{Options: o, layout: Layout(o.State), conf: m.Conf, keeper: k, cred: m.Cred, clock: m.Clock, verifier: m.Verifier,
+		files: m.Files, save: func() error { return nil }}
 	return n.run(ctx)
 }
 
@@ -66,6 +66,7 @@ type Membership struct {
 	Cred     *trust.Credential
 	Verifier *trust.Verifier
 	Clock    *trust.Clock
+	Files    job.Files // of tasks
 }
 
 // node is one membership at work.
@@ -77,6 +78,7 @@ type node struct {
 	cred     *trust.Credential
 	verifier *trust.Verifier
 	clock    *trust.Clock
+	files    job.Files    // nil: from a store in the state folder
 	save     func() error // keeps a renewed or renamed credential
 }
 
@@ -125,15 +127,19 @@ func (n *node) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// worker is the half that runs jobs, with a store for their files.
+// worker is the half that runs jobs; what closes its files comes with it.
 func (n *node) worker(conn *bus.Conn, facts host.Facts) (*job.Node, func() error, error) {
-	store, err := artefact.OpenStore(filepath.Join(n.layout.Node(), "artefact"), artefact.Options{Floor: diskFloor})
-	if err != nil {
-		return nil, nil, err
+	files, closeStore := n.files, func() error { return nil }
+	if files == nil {
+		store, err := artefact.OpenStore(filepath.Join(n.layout.Node(), "artefact"), artefact.Options{Floor: diskFloor})
+		if err != nil {
+			return nil, nil, err
+		}
+		closeStore = store.Close
+		files = taskFiles{store, &artefact.Client{HTTP: peerClient(n.cred, n.verifier.Verify, n.clock.Now), Base: "https://" + n.conf.Peer}}
 	}
-	files := taskFiles{store, &artefact.Client{HTTP: peerClient(n.cred, n.verifier.Verify, n.clock.Now), Base: "https://" + n.conf.Peer}}
 	return job.NewNode(&job.Node{Conn: conn, Keeper: n.keeper, Accounts: n.Machine, Files: files, Dir: filepath.Join(n.layout.Node(), "work"),
-		Cores: facts.Cores, Memory: facts.Memory, Log: n.Log.With("room", "job")}), store.Close, nil
+		Cores: facts.Cores, Memory: facts.Memory, Log: n.Log.With("room", "job")}), closeStore, nil
 }
 
 // peerClient speaks to peer ports as the credential's holder.
