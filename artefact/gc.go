@@ -24,7 +24,7 @@ func (s *Store) Pin(name string, refs ...Ref) error {
 			return err
 		}
 	}
-	s.touch(refs...) // a Collect that read the pins before this one leaves what was touched since
+	defer s.touch(refs...) // a Collect that read the pins before this one leaves what was touched since it began
 	s.pinning.Lock()
 	defer s.pinning.Unlock()
 	held, err := s.pinned(name)

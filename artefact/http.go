@@ -176,7 +176,6 @@ func (h *handler) resume(ctx context.Context, ref Ref) (*Partial, error) {
 func (h *handler) take(w http.ResponseWriter, r *http.Request, p *Partial) error {
 	rc := http.NewResponseController(w)
 	if _, err := p.append(r.Context(), &pacedReader{r.Body, rc, h.l.Idle}, r.ContentLength); err != nil {
-		w.Header().Set("Connection", "close") // else the server would wait for the rest
 		return blame(err, "receive blob %s", p.ref.short())
 	}
 	rc.SetReadDeadline(time.Time{})

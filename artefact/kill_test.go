@@ -42,7 +42,7 @@ func storeChild(dir, place string) error {
 		n := 1 + rand.N(300_000)
 		data := noise(rand.Uint64(), n)
 		ref := RefOf(data)
-		name := fmt.Sprintf("pin.%d", rand.N(1<<40))
+		name := fmt.Sprintf("pin.%d", rand.Uint32())
 		if err := s.Pin(name, ref); err != nil {
 			return err
 		}

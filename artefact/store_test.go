@@ -389,6 +389,30 @@ func TestDamagedPinStopsCollect(t *testing.T) {
 	}
 }
 
+// TestPinDuringCollect: what is there when Pin returns is there when a Collect that began earlier has ended.
+func TestPinDuringCollect(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir, Options{Grace: 1})
+	for round := range 20 {
+		for i := range 20 {
+			put(t, s, fmt.Sprint(i))
+		}
+		name, ref := fmt.Sprint(round), RefOf([]byte(fmt.Sprint(round)))
+		ended := make(chan error)
+		go func() {
+			_, err := s.Collect(t.Context())
+			ended <- err
+		}()
+		must(t, s.Pin(name, ref))
+		_, before := os.Stat(blobPath(dir, ref)) // Has would protect it
+		must(t, <-ended)
+		if _, after := os.Stat(blobPath(dir, ref)); before == nil && after != nil {
+			t.Errorf("round %d: %v", round, after)
+		}
+		must(t, s.Unpin(name))
+	}
+}
+
 func TestPinManifest(t *testing.T) {
 	s := open(t, Options{Grace: 1})
 	put(t, s, "hello\n")

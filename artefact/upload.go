@@ -184,11 +184,13 @@ func (c *Client) send(ctx context.Context, p *putting) try {
 	defer stop()
 	body := &sentBody{x: x, r: io.LimitReader(f, rest), at: p.have, part: p.part}
 	defer body.Close()
-	resp, err := x.send(http.MethodPut, string(p.Ref), http.NoBody, func(r *http.Request) {
+	var payload io.Reader = http.NoBody
+	if rest > 0 {
+		payload = body
+	}
+	resp, err := x.send(http.MethodPut, string(p.Ref), payload, func(r *http.Request) {
 		r.Header.Set(headerOffset, strconv.FormatInt(p.have, 10))
-		if r.ContentLength = rest; rest > 0 {
-			r.Body, r.GetBody = body, nil // only persist knows where to go on
-		}
+		r.ContentLength = rest
 		if rest > 64<<10 {
 			r.Header.Set("Expect", "100-continue")
 		}
@@ -205,7 +207,6 @@ func (c *Client) send(ctx context.Context, p *putting) try {
 		t.moved = p.learn(resp) && p.moved()
 		return t
 	case http.StatusUnprocessableEntity:
-		p.have = 0
 		if err := p.check(ctx, f); err != nil {
 			return try{outcome: final, err: err}
 		}
