@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// selfGroup is where bramble's own processes move to below a group that was delegated to them.
+const selfGroup = "/bramble/self"
+
 // limitNames are the controllers that carry Limits.
 var limitNames = []string{"cpu", "memory", "pids"}
 
@@ -115,7 +118,7 @@ func parseOwnGroups(text string) map[string]string {
 			continue
 		}
 		for c := range strings.SplitSeq(controllers, ",") {
-			own[c] = path
+			own[c] = strings.TrimSuffix(path, selfGroup) // where a predecessor has moved us from it
 		}
 	}
 	return own

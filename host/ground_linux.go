@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // prepare finds the ground once and lays out the version 2 folders; what cannot be made
@@ -32,9 +31,23 @@ func (g *groups) layOut() {
 		g.ground.unified, g.ground.v2 = "", nil
 		return
 	}
+	if len(g.ground.v2) > 0 && !vacate(g.ground.unified) {
+		g.ground.v2 = nil
+	}
 	g.ground.v2 = slices.DeleteFunc(g.ground.v2, func(controller string) bool {
 		return g.enable(controller, limited) != nil
 	})
+}
+
+// vacate makes a group fit to hand controllers down, for which it must hold no processes itself:
+// cpu and pids could be handed down all the same, but the groups below would then take no processes.
+// The top of a machine is exempt, and has no cgroup.events.
+func vacate(dir string) bool {
+	if _, err := os.Stat(filepath.Join(dir, "cgroup.events")); err != nil {
+		return true
+	}
+	moveInto(dir, dir+selfGroup)
+	return len(groupPids(dir)) == 0
 }
 
 // v2Folders hold the groups without controllers and those with.
@@ -51,10 +64,6 @@ func (g *groups) enable(controller, folder string) error {
 	}
 	dir := g.ground.unified
 	err = handDown(dir, controller)
-	if errors.Is(err, syscall.EBUSY) { // a group with controllers below it may hold no processes
-		moveInto(dir, filepath.Join(dir, "bramble", "self"))
-		err = handDown(dir, controller)
-	}
 	for part := range strings.SplitSeq(rel, "/") {
 		if err != nil {
 			return err

@@ -201,6 +201,14 @@ func TestFindGround(t *testing.T) {
 	}
 }
 
+func TestParseOwnGroups(t *testing.T) {
+	got := parseOwnGroups("5:cpu,cpuacct:/a\n1:name=systemd:/b\n0::/system.slice/bramble.service/bramble/self\nodd\n")
+	want := map[string]string{"cpu": "/a", "cpuacct": "/a", "name=systemd": "/b", "": "/system.slice/bramble.service"}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestCanCloneInto(t *testing.T) {
 	for release, want := range map[string]bool{"6.6.51+rpt-rpi-v8": true, "5.7.0": true, "5.6.19": false, "5.10": true,
 		"4.19.66-v7+": false, "6.1+": true, "": false, "odd": false} {
