@@ -45,6 +45,12 @@ type head struct {
 	open      atomic.Bool // the books are read, so that it is known who was revoked
 }
 
+// MakeHead makes the cluster, without running it.
+func MakeHead(o Options, conf HeadConfig) error {
+	h := &head{Options: o, conf: conf, layout: Layout(o.State)}
+	return h.prepare()
+}
+
 // RunHead makes the cluster the first time, then runs it, and the machine's own node, until ctx ends.
 func RunHead(ctx context.Context, o Options, conf HeadConfig) error {
 	h := &head{Options: o, conf: conf, layout: Layout(o.State), metrics: &metric.Set{}}

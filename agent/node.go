@@ -19,6 +19,7 @@ import (
 	"bramble/host"
 	"bramble/job"
 	"bramble/keeper"
+	"bramble/metric"
 	"bramble/trust"
 )
 
@@ -113,6 +114,14 @@ func (n *node) run(ctx context.Context) error {
 	if n.Ready != nil {
 		n.Ready(Info{Name: n.conf.Name, Cluster: n.conf.Cluster, State: n.State, Bus: n.conf.Heads[0]})
 	}
+	set := &metric.Set{}
+	hostMetrics(set, n.Machine)
+	set.Gauge("bramble_bus_connected", "1 while the head is there.", func() float64 {
+		if conn.Connected() {
+			return 1
+		}
+		return 0
+	})
 	worker, closeStore, err := n.worker(conn, member.Facts)
 	if err != nil {
 		return err
@@ -122,6 +131,7 @@ func (n *node) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return member.Run(ctx) })
 	group.Go(func() error { return worker.Run(ctx) })
+	group.Go(func() error { return n.serveMetrics(ctx, set) })
 	runner := fan.Node{Conn: conn, Host: n.Machine, Accounts: n.Machine, Log: n.Log.With("room", "fan")}
 	group.Go(func() error { return runner.Run(ctx) })
 	return group.Wait()

@@ -11,12 +11,14 @@ type grammar struct {
 	Cluster string           `help:"Cluster to ask: a state folder or a client file. This machine's own without." placeholder:"DIR|FILE" env:"BRAMBLE_CLUSTER"`
 	Version kong.VersionFlag `help:"Print the version."`
 
-	Up     upCmd     `cmd:"" group:"cluster" help:"Make this machine the head of a cluster, and run it."`
-	Join   joinCmd   `cmd:"" group:"cluster" help:"Make this machine a node of a cluster, and run it."`
-	Nodes  nodesCmd  `cmd:"" group:"cluster" help:"List the nodes; label, rename or remove them."`
-	Token  tokenCmd  `cmd:"" group:"cluster" help:"Make, list or revoke tokens for joining and signing in."`
-	Client clientCmd `cmd:"" group:"cluster" help:"Make or revoke client files for people and programs."`
-	Events eventsCmd `cmd:"" group:"cluster" help:"Show what happened and who asked for it."`
+	Up      upCmd      `cmd:"" group:"cluster" help:"Make this machine the head of a cluster, and run it."`
+	Join    joinCmd    `cmd:"" group:"cluster" help:"Make this machine a node of a cluster, and run it."`
+	Nodes   nodesCmd   `cmd:"" group:"cluster" help:"List the nodes; label, rename or remove them."`
+	Token   tokenCmd   `cmd:"" group:"cluster" help:"Make, list or revoke tokens for joining and signing in."`
+	Client  clientCmd  `cmd:"" group:"cluster" help:"Make or revoke client files for people and programs."`
+	Service serviceCmd `cmd:"" group:"cluster" help:"Have systemd run this machine's part."`
+	Doctor  doctorCmd  `cmd:"" group:"cluster" help:"Look for what is wrong on this machine and say what to type."`
+	Events  eventsCmd  `cmd:"" group:"cluster" help:"Show what happened and who asked for it."`
 
 	Run   runCmd   `cmd:"" group:"work" help:"Run a command on many nodes at once."`
 	Shell shellCmd `cmd:"" group:"work" help:"Open a terminal on a node."`

@@ -12,6 +12,7 @@ type joinCmd struct {
 	Token   string `help:"Token that the head printed." env:"BRAMBLE_TOKEN"`
 	Name    string `help:"Name of this node; the host name without."`
 	State   string `help:"State folder." placeholder:"DIR" env:"BRAMBLE_STATE"`
+	Once    bool   `help:"Only join; bramble service install runs the node."`
 	Metrics string `help:"Loopback address of /metrics; empty for none." default:"127.0.0.1:7653"`
 	Log     string `help:"Least level that is logged: debug, info, warn or error." default:"warn" enum:"debug,info,warn,error"`
 }
@@ -35,6 +36,10 @@ func (c *joinCmd) Run(e *env) error {
 		if _, err := agent.Join(e.ctx, l, c.Head, c.Token, c.Name); err != nil {
 			return err
 		}
+		if c.Once {
+			fmt.Fprintf(e.out.Stdout, "joined; run it with: sudo bramble service install, or bramble join\n")
+			return nil
+		}
 	}
 	o, machine := e.agentOptions(state, c.Log)
 	defer machine.Close()
@@ -43,5 +48,6 @@ func (c *joinCmd) Run(e *env) error {
 		s := e.out.Stdout
 		fmt.Fprintf(s, "%s is a node of %s.\n", s.Bold(i.Name), s.Bold(i.Cluster))
 	}
+	defer notified(e.ctx, &o)()
 	return agent.RunNode(e.ctx, o)
 }

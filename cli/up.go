@@ -25,6 +25,7 @@ type upCmd struct {
 	Peer    string `help:"Listen address for joining and files (default 0.0.0.0:7651)." placeholder:"HOST:PORT"`
 	Web     string `help:"Listen address of the dashboard (default 0.0.0.0:7652)." placeholder:"HOST:PORT"`
 	NoWork  bool   `help:"Take no jobs on this machine."`
+	Once    bool   `help:"Only make the cluster; bramble service install runs it."`
 	Log     string `help:"Least level that is logged: debug, info, warn or error." default:"warn" enum:"debug,info,warn,error"`
 }
 
@@ -47,7 +48,11 @@ func (c *upCmd) Run(e *env) error {
 	o, machine := e.agentOptions(state, c.Log)
 	defer machine.Close()
 	o.Web = serveWeb
+	if c.Once {
+		return agent.MakeHead(o, conf)
+	}
 	o.Ready = func(i agent.Info) { go e.announce(i) }
+	defer notified(e.ctx, &o)()
 	return agent.RunHead(e.ctx, o, conf)
 }
 
