@@ -164,7 +164,7 @@ func (h *head) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.fleet = &fleet.Service{Conn: h.conn, Watch: h.server.Watch, Authority: h.authority, Roll: roll, Events: h.events,
+	h.fleet = &fleet.Service{Conn: h.conn, Watch: h.watch, Authority: h.authority, Roll: roll, Events: h.events,
 		Metrics: h.metrics, Version: h.Version, Now: h.clock.Now, Log: h.log("fleet")}
 	runner := &fan.Service{Conn: h.conn, Select: h.fleet.Select, Node: h.fleet.Node, Events: h.events, Metrics: h.metrics, Log: h.log("fan")}
 	h.metrics.Gauge("bramble_bus_connections", "Open bus connections.", func() float64 { return float64(h.server.Connections()) })
@@ -229,6 +229,16 @@ func busy(ctx context.Context, jobs *job.Service, name string) error {
 		err = fault.New(fault.Conflict, "%s has %d tasks", name, load.Running+load.Waiting).Hint("wait until they have ended: bramble queue")
 	}
 	return err
+}
+
+// watch hears of connections, and asks after the streams of those that closed.
+func (h *head) watch(ctx context.Context, heard func(bus.Presence)) error {
+	return h.server.Watch(ctx, func(p bus.Presence) {
+		if !p.Connected {
+			h.conn.Probe(p.ID)
+		}
+		heard(p)
+	})
 }
 
 func (h *head) log(room string) *slog.Logger { return h.Log.With("room", room) }

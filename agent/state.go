@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -83,26 +84,51 @@ func (c HeadConfig) roles() []string {
 }
 
 // Join asks a head for membership and settles it in the state folder. A repeated join with the same
-// folder is the same machine and keeps its name.
+// folder is the same machine and keeps its name. A refusal leaves nothing behind that was not there; an
+// answer that was lost leaves the key, so that asking again is no new machine.
 func Join(ctx context.Context, l Layout, addr string, tokenText, name string) (NodeConfig, error) {
-	var conf NodeConfig
 	token, err := trust.ParseToken(tokenText)
 	if err != nil {
-		return conf, err
+		return NodeConfig{}, err
+	}
+	if name, err = l.joinName(token, name); err != nil {
+		return NodeConfig{}, err
+	}
+	undo := l.undoJoin()
+	conf, err := l.join(ctx, addr, token, name)
+	if err != nil && !fault.Is(err, fault.Unreachable) && !fault.Is(err, fault.Interrupted) {
+		undo()
+	}
+	return conf, err
+}
+
+// joinName is the name to ask for: that of the membership already here, or one made of the host name.
+func (l Layout) joinName(token trust.Token, name string) (string, error) {
+	if conf, err := ReadNode(l); err == nil {
+		cred, err := trust.LoadCredential(l.cred())
+		if err == nil && trust.PinOf(cred.CA()) != token.CA {
+			return "", fault.New(fault.Conflict, "%s is a node of the cluster %s already, and the token is another cluster's", l, conf.Cluster).
+				Hint("--state DIR to join that one too, or remove %s to forget this one", l.Node())
+		}
+		name = cmp.Or(name, conf.Name)
 	}
 	if name == "" {
 		hostname, _ := os.Hostname()
 		name = trust.SuggestName(hostname)
 	}
+	return name, trust.ValidName(name)
+}
+
+func (l Layout) join(ctx context.Context, addr string, token trust.Token, name string) (NodeConfig, error) {
 	if err := l.prepare(); err != nil {
-		return conf, err
+		return NodeConfig{}, err
 	}
 	if err := os.MkdirAll(l.cred(), 0o700); err != nil {
-		return conf, err
+		return NodeConfig{}, err
 	}
 	key, err := trust.OpenKey(l.cred())
 	if err != nil {
-		return conf, err
+		return NodeConfig{}, err
 	}
 	conf, cred, told, err := Enrol(ctx, addr, token, name, key)
 	if err != nil {
@@ -117,6 +143,29 @@ func Join(ctx context.Context, l Layout, addr string, tokenText, name string) (N
 	return conf, writeJSON(l.NodeFile(), conf)
 }
 
+// undoJoin notes what is here, and returns what removes the rest: the key, and folders that are then empty.
+func (l Layout) undoJoin() func() {
+	files, _ := filepath.Glob(l.cred() + "/*")
+	var missing []string
+	for dir := l.cred(); ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); err == nil {
+			break
+		}
+		missing = append(missing, dir)
+	}
+	return func() {
+		if len(files) == 0 {
+			now, _ := filepath.Glob(l.cred() + "/*")
+			for _, file := range now {
+				os.Remove(file)
+			}
+		}
+		for _, dir := range missing {
+			os.Remove(dir)
+		}
+	}
+}
+
 // Enrol asks the head at addr for membership of the machine with the key, and writes nothing. It returns also
 // the head's time.
 func Enrol(ctx context.Context, addr string, token trust.Token, name string, key *ecdsa.PrivateKey) (
@@ -128,6 +177,10 @@ func Enrol(ctx context.Context, addr string, token trust.Token, name string, key
 	answer, err := fleet.Join(ctx, addr, token, fleet.JoinRequest{Name: name, CSR: csr}, time.Now)
 	if err != nil {
 		return conf, nil, told, err
+	}
+	if answer.ID.Kind != trust.KindNode {
+		return conf, nil, told, fault.New(fault.Misused, "the token signs in %s and joins no node", answer.ID.Name).
+			Hint("make one for nodes on the head: bramble token create")
 	}
 	ca, err := trust.ParseCertificates(answer.CA)
 	if err != nil {
