@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/url"
 	"os"
@@ -129,21 +130,25 @@ func (b *browser) send(session, method string, params any) chan answer {
 
 func (b *browser) call(session, method string, params, result any) {
 	b.t.Helper()
+	if err := b.ask(session, method, params, result); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *browser) ask(session, method string, params, result any) error {
 	select {
 	case a, ok := <-b.send(session, method, params):
-		if !ok {
-			b.t.Fatalf("%s: the browser has gone", method)
+		switch {
+		case !ok:
+			return fmt.Errorf("%s: the browser has gone", method)
+		case a.Error != nil:
+			return fmt.Errorf("%s: %s", method, a.Error.Message)
+		case result == nil:
+			return nil
 		}
-		if a.Error != nil {
-			b.t.Fatalf("%s: %s", method, a.Error.Message)
-		}
-		if result != nil {
-			if err := json.Unmarshal(a.Result, result); err != nil {
-				b.t.Fatal(err)
-			}
-		}
+		return json.Unmarshal(a.Result, result)
 	case <-time.After(30 * time.Second):
-		b.t.Fatalf("%s: no answer", method)
+		return fmt.Errorf("%s: no answer", method)
 	}
 }
 
@@ -201,17 +206,26 @@ func (t *tab) goTo(address string) {
 // eval evaluates an expression and reads its value.
 func (t *tab) eval(expression string, value any) {
 	t.t.Helper()
+	if err := t.try(expression, value); err != nil {
+		t.t.Fatal(err)
+	}
+}
+
+func (t *tab) try(expression string, value any) error {
 	var result struct {
 		Result           struct{ Value json.RawMessage }
 		ExceptionDetails json.RawMessage
 	}
-	t.call(t.session, "Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true}, &result)
-	if result.ExceptionDetails != nil {
-		t.t.Fatalf("%s: %s", expression, result.ExceptionDetails)
+	err := t.ask(t.session, "Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true}, &result)
+	switch {
+	case err != nil:
+		return err
+	case result.ExceptionDetails != nil:
+		return fmt.Errorf("%s: %s", expression, result.ExceptionDetails)
+	case value == nil || result.Result.Value == nil:
+		return nil
 	}
-	if value != nil && result.Result.Value != nil {
-		json.Unmarshal(result.Result.Value, value)
-	}
+	return json.Unmarshal(result.Result.Value, value)
 }
 
 // sees waits until an expression is true; it may fail meanwhile, as while a page loads.
@@ -219,8 +233,7 @@ func (t *tab) sees(expression string) {
 	t.t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		var ok bool
-		t.eval(`(() => { try { return !!(`+expression+`) } catch { return false } })()`, &ok)
-		if ok {
+		if err := t.try(expression, &ok); err == nil && ok {
 			return
 		}
 		if time.Now().After(end) {

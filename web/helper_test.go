@@ -83,6 +83,8 @@ func open(t testing.TB) *house {
 	})
 	h.stop = sync.OnceFunc(func() { cancel(); ended.Wait(); h.events.Close() })
 	t.Cleanup(h.stop)
+	asker := web.Client{Conn: h.bus.Client("asker", trust.Viewer)}
+	h.until("the dashboard answers", func() bool { _, err := asker.Link(t.Context()); return err == nil })
 	return h
 }
 

@@ -21,8 +21,20 @@ type nodesView struct {
 	Size    string // class of the box of tiles
 	Tiles   []template.HTML
 	Live    string // where its stream is
-	Alone   bool   // only the head is there
-	Waiting bool   // the head has not told its nodes yet
+	Hint    hint
+}
+
+// hint is what the Nodes page says where there is little to show.
+type hint struct {
+	On      string
+	None    bool // the selection means nobody
+	Alone   bool // only the head is there
+	Waiting bool // the head has not told its nodes yet
+	Small   bool // tiles need a legend
+}
+
+func hintOf(on string, shown, all int, known bool) hint {
+	return hint{On: on, None: known && shown == 0, Alone: on == "" && known && all == 1, Waiting: !known, Small: sizeFor(shown) == small}
 }
 
 // selected is the names of the nodes that a selection means, now.
@@ -56,7 +68,7 @@ func (s *Server) nodesPage(w http.ResponseWriter, r *http.Request, v visitor) er
 	for _, t := range tiles {
 		view.Tiles = append(view.Tiles, t.HTML)
 	}
-	view.Totals, view.Waiting, view.Alone = sum, !known, known && sum.All == 1
+	view.Totals, view.Hint = sum, hintOf(view.On, len(names), sum.All, known)
 	view.Size = size.template() + "s"
 	view.Live = "/nodes/live?" + url.Values{"on": {view.On}, "size": {strconv.Itoa(int(size))}}.Encode()
 	s.show(w, r, http.StatusOK, "nodes", &v, "Nodes", view)
@@ -66,7 +78,7 @@ func (s *Server) nodesPage(w http.ResponseWriter, r *http.Request, v visitor) er
 func (s *Server) nodesLive(w http.ResponseWriter, r *http.Request, v visitor) error {
 	on, drawn := r.FormValue("on"), r.FormValue("size")
 	return s.frames(w, r, v, lookEvery, func(context.Context) ([]fragment, bool, error) {
-		names, sum, _, err := s.selected(on)
+		names, sum, known, err := s.selected(on)
 		if err != nil {
 			return nil, false, err
 		}
@@ -78,11 +90,15 @@ func (s *Server) nodesLive(w http.ResponseWriter, r *http.Request, v visitor) er
 		if err != nil {
 			return nil, false, err
 		}
+		foot, err := s.fragment("nodes", "hint", "hint", "", hintOf(on, len(names), sum.All, known))
+		if err != nil {
+			return nil, false, err
+		}
 		tiles, err := s.watch.tiles(names, size)
 		for i := range tiles {
 			tiles[i].Box = "tiles"
 		}
-		return append([]fragment{head}, tiles...), false, err
+		return append([]fragment{head, foot}, tiles...), false, err
 	})
 }
 

@@ -51,7 +51,7 @@ func words() template.FuncMap {
 		"when":  when,
 		"join":  func(list []string) string { return strings.Join(list, ", ") },
 		"width": func() int { return sparkWidth }, "height": func() int { return sparkHeight },
-		"title": jobTitle, "command": commandText,
+		"title": jobTitle, "mention": mentionOf, "command": commandText,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"bramble/event"
 	"bramble/fleet"
 	"bramble/job"
 	"bramble/term"
@@ -284,6 +285,31 @@ func clip(text string) string {
 		return string(runes[:399]) + "…"
 	}
 	return text
+}
+
+// mention splits an event's text at the name of its node, so that the page can link it.
+type mention struct{ Before, Name, After string }
+
+func mentionOf(e event.Event) mention {
+	for at := 0; e.Node != ""; {
+		i := strings.Index(e.Text[at:], e.Node)
+		if i < 0 {
+			break
+		}
+		i, at = at+i, at+i+len(e.Node)
+		if !endsInName(e.Text[:i]) && !beginsWithName(e.Text[at:]) {
+			return mention{e.Text[:i], e.Node, e.Text[at:]}
+		}
+	}
+	return mention{Before: e.Text}
+}
+
+func endsInName(text string) bool { return text != "" && isNameByte(text[len(text)-1]) }
+
+func beginsWithName(text string) bool { return text != "" && isNameByte(text[0]) }
+
+func isNameByte(c byte) bool {
+	return c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
 // quote writes a word as a shell would need it.

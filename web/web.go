@@ -93,8 +93,10 @@ func (s *Server) prepare() error {
 
 // listen serves one port: connections that begin with TLS, and plain ones.
 func (s *Server) listen(ctx context.Context, l net.Listener) error {
+	secure := s.TLS.Clone()
+	secure.NextProtos = []string{"h2", "http/1.1"} // said here, since whichever of the two Serves comes first decides for both
 	server := &http.Server{
-		Handler: s.handler(), TLSConfig: s.TLS,
+		Handler: s.handler(), TLSConfig: secure,
 		ReadHeaderTimeout: headerTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeader,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),

@@ -1,0 +1,96 @@
+package web_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"bramble/host"
+	"bramble/job"
+	"bramble/trust"
+	"bramble/web"
+)
+
+// A person opens the link, watches a node and a job, and uses no mouse.
+func TestBrowser(t *testing.T) {
+	h := open(t)
+	beat := h.node("node1", host.Facts{Model: "pi4", Cores: 4})
+	h.node("node2", host.Facts{Model: "pi3", Cores: 4})
+	beat(host.Sample{Load: 0.5, MemTotal: 4 << 30, MemUsed: 1 << 30, Temp: 40})
+	h.jobs.set(array(1, 4, job.Spec{User: "ann", Args: []string{"echo", "hi"}}))
+	link, err := web.Client{Conn: h.bus.Client("ann", trust.Operator)}.Link(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab := startBrowser(t).tab()
+
+	tab.goTo(link.URL)
+	tab.sees(`location.pathname === "/nodes" && document.querySelector("#n-node1 .load").innerText.includes("0.50")`)
+	tab.sees(`document.querySelector("#lamp").innerText === "live"`)
+
+	// Focus is on the node's link, in the tile that changes.
+	for range 20 {
+		tab.press("Tab")
+		var at string
+		tab.eval(`document.activeElement.getAttribute("href") || ""`, &at)
+		if at == "/nodes/node1" {
+			break
+		}
+	}
+	tab.sees(`document.activeElement.getAttribute("href") === "/nodes/node1" && getComputedStyle(document.activeElement, "::after").outlineStyle === "solid"`)
+	tab.eval(`window.tile = document.querySelector("#n-node1")`, nil)
+	beat(host.Sample{Load: 3.75, MemTotal: 4 << 30, MemUsed: 3 << 30, Temp: 71})
+	tab.sees(`document.querySelector("#n-node1 .load").innerText.includes("3.75") && document.querySelector("#n-node1 .mem path.line").getAttribute("d") !== ""`)
+	tab.sees(`document.activeElement.getAttribute("href") === "/nodes/node1" && window.tile.isConnected`)
+
+	h.node("node10", host.Facts{Model: "pi5", Cores: 4})
+	tab.sees(`[...document.querySelectorAll("#tiles > *")].map(e => e.id).join() === "n-node1,n-node2,n-node10"`)
+
+	tab.press("Enter")
+	tab.sees(`location.pathname === "/nodes/node1" && document.querySelector("#node-gauges .heat").innerText.includes("71")`)
+	beat(host.Sample{Load: 1.25, MemTotal: 4 << 30, MemUsed: 3 << 30, Temp: 55})
+	tab.sees(`document.querySelector("#node-gauges .load").innerText.includes("1.25") && document.querySelector("#node-gauges .heat").innerText.includes("55")`)
+
+	tab.goTo(h.url + "/jobs")
+	tab.sees(`document.querySelector("#job-1 .what").innerText === "echo hi"`)
+	h.jobs.set(array(2, 4, job.Spec{User: "ann", Name: "second"}))
+	tab.sees(`document.querySelector("#jobs").firstElementChild.id === "job-2"`)
+
+	tab.goTo(h.url + "/jobs/1?task=3")
+	tab.sees(`document.querySelectorAll("#job-tasks a.running").length === 4`)
+	h.jobs.write(1, job.Line{Index: 3, Attempt: 1, Data: []byte("one <b>\n")})
+	tab.sees(`document.querySelector("#output").textContent === "one <b>\n"`)
+	h.jobs.write(1, job.Line{Index: 3, Attempt: 1, Stderr: true, Data: []byte("two\n")})
+	tab.sees(`document.querySelector("#output .err").textContent === "two\n"`)
+
+	// The question stays open while the page goes on, and the answer ends the job.
+	tab.eval(`document.querySelector("#job-stop summary").focus()`, nil)
+	tab.press("Enter")
+	d := array(1, 4, job.Spec{User: "ann", Args: []string{"echo", "hi"}})
+	d.Counts, d.Indices = job.Counts{Done: 1, Running: 3}, map[string]string{"done": "1", "running": "2-4"}
+	h.jobs.set(d)
+	tab.sees(`document.querySelectorAll("#job-tasks a.done").length === 1 && document.querySelector("#job-stop details").open`)
+	tab.press("Tab")
+	tab.press("Enter")
+	tab.sees(`document.querySelector("#job-head").innerText.includes("Cancelled by ann")`)
+
+	for _, path := range []string{"/events", "/api", "/nodes?on=node2", "/jobs"} {
+		tab.look(360, 700, "dark")
+		tab.goTo(h.url + path)
+		want, _ := json.Marshal(path)
+		tab.sees(`location.pathname + location.search === ` + string(want) + ` && document.readyState === "complete"`)
+		var wide int
+		tab.eval("document.documentElement.scrollWidth", &wide)
+		if wide > 360 {
+			t.Errorf("%s is %d pixels wide on a phone of 360", path, wide)
+		}
+	}
+	tab.eval(`document.querySelector("form.who button").click()`, nil)
+	tab.sees(`document.body.innerText.includes("Sign in to test")`)
+	var cookies string
+	tab.eval("document.cookie", &cookies)
+	if strings.Contains(cookies, "bramble") {
+		t.Errorf("scripts can read the cookie: %s", cookies)
+	}
+	tab.clean()
+}

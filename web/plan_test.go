@@ -1,0 +1,175 @@
+package web
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"bramble/event"
+	"bramble/host"
+	"bramble/job"
+)
+
+func TestTrace(t *testing.T) {
+	gap := float32(math.NaN())
+	for _, tt := range []struct {
+		name       string
+		values     []float32
+		line, area string
+	}{
+		{"nothing", nil, "", ""},
+		{"only gaps", []float32{gap, gap}, "", ""},
+		{"up and down", []float32{0, 1, 0.5}, "M0 100l1-100l1 50", "M0 100V100l1-100l1 50V100z"},
+		{"a gap breaks the line", []float32{1, gap, 1, 1}, "M0 0M2 0l1 0", "M0 100V0V100zM2 100V0l1 0V100z"},
+		{"out of scale is held at the edge", []float32{-3, 7}, "M0 100l1-100", "M0 100V100l1-100V100z"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := line(tt.values, 0, 1); got != tt.line {
+				t.Errorf("line %q, want %q", got, tt.line)
+			}
+			if got := area(tt.values, 0, 1); got != tt.area {
+				t.Errorf("area %q, want %q", got, tt.area)
+			}
+		})
+	}
+}
+
+func TestHistory(t *testing.T) {
+	start := time.Unix(1_000_000, 0)
+	h := newHistory()
+	at := func(seconds float64, rx uint64) host.Sample {
+		return host.Sample{At: start.Add(time.Duration(seconds * float64(time.Second))), RxBytes: rx, Load: seconds, MemUsed: 1, MemTotal: 4}
+	}
+	if !h.add(at(0, 1000), 4) || h.add(at(0, 1000), 4) || h.add(at(-1, 0), 4) {
+		t.Error("a sample counts once, and only when it is newer")
+	}
+	h.add(at(1, 1500), 4)
+	if got := h.now(received); got != 250 {
+		t.Errorf("the slot's mean of 0 and 500 B/s is %v", got)
+	}
+	h.add(at(6, 1000), 4) // two slots were missed, and the counter began anew
+	last := h.values(received)[slots-4:]
+	if last[0] != 250 || last[1] == last[1] || last[2] == last[2] || last[3] != 0 {
+		t.Errorf("newest slots %v, want 250, two gaps, 0", last)
+	}
+	if got := h.now(memory); got != 0.25 {
+		t.Errorf("memory %v", got)
+	}
+	if got := h.values(heat)[slots-1]; got == got {
+		t.Errorf("heat %v without a sensor", got)
+	}
+	h.add(at(6+1e6, 0), 4)
+	if left := h.values(load); left[slots-2] == left[slots-2] {
+		t.Errorf("what is long past is still shown: %v", left)
+	}
+}
+
+func TestMention(t *testing.T) {
+	for text, want := range map[string]mention{
+		"node1 is up":          {"", "node1", " is up"},
+		"node12, then node1":   {"node12, then ", "node1", ""},
+		"my-node1 and node1-b": {Before: "my-node1 and node1-b"},
+		"nothing of that kind": {Before: "nothing of that kind"},
+	} {
+		if got := mentionOf(event.Event{Node: "node1", Text: text}); got != want {
+			t.Errorf("%q: %+v", text, got)
+		}
+	}
+}
+
+func TestThrottled(t *testing.T) {
+	for _, tt := range []struct {
+		bits      uint32
+		now, ever string
+	}{{0, "", ""}, {1, "under-voltage", ""}, {0x50000, "", "under-voltage"}, {0x50005, "under-voltage", "under-voltage"}, {8, "too hot", ""}} {
+		if now, ever := throttled(tt.bits); now != tt.now || ever != tt.ever {
+			t.Errorf("%#x: %q and %q, want %q and %q", tt.bits, now, ever, tt.now, tt.ever)
+		}
+	}
+}
+
+func TestProgress(t *testing.T) {
+	p := progressOf(job.Summary{Tasks: 10, Counts: job.Counts{Done: 4, Failed: 1, Running: 2, Pending: 3}})
+	if len(p.Parts) != 3 || p.Parts[2] != (part{"running", 500, 200}) || p.Text != "4 done, 1 failed, 2 running, 3 pending" {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestCells(t *testing.T) {
+	d := job.Detail{Summary: job.Summary{Tasks: 4, Spec: job.Spec{Array: "2-8:2"}}, Indices: map[string]string{"done": "2,6", "running": "8", "pending": "", "failed": "4"},
+		Placements: []job.Placement{{Key: job.Key{Index: 8}, Node: "node3"}}, Failures: []job.Failure{{Index: 4, Node: "node1"}}}
+	view := jobViewOf(d, -1, true, time.Now())
+	var got []string
+	for _, c := range view.Cells {
+		got = append(got, strings.TrimSuffix(string(c.State)+"@"+c.Node, "@"))
+	}
+	if want := "done failed@node1 done running@node3"; strings.Join(got, " ") != want {
+		t.Errorf("cells %q, want %q", got, want)
+	}
+	if view.Task != 2 || !view.HasTask || view.First != 2 || view.Last != 8 {
+		t.Errorf("shows task %d of %d to %d", view.Task, view.First, view.Last)
+	}
+	if view := jobViewOf(d, 3, true, time.Now()); view.HasTask {
+		t.Error("there is no task 3")
+	}
+	d.Tasks = 1001
+	if view := jobViewOf(d, -1, true, time.Now()); view.Cells != nil || len(view.Ranges) != 3 {
+		t.Errorf("over a thousand tasks: %d cells, ranges %v", len(view.Cells), view.Ranges)
+	}
+}
+
+func TestChanges(t *testing.T) {
+	sent := map[string]uint64{}
+	f := func(id string, hash uint64) fragment {
+		return fragment{ID: id, HTML: `<p id="` + "" + `">`, Hash: hash, Box: "box"}
+	}
+	first := string(changes([]fragment{f("a", 1), f("b", 1)}, sent))
+	for _, want := range []string{`data-only="box" data-ids="a b"`, `data-into="box" data-after=""`, `data-into="box" data-after="a"`} {
+		if !strings.Contains(first, want) {
+			t.Errorf("first message has no %s: %s", want, first)
+		}
+	}
+	if same := changes([]fragment{f("a", 1), f("b", 1)}, sent); same != "" {
+		t.Errorf("nothing changed, and was sent: %s", same)
+	}
+	next := string(changes([]fragment{f("c", 1), f("b", 2)}, sent))
+	if !strings.Contains(next, `data-gone="a"`) || strings.Count(next, "<p") != 2 || strings.Count(next, "data-into") != 1 {
+		t.Errorf("a went, b changed, c came: %s", next)
+	}
+}
+
+func TestOutputText(t *testing.T) {
+	var o outputText
+	var got strings.Builder
+	for i, l := range []job.Line{
+		{Attempt: 1, Data: []byte("caf\xc3")}, {Attempt: 1, Stderr: true, Data: []byte("oh\n")}, {Attempt: 1, Data: []byte("\xa9\r")},
+		{Attempt: 1, Data: []byte("\n<b>\x1b[2J")}, {Attempt: 2, Data: []byte("again")},
+	} {
+		got.WriteString(string(o.html(l, i)))
+	}
+	want := `<span id="o0" class="out">caf</span><span id="o1" class="err">oh` + "\n" + `</span><span id="o2" class="out">é</span>` +
+		`<span id="o3" class="out">` + "\n" + `&lt;b&gt;␛[2J</span><b id="o4a">attempt 2</b><span id="o4" class="out">again</span>`
+	if got.String() != want {
+		t.Errorf("got  %s\nwant %s", got.String(), want)
+	}
+}
+
+func TestHostNames(t *testing.T) {
+	s := &Server{}
+	s.URL = "https://berry.example:7652"
+	for name, want := range map[string]bool{"127.0.0.1:80": true, "localhost": true, "[::1]:7652": true, "10.1.2.3": true,
+		"berry.example:1": true, "BERRY.example.": true, "evil.example:7652": false, "localhost.evil.example": false, "": false} {
+		if got := s.isOurs(hostName(name)); got != want {
+			t.Errorf("%q: %t", name, got)
+		}
+	}
+}
+
+func TestLocalPath(t *testing.T) {
+	for path, want := range map[string]string{"/jobs/7": "/jobs/7", "//evil.example": "", "https://evil.example": "", `/\evil.example`: "", "": "", "/a\r\nb": ""} {
+		if got := localPath(path); got != want {
+			t.Errorf("%q: %q", path, got)
+		}
+	}
+}
