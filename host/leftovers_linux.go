@@ -24,10 +24,8 @@ func (s *starter) Leftovers(prefix string) ([]string, error) {
 	for id := range s.leftoverGroups() {
 		found[id] = true
 	}
-	for _, p := range processes() {
-		if id := s.leftoverMark(p); id != "" {
-			found[id] = true
-		}
+	for _, id := range s.leftoverMarks(processes()) {
+		found[id] = true
 	}
 	var ids []string
 	for id := range found {
@@ -109,17 +107,31 @@ func attribute(path, name string) string {
 	return string(value[:n])
 }
 
-// leftoverMark is the ID of the task a living process belongs to, if a dead owner on our state folder started it.
-func (s *starter) leftoverMark(p proc) string {
-	if !p.alive() || p.pid == os.Getpid() {
-		return ""
+// leftoverMarks tells the task of each living process that a dead owner on our state
+// folder started. What is in the middle of exec is looked at again.
+func (s *starter) leftoverMarks(all []proc) map[int]string {
+	tasks := map[int]string{}
+	for range execLooks {
+		var unsettled []proc
+		for _, p := range all {
+			if !p.alive() || p.group == 0 || p.pid == os.Getpid() { // group 0 is the kernel's own
+				continue
+			}
+			mark, settled := markOf(p.pid)
+			if !settled {
+				unsettled = append(unsettled, p)
+			}
+			id, scope, owner, ok := parseMark(mark)
+			if ok && scope == s.groups.scope && !ownerAlive(owner) {
+				tasks[p.pid] = id
+			}
+		}
+		if all = unsettled; len(all) == 0 {
+			break
+		}
+		time.Sleep(execPause)
 	}
-	mark, _ := markOf(p.pid)
-	id, scope, owner, ok := parseMark(mark)
-	if !ok || scope != s.groups.scope || ownerAlive(owner) {
-		return ""
-	}
-	return id
+	return tasks
 }
 
 // ownerAlive reports whether the process that an owner's name stands for still runs.
@@ -156,9 +168,8 @@ func (o *orphan) members() []int {
 	for _, gr := range o.groups {
 		found = append(found, gr.members()...)
 	}
-	found = append(found, treeOf(all, 0, os.Getpid(), true, func(pid int) bool {
-		return o.starter.leftoverMark(proc{pid: pid}) == o.id
-	})...)
+	tasks := o.starter.leftoverMarks(all)
+	found = append(found, treeOf(all, 0, os.Getpid(), true, func(pid int) bool { return tasks[pid] == o.id })...)
 	o.seen.add(all, found)
 	return o.seen.alive(all)
 }

@@ -148,10 +148,11 @@ func TestSimulatedCat(t *testing.T) {
 
 func TestSimulatedKillAndSignal(t *testing.T) {
 	s := newSim(t, host.SimOptions{})
-	stuck, _, err := os.Pipe()
+	stuck, held, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer held.Close()
 	start := func(args ...string) host.Process {
 		p, err := s.Start(host.Command{ID: "t", Args: args, Stdin: stuck})
 		if err != nil {

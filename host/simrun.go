@@ -128,8 +128,23 @@ func (p *simProcess) wire(cmd Command, plan simPlan) (in io.ReadCloser, out, err
 		}
 		return nil, nil, nil, fmt.Errorf("start a simulated command: %w", err)
 	}
-	return files[0], files[1], files[2], nil
+	return orNull(files[0]), orNull(files[1]), orNull(files[2]), nil
 }
+
+// orNull stands in for a file that was not given.
+func orNull(f *os.File) io.ReadWriteCloser {
+	if f == nil {
+		return devNull{}
+	}
+	return f
+}
+
+// devNull reads and writes as /dev/null does.
+type devNull struct{}
+
+func (devNull) Read([]byte) (int, error)    { return 0, io.EOF }
+func (devNull) Write(b []byte) (int, error) { return len(b), nil }
+func (devNull) Close() error                { return nil }
 
 // copyOf duplicates a file as a child would hold it; a nil file stays nil.
 func (p *simProcess) copyOf(f *os.File) (*os.File, error) {
@@ -142,13 +157,15 @@ func (p *simProcess) copyOf(f *os.File) (*os.File, error) {
 	}
 	var fd int
 	var dupErr error
-	if err := conn.Control(func(old uintptr) { fd, dupErr = syscall.Dup(int(old)) }); err != nil {
+	syscall.ForkLock.RLock() // no child may see it before it is marked to close
+	err = conn.Control(func(old uintptr) { fd, dupErr = syscall.Dup(int(old)) })
+	if err == nil && dupErr == nil {
+		syscall.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
+	if err := errors.Join(err, os.NewSyscallError("dup", dupErr)); err != nil {
 		return nil, err
 	}
-	if dupErr != nil {
-		return nil, os.NewSyscallError("dup", dupErr)
-	}
-	syscall.CloseOnExec(fd)
 	dup := os.NewFile(uintptr(fd), f.Name())
 	p.stop = append(p.stop, func() { dup.SetDeadline(time.Unix(1, 0)) })
 	return dup, nil
@@ -158,21 +175,7 @@ func (p *simProcess) run(plan simPlan, in io.ReadCloser, out, errs io.WriteClose
 	finished := make(chan struct{})
 	go func() { // a write into a full pipe may block for good; a kill does not wait for it
 		defer close(finished)
-		closeAll := func(files ...io.Closer) {
-			for _, f := range files {
-				f.Close() // a nil *os.File only says so
-			}
-		}
-		defer closeAll(in, out, errs)
-		if plan.output != "" {
-			io.WriteString(out, plan.output)
-		}
-		if plan.errors != "" {
-			io.WriteString(errs, plan.errors)
-		}
-		if plan.copies {
-			io.Copy(out, in)
-		}
+		plan.perform(in, out, errs)
 	}()
 	timer := time.NewTimer(plan.lasts)
 	defer timer.Stop()
@@ -195,6 +198,18 @@ func (p *simProcess) run(plan simPlan, in io.ReadCloser, out, errs io.WriteClose
 	delete(p.sim.running, p)
 	p.sim.mu.Unlock()
 	close(p.ended)
+}
+
+// perform writes what the command writes, and closes its files as an ending process does.
+func (plan simPlan) perform(in io.ReadCloser, out, errs io.WriteCloser) {
+	defer in.Close()
+	defer out.Close()
+	defer errs.Close()
+	io.WriteString(out, plan.output)
+	io.WriteString(errs, plan.errors)
+	if plan.copies {
+		io.Copy(out, in)
+	}
 }
 
 func signalName(sig syscall.Signal) string {
