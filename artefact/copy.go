@@ -9,8 +9,7 @@ type Push struct {
 	As      string   `json:"as,omitempty"` // "root", for admins
 	Sources []string `json:"-"`            // files and folders here, as Scan takes them
 
-	Ref  Ref  `json:"ref"`  // the tree that was made of Sources
-	Many bool `json:"many"` // To is a folder whatever it looks like
+	Many bool `json:"many"` // To is a folder whatever it looks like; Copier.Push sets it
 }
 
 // Pull asks that files of the nodes of a selection be brought here, each node's into a folder of its name.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -22,6 +23,14 @@ type PlaceOptions struct {
 	NoSync    bool   // for folders that need not survive a power cut: faster
 }
 
+// Source has the blobs of a tree that is laid out, as a Store has.
+type Source interface {
+	// Has returns those of refs that it lacks.
+	Has(refs []Ref) []Ref
+	// Copy writes a blob, verified: after an error what w got is worthless.
+	Copy(ctx context.Context, w io.Writer, ref Ref) (int64, error)
+}
+
 // Owner is an account by its numbers.
 type Owner struct{ UID, GID int }
 
@@ -30,7 +39,7 @@ type Owner struct{ UID, GID int }
 // and with Overwrite gets m's mode. Folders that are there keep their modes. fault.Conflict, before anything is
 // written, when something else is there; fault.NotFound when a blob is missing or damaged.
 // Whatever links stand in dir, nothing outside it is touched; dir itself may be reached through links.
-func Place(ctx context.Context, s *Store, m Manifest, dir string, o PlaceOptions) error {
+func Place(ctx context.Context, s Source, m Manifest, dir string, o PlaceOptions) error {
 	if err := Validate(m); err != nil {
 		return err
 	}
@@ -75,7 +84,7 @@ func openDir(dir string, owner *Owner) (*os.Root, error) {
 
 // placing is one tree being laid out.
 type placing struct {
-	s       *Store
+	s       Source
 	root    *os.Root
 	o       PlaceOptions
 	folders []Entry // to make, parents first
@@ -155,10 +164,11 @@ func (p *placing) all(ctx context.Context) error {
 		}
 	}
 	err := parallel(ctx, 4, len(p.files), func(ctx context.Context, i int) error {
-		if p.files[i].isLink() {
-			return p.link(p.files[i])
+		e := p.files[i]
+		if e.isLink() {
+			return blame(bare(p.link(e)), "%q", e.Path)
 		}
-		return p.file(ctx, p.files[i])
+		return blame(bare(p.file(ctx, e)), "%q", e.Path)
 	})
 	if err != nil {
 		return err
@@ -194,10 +204,10 @@ func (p *placing) file(ctx context.Context, e Entry) (err error) {
 	}()
 	n, err := p.s.Copy(ctx, f, e.Ref)
 	if err != nil {
-		return blame(err, "%q", e.Path)
+		return err
 	}
 	if n != e.Size {
-		return fault.New(fault.Misused, "%q should have %d bytes, but its blob %s has %d", e.Path, e.Size, e.Ref.short(), n)
+		return fault.New(fault.Misused, "it should have %d bytes, but its blob %s has %d", e.Size, e.Ref.short(), n)
 	}
 	if err := p.own(f, e); err != nil {
 		return err
@@ -211,6 +221,17 @@ func (p *placing) file(ctx context.Context, e Entry) (err error) {
 		return err
 	}
 	return p.root.Rename(temp, e.Path)
+}
+
+// bare is err without the passing name that a file has while it is written.
+func bare(err error) error {
+	switch wrong := err.(type) {
+	case *fs.PathError:
+		return wrong.Err
+	case *os.LinkError:
+		return wrong.Err
+	}
+	return err
 }
 
 // link makes one symbolic link beside its place and renames it.

@@ -2,11 +2,14 @@ package artefact
 
 import (
 	"io/fs"
+	"iter"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
 	"bramble/fault"
+	"bramble/trust"
 )
 
 // Found is what stands at a path that a person named.
@@ -172,4 +175,75 @@ func outcomeOf(status int) outcome {
 		return broken
 	}
 	return final
+}
+
+// sourcesOf stands for the sources of a Push in Land: a thing with a name, or what makes the destination a folder.
+func sourcesOf(many bool) []string {
+	if many {
+		return []string{"."}
+	}
+	return []string{"one"}
+}
+
+// resolve makes a path absolute: without a leading slash it is in the account's home. What it ends in stays.
+func resolve(home, p string) (string, error) {
+	if p == "~" || strings.HasPrefix(p, "~/") {
+		p = "." + p[1:]
+	}
+	switch {
+	case p == "":
+		return "", fault.New(fault.Misused, "a path is empty")
+	case strings.ContainsRune(p, 0):
+		return "", fault.New(fault.Misused, "the path %.200q has a NUL in it", p)
+	case p[0] == '/':
+		return p, nil
+	case !strings.HasPrefix(home, "/"):
+		return "", fault.New(fault.Misused, "%s is in the account's home, and the account has none", p).Hint("a path that begins with /")
+	}
+	return strings.TrimRight(home, "/") + "/" + p, nil
+}
+
+func hasWildcard(p string) bool { return strings.ContainsAny(p, `*?[\`) }
+
+// checkAs lets admins work as root, and nobody as anybody else.
+func checkAs(as string, role trust.Role) error {
+	switch {
+	case as == "":
+		return nil
+	case as != "root":
+		return fault.New(fault.Misused, "--as takes only root; without it your own account's rights count").Hint("--as root")
+	case role != trust.Admin:
+		return fault.New(fault.Denied, "only an admin may copy as root").Hint("leave --as out, or use an admin's client file")
+	}
+	return nil
+}
+
+// sumOf counts what is in a tree.
+func sumOf(m Manifest) End {
+	var end End
+	for _, e := range m.Entries {
+		if !e.isDir() {
+			end.Files++
+			end.Bytes += e.Size
+		}
+	}
+	return end
+}
+
+func refsOf(m Manifest) []Ref {
+	var refs []Ref
+	for _, b := range m.Blobs() {
+		refs = append(refs, b.Ref)
+	}
+	return refs
+}
+
+// skippedFrames cuts a list into parts that fit a message of the bus, and very long names short.
+func skippedFrames(all []Skipped) iter.Seq[[]Skipped] {
+	for i := range all {
+		if p := all[i].Path; len(p) > 1000 {
+			all[i].Path = "…" + strings.ToValidUTF8(p[len(p)-1000:], "")
+		}
+	}
+	return slices.Chunk(all, 8)
 }

@@ -16,7 +16,7 @@ import (
 type socket struct{ conn *net.UnixConn }
 
 const (
-	packetSize = 32 << 10         // below every kernel's limit
+	packetSize = 32 << 10        // below every kernel's limit
 	maxMessage = MaxManifest * 2 // bytes of JSON that either side takes from the other
 )
 

@@ -95,6 +95,9 @@ func TestRoundTrip(t *testing.T) {
 		"dir/...": "f", "dir/.hidden": "g", "dir/a": "h", "dir/a-b": "i", "dir/A/b": "j", "dir/\x1b[31mred": "k",
 	})
 	for name, mode := range map[string]fs.FileMode{"plain": 0o755, "empty": 0o400, "a": 0, "hollow": 0o500, "A": 0o770, "grüße": 0o711} {
+		if mode == 0 && os.Getuid() != 0 {
+			continue // only root reads what nobody may read
+		}
 		must(t, os.Chmod(filepath.Join(from, "dir", name), mode))
 	}
 	s, m := imported(t, filepath.Join(from, "dir"))

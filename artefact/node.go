@@ -1,0 +1,205 @@
+package artefact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bramble/bus"
+	"bramble/fault"
+)
+
+// Node is the node's half of Push and Pull.
+type Node struct {
+	Conn     *bus.Conn
+	Store    *Store
+	Blobs    *Client // where the head has its blobs
+	Host     Starter
+	Accounts Accounts
+	Porter   []string // the program that calls RunPorter with its standard input, and its arguments
+	Log      *slog.Logger
+
+	next atomic.Int64
+}
+
+// Run serves until ctx ends, and keeps the store's folder from growing for ever.
+func (n *Node) Run(ctx context.Context) error {
+	name := n.Conn.Who().Name
+	err := errors.Join(
+		unpinAll(n.Store),
+		bus.HandleStream(ctx, n.Conn, bus.Node("artefact", name, "fetch"), n.fetch),
+		bus.HandleStream(ctx, n.Conn, bus.Node("artefact", name, "read"), n.read),
+	)
+	if err != nil {
+		return err
+	}
+	return collectNowAndThen(ctx, n.Store, n.Log)
+}
+
+// fetch brings a tree here and lays it out.
+func (n *Node) fetch(ctx context.Context, _ bus.Caller, t fetchTask, out *bus.Stream) error {
+	end, err := n.fetchAndLay(ctx, t, out)
+	return n.report(ctx, out, end, err)
+}
+
+func (n *Node) fetchAndLay(ctx context.Context, t fetchTask, out *bus.Stream) (End, error) {
+	pin := fmt.Sprintf("%s%d", pinPrefix, n.next.Add(1))
+	defer n.Store.Unpin(pin)
+	tell := &teller{out: out, step: Fetching}
+	m, err := n.bring(ctx, pin, t.Ref, tell)
+	if err != nil {
+		return End{}, err
+	}
+	end := sumOf(m)
+	end.Moved = tell.moved()
+	placing := &teller{out: out, step: Placing, total: end.Bytes}
+	return end, n.lay(ctx, t, m, placing.add)
+}
+
+// report tells how it went; when ctx has ended and somebody still listens, it is the agent that stops.
+func (n *Node) report(ctx context.Context, out *bus.Stream, end End, err error) error {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		end = End{Code: fault.Unreachable, Error: "the agent there was stopped", Try: "bramble nodes", Lost: true}
+	case err != nil:
+		end = *failed(err)
+	}
+	return out.SendJSON(Event{Kind: Ended, End: &end})
+}
+
+// bring fetches a tree, which the pin holds from the moment that its list is known.
+func (n *Node) bring(ctx context.Context, pin string, ref Ref, tell *teller) (Manifest, error) {
+	if err := n.Store.Pin(pin, ref); err != nil {
+		return Manifest{}, err
+	}
+	if err := n.Blobs.fetch(ctx, n.Store, []Blob{{ref, -1}}, MaxManifest, nil); err != nil {
+		return Manifest{}, err
+	}
+	m, err := n.Store.GetManifest(ctx, ref)
+	if err != nil {
+		return Manifest{}, err
+	}
+	if err := n.Store.Pin(pin, refsOf(m)...); err != nil {
+		return Manifest{}, err
+	}
+	return m, n.Blobs.Fetch(ctx, n.Store, m.Blobs(), tell.set)
+}
+
+// read looks through the account's files and gives the head what it lacks of them.
+func (n *Node) read(ctx context.Context, _ bus.Caller, t readTask, out *bus.Stream) error {
+	if err := out.SendJSON(Event{Kind: Moving, Step: Reading}); err != nil {
+		return err
+	}
+	var end End
+	err := n.collect(ctx, t, func(m Manifest, skipped []Skipped, files Opener) (err error) {
+		end, err = n.offer(ctx, out, m, skipped, files)
+		return err
+	})
+	return n.report(ctx, out, end, err)
+}
+
+func (n *Node) offer(ctx context.Context, out *bus.Stream, m Manifest, skipped []Skipped, files Opener) (End, error) {
+	for part := range skippedFrames(skipped) {
+		if err := out.SendJSON(Event{Kind: LeftOut, Skipped: part}); err != nil {
+			return End{}, err
+		}
+	}
+	tell := &teller{out: out, step: Sending}
+	end := sumOf(m)
+	var err error
+	end.Ref, err = n.Blobs.Upload(ctx, files, m, tell.set)
+	end.Moved = tell.moved()
+	return end, err
+}
+
+// tellEvery is how often a node says how far it is.
+const tellEvery = 200 * time.Millisecond
+
+// teller reports on one step of a node's work.
+type teller struct {
+	out  *bus.Stream
+	step string
+
+	mu          sync.Mutex
+	first, done int64
+	total       int64
+	begun       bool
+	told        time.Time
+}
+
+// set is a Progress.
+func (t *teller) set(done, total int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.begun {
+		t.begun, t.first = true, done
+	}
+	t.done, t.total = done, total
+	t.say()
+}
+
+func (t *teller) add(n int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.done += n
+	t.say()
+}
+
+// say sends at most a few messages a second; t.mu is held.
+func (t *teller) say() {
+	now := time.Now()
+	if t.done < t.total && now.Sub(t.told) < tellEvery {
+		return
+	}
+	t.told = now
+	t.out.SendJSON(Event{Kind: Moving, Step: t.step, Done: t.done, Total: t.total}) // who has gone is noticed elsewhere
+}
+
+// moved is how many bytes came or went since the first report.
+func (t *teller) moved() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.done - t.first
+}
+
+// pinPrefix begins the names of pins that hold something only while it is copied.
+const pinPrefix = "copy-"
+
+// unpinAll lets go of what an agent that was killed had pinned.
+func unpinAll(s *Store) error {
+	names, err := s.Pins()
+	for _, name := range names {
+		if strings.HasPrefix(name, pinPrefix) {
+			err = errors.Join(err, s.Unpin(name))
+		}
+	}
+	return err
+}
+
+// collectEvery is how often a store is looked through for what nobody needs any more.
+const collectEvery = 10 * time.Minute
+
+// collectNowAndThen runs until ctx ends.
+func collectNowAndThen(ctx context.Context, s *Store, log *slog.Logger) error {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		sum, err := s.Collect(ctx)
+		if err != nil && ctx.Err() == nil {
+			log.Error("old files are not removed", "error", err)
+		}
+		if sum.Files > 0 {
+			log.Info("removed old files", "files", sum.Files, "bytes", sum.Bytes)
+		}
+	}
+}
