@@ -33,12 +33,11 @@ func (c *simCmd) Run(e *env) error {
 	defer cl.Close()
 	progress := term.NewProgress(e.ctx, e.out)
 	defer progress.Stop()
-	joined := progress.Bar("joined", int64(c.Nodes), term.Items)
-	up := progress.Bar("up", int64(c.Nodes), term.Items)
+	bar := progress.Bar("nodes up", int64(c.Nodes), term.Items)
 	ctx, end := context.WithCancel(e.ctx)
 	defer end()
 	return sim.Run(ctx, sim.Options{Cluster: cl, Nodes: c.Nodes, Model: c.Model, Prefix: c.Prefix, Seed: c.Seed, Keep: c.Keep,
-		Version: e.version, Log: logger("error"), Joined: func() { joined.Add(1) }, Up: func() { up.Add(1) },
+		Version: e.version, Log: logger("error"), Up: func() { bar.Add(1) },
 		Ready: func(ctx context.Context, s sim.Summary) error {
 			progress.Stop()
 			out := e.out.Stdout

@@ -23,15 +23,6 @@ func names(prefix string, nodes int) ([]string, error) {
 	return all, trust.ValidName(all[0])
 }
 
-func countTrue(names []string, is map[string]bool) (n int) {
-	for _, name := range names {
-		if is[name] {
-			n++
-		}
-	}
-	return n
-}
-
 // Percentile is the smallest of the times that at least the share p of them do not exceed.
 func Percentile(times []time.Duration, p float64) time.Duration {
 	if len(times) == 0 {

@@ -8,9 +8,12 @@ import (
 	"crypto/ecdsa"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,8 +28,8 @@ import (
 )
 
 const (
-	// joinAtOnce is how many nodes ask to join at the same time; more only queue at the head's disk.
-	joinAtOnce = 64
+	// startAtOnce is how many nodes are between asking to join and being up; more only queue at the head's disk.
+	startAtOnce = 256
 	// leaveAtOnce is how many are removed at the same time.
 	leaveAtOnce = 16
 	// MaxNodes fit into the files that one process may open.
@@ -43,8 +46,8 @@ type Options struct {
 	Keep    bool // leave the nodes' memberships when the simulation ends
 	Version string
 	Log     *slog.Logger // nil: nothing is logged
-	// Joined is called as each node has got its certificate, and Up as its agent is in service; nil: nothing.
-	Joined, Up func()
+	// Up is called as each node is up at the head; nil: nothing.
+	Up func()
 	// Ready is called once all nodes are up at the head; nil: nothing. An error of it ends the simulation.
 	Ready func(ctx context.Context, s Summary) error
 }
@@ -65,6 +68,11 @@ type simulation struct {
 	key   *ecdsa.PrivateKey // of all nodes: it names the simulator
 	clock *trust.Clock      // of all nodes too: they are on one machine
 	dir   string
+
+	starting chan struct{}            // a place for each node that may be starting
+	ups      map[string]chan struct{} // closed when the node is up
+	once     sync.Once
+	verifier *trust.Verifier // of all nodes
 }
 
 // Run joins the nodes and runs them until ctx ends, then removes them.
@@ -114,82 +122,101 @@ func (s *simulation) prepare(ctx context.Context) error {
 // run ends when every node has ended.
 func (s *simulation) run(ctx context.Context) error {
 	begun, before := time.Now(), memory()
-	members, err := s.join(ctx)
-	if err != nil {
-		return err
+	s.starting = make(chan struct{}, startAtOnce)
+	s.ups = map[string]chan struct{}{}
+	for _, name := range s.names {
+		s.ups[name] = make(chan struct{})
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	up := make(chan struct{}, len(members))
-	for i, m := range members {
-		group.Go(func() error { return s.node(ctx, i, m, up) })
+	for i, name := range s.names {
+		group.Go(func() error { return s.node(ctx, i, name) })
 	}
 	group.Go(func() error {
-		for range members {
-			select {
-			case <-up:
-				if s.Up != nil {
-					s.Up()
-				}
-			case <-ctx.Done():
-				return nil
-			}
-		}
-		if err := s.awaitUp(ctx); err != nil || s.Ready == nil {
+		if err := s.watch(ctx); err != nil || ctx.Err() != nil || s.Ready == nil {
 			return err
 		}
 		took, now := time.Since(begun), memory()
-		each := int64(len(members))
+		each := int64(len(s.names))
 		return s.Ready(ctx, Summary{Names: s.names, Took: took, Heap: (now.heap - before.heap) / each, Stack: (now.stack - before.stack) / each})
 	})
-	err = group.Wait()
-	if ctx.Err() != nil && fault.Is(err, fault.Interrupted) {
+	err := group.Wait()
+	if fault.Is(err, fault.Interrupted) {
 		return nil
 	}
 	return err
 }
 
-// join gets every node a certificate.
-func (s *simulation) join(ctx context.Context) ([]agent.Membership, error) {
-	members := make([]agent.Membership, len(s.names))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(joinAtOnce)
-	for i, name := range s.names {
-		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			conf, cred, told, err := agent.Enrol(ctx, s.Cluster.File.Join, s.token, name, s.key)
-			if err != nil {
-				return fmt.Errorf("joining %s: %w", name, err)
-			}
-			s.clock.Observe(told)
-			members[i] = agent.Membership{Conf: conf, Cred: cred, Clock: s.clock,
-				Verifier: trust.NewVerifier(cred.CA(), s.clock.Now), Files: noFiles{}}
-			if s.Joined != nil {
-				s.Joined()
-			}
-			return nil
-		})
+// node joins and runs one agent. It holds a place among those that are starting until the head has it up.
+func (s *simulation) node(ctx context.Context, i int, name string) error {
+	select {
+	case s.starting <- struct{}{}:
+	case <-ctx.Done():
+		return nil
 	}
-	return members, group.Wait()
-}
-
-// node runs one agent.
-func (s *simulation) node(ctx context.Context, i int, m agent.Membership, up chan<- struct{}) error {
-	board, err := host.NewSim(host.SimOptions{Seed: s.Seed + uint64(i), Model: s.Model, Hostname: m.Conf.Name})
+	m, err := s.join(ctx, name)
+	if err != nil {
+		return s.unlessEnded(ctx, fmt.Errorf("joining %s: %w", name, err))
+	}
+	board, err := host.NewSim(host.SimOptions{Seed: s.Seed + uint64(i), Model: s.Model, Hostname: name})
 	if err != nil {
 		return err
 	}
 	defer board.Close()
+	var up sync.WaitGroup
+	defer up.Wait()
+	up.Go(func() {
+		select {
+		case <-s.ups[name]:
+			<-s.starting
+		case <-ctx.Done():
+		}
+	})
 	err = agent.RunMember(ctx, agent.Options{
-		State: filepath.Join(s.dir, m.Conf.Name), Version: s.Version, Machine: machine{board}, Log: s.Log.With("node", m.Conf.Name),
+		State: filepath.Join(s.dir, name), Version: s.Version, Machine: machine{board}, Log: s.Log.With("node", name),
 		Keeper: func(context.Context) (keeper.Keeper, error) { return NewKeeper(ctx, board), nil },
-		Ready:  func(agent.Info) { up <- struct{}{} },
 	}, m)
+	return s.unlessEnded(ctx, err)
+}
+
+// unlessEnded is nil for what failed because the simulation ends.
+func (s *simulation) unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
+}
+
+// join gets a node its certificate.
+func (s *simulation) join(ctx context.Context, name string) (agent.Membership, error) {
+	conf, cred, told, err := agent.Enrol(ctx, s.Cluster.File.Join, s.token, name, s.key)
+	if err != nil {
+		return agent.Membership{}, err
+	}
+	s.once.Do(func() { s.verifier = trust.NewVerifier(cred.CA(), s.clock.Now) })
+	return agent.Membership{Conf: conf, Cred: cred, Clock: s.clock, Verifier: s.verifier, Files: noFiles{}}, s.clock.Observe(told)
+}
+
+// watch notes each node that is up at the head, and returns when all have been.
+func (s *simulation) watch(ctx context.Context) error {
+	waiting := maps.Clone(s.ups)
+	for nodes, err := range s.Cluster.Fleet.Watch(ctx) {
+		if err != nil {
+			return s.unlessEnded(ctx, err)
+		}
+		for _, n := range nodes {
+			if up := waiting[n.Name]; up != nil && n.State == fleet.Up && n.Version != "" {
+				close(up)
+				delete(waiting, n.Name)
+				if s.Up != nil {
+					s.Up()
+				}
+			}
+		}
+		if len(waiting) == 0 {
+			return nil
+		}
+	}
+	return nil
 }
 
 // machine is a board on which all work runs as nobody in particular.
@@ -208,31 +235,37 @@ func (noFiles) Place(context.Context, string, string, host.Account) error { retu
 
 func (noFiles) Collect(context.Context, string, []string) (string, error) { return "", nil }
 
-// awaitUp returns when the head has all nodes up.
-func (s *simulation) awaitUp(ctx context.Context) error {
-	for nodes, err := range s.Cluster.Fleet.Watch(ctx) {
-		if err != nil {
-			return err
-		}
-		up := map[string]bool{}
-		for _, n := range nodes {
-			up[n.Name] = n.State == fleet.Up && n.Version != ""
-		}
-		if countTrue(s.names, up) == len(s.names) {
-			return nil
-		}
-	}
-	return ctx.Err()
-}
-
 // leave removes the nodes, those too that never got further than their certificate.
 func (s *simulation) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(len(s.names))*10*time.Millisecond)
 	defer cancel()
 	s.Cluster.Fleet.RevokeToken(ctx, s.token.ID) // an hour later it is void anyway
+	if err := s.remove(ctx, s.names); err != nil {
+		return err
+	}
+	for { // the head may have had words of a node in its ears still, and taken it for a new one
+		nodes, err := s.Cluster.Fleet.Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		left := slices.DeleteFunc(nodes, func(n fleet.Node) bool { return s.ups[n.Name] == nil })
+		if len(left) == 0 {
+			return nil
+		}
+		var names []string
+		for _, n := range left {
+			names = append(names, n.Name)
+		}
+		if err := s.remove(ctx, names); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *simulation) remove(ctx context.Context, names []string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(leaveAtOnce)
-	for _, name := range s.names {
+	for _, name := range names {
 		group.Go(func() error {
 			err := s.Cluster.Fleet.Remove(ctx, name)
 			if fault.Is(err, fault.NotFound) {
@@ -249,7 +282,9 @@ type usage struct{ heap, stack int64 }
 
 func memory() usage {
 	var m runtime.MemStats
-	runtime.GC()
+	for range 2 { // pools give back what was used once only at the second
+		runtime.GC()
+	}
 	runtime.ReadMemStats(&m)
 	return usage{int64(m.HeapAlloc), int64(m.StackInuse)}
 }
