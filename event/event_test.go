@@ -98,7 +98,7 @@ func TestRemembersAcrossRestartAndTornLine(t *testing.T) {
 	l.Serve(t.Context(), head)
 	head.Flush(t.Context())
 	var got []string
-	for e, err := range (event.Client{Conn: head}).List(t.Context(), event.Filter{}) {
+	for e, err := range (event.Client{Conn: b.Client("vic", trust.Viewer)}).List(t.Context(), event.Filter{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

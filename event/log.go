@@ -1,19 +1,21 @@
 package event
 
 import (
-	"context"
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
 
 const (
 	kept      = 4096     // events in memory
+	maxText   = 4 << 10  // bytes of one event's text
 	rotateAt  = 16 << 20 // bytes of the file before it becomes events.1.jsonl
 	fileName  = "events.jsonl"
 	olderName = "events.1.jsonl"
@@ -89,6 +91,9 @@ func (l *Log) remember(e Event) {
 
 // Record adds an event; Seq and Time are set here.
 func (l *Log) Record(e Event) {
+	if len(e.Text) > maxText {
+		e.Text = strings.ToValidUTF8(e.Text[:maxText], "") + "…"
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seq++
