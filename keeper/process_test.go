@@ -41,15 +41,25 @@ func ensure(t testing.TB, l keeper.Launch) *keeper.Client {
 	c, err := keeper.Ensure(ctx, l)
 	must(t, err)
 	t.Cleanup(func() {
-		syscall.Kill(c.Pid(), syscall.SIGTERM)
+		c.Close()
+		stopKeeper(t, l)
 		if t.Failed() {
 			text, _ := os.ReadFile(l.Log)
 			t.Logf("keeper.log:\n%s", text)
 		}
-		until(t, "the keeper to end", func() bool { return !alive(strconv.Itoa(c.Pid())) })
-		c.Close()
 	})
 	return c
+}
+
+// stopKeeper stops the keeper that answers now, if one does: the number of one that ended may be another's.
+func stopKeeper(t testing.TB, l keeper.Launch) {
+	c, err := keeper.Connect(context.Background(), l.Socket)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	must(t, syscall.Kill(c.Pid(), syscall.SIGTERM))
+	until(t, "the keeper to end", func() bool { return !alive(strconv.Itoa(c.Pid())) })
 }
 
 // An agent that is replaced under running tasks gets their statuses and output.
@@ -195,9 +205,13 @@ func TestLongSocketPath(t *testing.T) {
 func TestIdleKeeperIsSmall(t *testing.T) {
 	l := launch(t, t.TempDir())
 	c := ensure(t, l)
+	if underRace { // what the detector needs says nothing about the keeper
+		burst(t, c, 500, 4)
+		return
+	}
 	idle := anonymous(t, c.Pid())
 	burst(t, c, 10_000, 4)
-	const limit = 6 << 10
+	const limit = 5 << 10
 	var after int
 	until(t, "the keeper to be small again", func() bool {
 		after = anonymous(t, c.Pid())

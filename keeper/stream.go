@@ -41,24 +41,24 @@ func (s *stream) fill(pipe *os.File, buffers *sync.Pool) {
 	if err != nil {
 		return
 	}
-	ended := false
-	for !ended {
-		err := raw.Read(func(fd uintptr) bool {
-			more := true
-			for more {
-				more, ended = s.read(int(fd), buffers)
-			}
-			return ended
+	for {
+		var more, ended bool
+		late := raw.Read(func(fd uintptr) bool {
+			more, ended = s.read(int(fd), buffers)
+			return more || ended
 		})
-		if err != nil { // the deadline
-			pipe.SetReadDeadline(time.Time{})
-			raw.Read(func(fd uintptr) bool {
-				s.empty(int(fd), buffers)
-				return true
-			})
+		if ended {
 			return
 		}
+		if late != nil {
+			break
+		}
 	}
+	pipe.SetReadDeadline(time.Time{})
+	raw.Read(func(fd uintptr) bool {
+		s.empty(int(fd), buffers)
+		return true
+	})
 }
 
 // empty keeps what is in the pipe now, and reports whether its writers are gone.
