@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	pageJobs = 100 // on the Jobs page: the newest
-	maxCells = 1000
-	jobEvery = time.Second // how often a live page asks about jobs
+	pageJobs   = 100 // on the Jobs page: the newest
+	maxSquares = 1000
+	jobEvery   = time.Second // how often a live page asks about jobs
 )
 
 // jobRow is a job among others.
@@ -83,7 +83,7 @@ type jobView struct {
 	job.Detail
 	Progress progress
 	Took     string
-	Cells    []cell   // one a task, when there are few enough
+	Squares  []square // one a task, when there are few enough
 	Ranges   []ranged // tasks by state otherwise
 	Task     int      // whose output is shown
 	HasTask  bool
@@ -93,8 +93,8 @@ type jobView struct {
 	Watch    bool // it has not ended
 }
 
-// cell is one task.
-type cell struct {
+// square is one task.
+type square struct {
 	Index int
 	State job.TaskState
 	Node  string // where it runs
@@ -108,9 +108,9 @@ type ranged struct {
 	N       int
 }
 
-func jobViewOf(d job.Detail, task int, mayDo bool, now time.Time) jobView {
+func jobViewOf(d job.Detail, task int, mayStop bool, now time.Time) jobView {
 	view := jobView{Detail: d, Progress: progressOf(d.Summary), Took: took(d.Summary, now), Task: task,
-		MayStop: mayDo && d.Ended.IsZero(), Watch: d.Ended.IsZero()}
+		MayStop: mayStop && d.Ended.IsZero(), Watch: d.Ended.IsZero()}
 	if array, err := job.ParseArray(cmp.Or(d.Spec.Array, "0")); err == nil && array.Len() > 0 {
 		view.First, view.Last = array.At(0), array.At(array.Len()-1)
 		if task < 0 {
@@ -118,8 +118,8 @@ func jobViewOf(d job.Detail, task int, mayDo bool, now time.Time) jobView {
 		}
 		_, view.HasTask = array.Position(view.Task)
 	}
-	if d.Tasks <= maxCells {
-		view.Cells = cellsOf(d, view.Task)
+	if d.Tasks <= maxSquares {
+		view.Squares = squaresOf(d, view.Task)
 		return view
 	}
 	for _, state := range taskStates() {
@@ -139,8 +139,8 @@ func countIn(c job.Counts, state job.TaskState) int {
 		job.Failed: c.Failed, job.Cancelled: c.Cancelled}[state]
 }
 
-// cellsOf is a job's tasks by index.
-func cellsOf(d job.Detail, shown int) []cell {
+// squaresOf is a job's tasks by index.
+func squaresOf(d job.Detail, shown int) []square {
 	nodes := map[int]string{}
 	for _, p := range d.Placements {
 		nodes[p.Index] = p.Node
@@ -148,7 +148,7 @@ func cellsOf(d job.Detail, shown int) []cell {
 	for _, f := range d.Failures {
 		nodes[f.Index] = f.Node
 	}
-	var cells []cell
+	var squares []square
 	for _, state := range taskStates() {
 		text := d.Indices[string(state)]
 		array, err := job.ParseArray(text)
@@ -156,11 +156,11 @@ func cellsOf(d job.Detail, shown int) []cell {
 			continue
 		}
 		for index := range array.All() {
-			cells = append(cells, cell{index, state, nodes[index], index == shown})
+			squares = append(squares, square{index, state, nodes[index], index == shown})
 		}
 	}
-	slices.SortFunc(cells, func(a, b cell) int { return cmp.Compare(a.Index, b.Index) })
-	return cells
+	slices.SortFunc(squares, func(a, b square) int { return cmp.Compare(a.Index, b.Index) })
+	return squares
 }
 
 // jobOf reads which job, and which of its tasks, a request is about; no task is -1.
@@ -187,7 +187,7 @@ func (s *Server) jobPage(w http.ResponseWriter, r *http.Request, v visitor) erro
 	if err != nil {
 		return err
 	}
-	s.show(w, r, http.StatusOK, "job", &v, fmt.Sprintf("Job %d", id), jobViewOf(d, task, v.mayDo(), time.Now()))
+	s.show(w, r, http.StatusOK, "job", &v, fmt.Sprintf("Job %d", id), jobViewOf(d, task, v.mayStop(d.Spec), time.Now()))
 	return nil
 }
 
@@ -201,7 +201,7 @@ func (s *Server) jobLive(w http.ResponseWriter, r *http.Request, v visitor) erro
 		if err != nil {
 			return nil, false, err
 		}
-		view := jobViewOf(d, task, v.mayDo(), time.Now())
+		view := jobViewOf(d, task, v.mayStop(d.Spec), time.Now())
 		for _, part := range []string{"job-head", "job-stop", "job-tasks", "job-failures"} {
 			f, err := s.fragment("job", part, part, "", view)
 			if err != nil {
@@ -232,10 +232,14 @@ func (s *Server) jobOutput(w http.ResponseWriter, r *http.Request, v visitor) er
 		return err
 	}
 	return s.pushes(w, r, v, func(ctx context.Context, emit func(piece) bool) error {
-		emit(piece{html: outputBox("")})
+		emit(piece{html: outputBox("No output yet.")})
 		var text outputText
 		n := 0
 		for line, err := range v.jobs.Logs(ctx, job.LogRequest{ID: id, Index: max(0, task), Follow: true}) {
+			if fault.Is(err, fault.Denied) || fault.Is(err, fault.NotFound) {
+				emit(piece{html: outputBox(fault.Of(err).Text)})
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -253,7 +257,7 @@ func (s *Server) jobOutput(w http.ResponseWriter, r *http.Request, v visitor) er
 }
 
 func outputBox(note string) template.HTML {
-	return template.HTML(`<pre id="output" tabindex="0" aria-label="Output" data-most="4000" data-note="` + note + `"></pre>`)
+	return template.HTML(`<pre id="output" tabindex="0" aria-label="Output" data-most="4000" data-note="` + template.HTMLEscapeString(clean(note)) + `"></pre>`)
 }
 
 // outputText makes HTML of a task's output. Bytes of a character or of a line's end that was cut wait for the rest.

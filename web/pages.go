@@ -84,10 +84,8 @@ type frame struct {
 	Title   string
 	Page    string
 	Cluster string
-	Version string
 	User    string // "" for nobody
 	Role    trust.Role
-	MayDo   bool
 	Data    any
 }
 
@@ -95,7 +93,7 @@ type frame struct {
 func (s *Server) show(w http.ResponseWriter, _ *http.Request, status int, page string, v *visitor, title string, data any) {
 	f := frame{Title: title, Page: page, Cluster: s.Cluster, Data: data}
 	if v != nil {
-		f.User, f.Role, f.MayDo, f.Version = v.Identity.Name, v.Identity.Role, v.mayDo(), s.Version
+		f.User, f.Role = v.Identity.Name, v.Identity.Role
 	}
 	html, err := s.pages.part(page, "frame", f)
 	if err != nil {

@@ -34,6 +34,14 @@ func sizeFor(nodes int) tileSize {
 
 func (s tileSize) template() string { return [...]string{"tile", "cell"}[s] }
 
+// of is what the size's template is drawn from.
+func (s tileSize) of(n fleet.Node, h *history) any {
+	if s == small {
+		return cellOf(n)
+	}
+	return tileOf(n, h)
+}
+
 // tileID is the element of a node on the Nodes page. A name has no characters that an id may not have.
 func tileID(name string) string { return "n-" + name }
 
@@ -49,7 +57,6 @@ type gauge struct {
 	Line2  string
 	Top    string // what the scale ends at
 	Bottom string
-	Bar    int // per mille of the scale, in steps of 20 so that a small tile changes seldom
 }
 
 // tile is what is drawn of a node.
@@ -65,6 +72,32 @@ type tile struct {
 func tileOf(n fleet.Node, h *history) tile {
 	return tile{Node: n, ID: tileID(n.Name), Word: stateWord(n), Facts: factsOf(n), Labels: labelWords(n.Labels),
 		Load: loadGauge(n, h), Mem: memoryGauge(n, h), Heat: heatGauge(n, h), Net: netGauge(h)}
+}
+
+// cell is what is drawn of a node where there are many: it changes seldom, and costs little.
+type cell struct {
+	ID, Name           string
+	State              fleet.State
+	Word               string
+	Drained            bool
+	Busy, Memory, Heat string
+	LoadBar, MemBar    int // per mille
+}
+
+func cellOf(n fleet.Node) cell {
+	c := cell{ID: tileID(n.Name), Name: n.Name, State: n.State, Word: stateWord(n), Drained: n.Drained != "",
+		Busy: percent(n.Sample.CPU), Memory: percent(memoryShare(n)), Heat: "–", LoadBar: bar(n.Sample.CPU), MemBar: bar(memoryShare(n))}
+	if n.Sample.Temp != 0 {
+		c.Heat = fmt.Sprintf("%.0f °C", n.Sample.Temp)
+	}
+	return c
+}
+
+func memoryShare(n fleet.Node) float64 {
+	if n.Sample.MemTotal == 0 {
+		return 0
+	}
+	return float64(n.Sample.MemUsed) / float64(n.Sample.MemTotal)
 }
 
 func stateWord(n fleet.Node) string {
@@ -104,21 +137,18 @@ func count(n int, what string) string {
 func loadGauge(n fleet.Node, h *history) gauge {
 	busy, avg := h.values(busyCores), h.values(load)
 	top := ceiling(float64(max(1, n.Cores)), busy, avg)
-	return gauge{Name: "load", Class: "load", Value: fmt.Sprintf("%.2f", n.Sample.Load), More: percent(n.Sample.CPU),
+	return gauge{Name: "load", Class: "load", Value: fmt.Sprintf("%.2f", n.Sample.Load), More: percent(n.Sample.CPU) + " busy",
 		Title: fmt.Sprintf("load average %.2f on %s, which are %s busy", n.Sample.Load, count(n.Cores, "core"), percent(n.Sample.CPU)),
 		Area:  area(busy, 0, top), Line: line(busy, 0, top), Line2: line(avg, 0, top),
-		Top: fmt.Sprintf("%.3g", top), Bottom: "0", Bar: bar(n.Sample.CPU)}
+		Top: fmt.Sprintf("%.3g", top), Bottom: "0"}
 }
 
 func memoryGauge(n fleet.Node, h *history) gauge {
-	share := 0.0
-	if n.Sample.MemTotal > 0 {
-		share = float64(n.Sample.MemUsed) / float64(n.Sample.MemTotal)
-	}
+	share := memoryShare(n)
 	values := h.values(memory)
 	return gauge{Name: "memory", Class: "mem", Value: percent(share), More: term.Bytes(n.Sample.MemUsed),
 		Title: fmt.Sprintf("%s of %s memory in use", term.Bytes(n.Sample.MemUsed), term.Bytes(n.Sample.MemTotal)),
-		Area:  area(values, 0, 1), Line: line(values, 0, 1), Top: term.Bytes(n.Sample.MemTotal), Bottom: "0", Bar: bar(share)}
+		Area:  area(values, 0, 1), Line: line(values, 0, 1), Top: term.Bytes(n.Sample.MemTotal), Bottom: "0"}
 }
 
 // Scale of temperatures, °C: a Raspberry Pi slows itself down at 80 to 85.
@@ -136,7 +166,6 @@ func heatGauge(n fleet.Node, h *history) gauge {
 	g.Value = fmt.Sprintf("%.0f °C", n.Sample.Temp)
 	g.Title = fmt.Sprintf("%.1f °C at the hottest sensor", n.Sample.Temp)
 	g.Area, g.Line = area(values, coolest, hottest), line(values, coolest, hottest)
-	g.Bar = bar((n.Sample.Temp - coolest) / (hottest - coolest))
 	if now, ever := throttled(n.Sample.Throttled); now != "" {
 		g.More, g.Title = now, g.Title+"; "+now
 	} else if ever != "" {
@@ -173,7 +202,7 @@ func netGauge(h *history) gauge {
 
 func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 
-// bar is a share in per mille, in steps of 20.
+// bar is a share in per mille, in steps of 20 so that a cell changes seldom.
 func bar(share float64) int { return 20 * int(min(1, max(0, share))*50+0.5) }
 
 func labelWords(labels map[string]string) []string {

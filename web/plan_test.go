@@ -101,7 +101,7 @@ func TestCells(t *testing.T) {
 		Placements: []job.Placement{{Key: job.Key{Index: 8}, Node: "node3"}}, Failures: []job.Failure{{Index: 4, Node: "node1"}}}
 	view := jobViewOf(d, -1, true, time.Now())
 	var got []string
-	for _, c := range view.Cells {
+	for _, c := range view.Squares {
 		got = append(got, strings.TrimSuffix(string(c.State)+"@"+c.Node, "@"))
 	}
 	if want := "done failed@node1 done running@node3"; strings.Join(got, " ") != want {
@@ -114,8 +114,8 @@ func TestCells(t *testing.T) {
 		t.Error("there is no task 3")
 	}
 	d.Tasks = 1001
-	if view := jobViewOf(d, -1, true, time.Now()); view.Cells != nil || len(view.Ranges) != 3 {
-		t.Errorf("over a thousand tasks: %d cells, ranges %v", len(view.Cells), view.Ranges)
+	if view := jobViewOf(d, -1, true, time.Now()); view.Squares != nil || len(view.Ranges) != 3 {
+		t.Errorf("over a thousand tasks: %d cells, ranges %v", len(view.Squares), view.Ranges)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"bramble/cluster"
 	"bramble/fault"
+	"bramble/job"
 	"bramble/trust"
 )
 
@@ -23,8 +24,11 @@ type visitor struct {
 	jobs    Jobs
 }
 
-// mayDo reports whether the person may start and stop work.
-func (v visitor) mayDo() bool { return v.Identity.Role.Includes(trust.Operator) }
+// mayStop reports whether the person may end a job: its own, or as an admin any.
+func (v visitor) mayStop(spec job.Spec) bool {
+	role := v.Identity.Role
+	return role == trust.Admin || role.Includes(trust.Operator) && spec.User == v.Identity.Name
+}
 
 // page is a handler for somebody signed in; its error is shown as a page, or as JSON under /api/.
 type page func(w http.ResponseWriter, r *http.Request, v visitor) error

@@ -129,7 +129,7 @@ func (w *watcher) tiles(names []string, size tileSize) ([]fragment, error) {
 		}
 		tile := &found.tiles[size]
 		if tile.HTML == "" {
-			html, err := w.pages.part("nodes", size.template(), tileOf(found.node, found.history))
+			html, err := w.pages.part("nodes", size.template(), size.of(found.node, found.history))
 			if err != nil {
 				return nil, err
 			}

@@ -143,12 +143,23 @@ func TestViewer(t *testing.T) {
 	if _, body := operator.get("/jobs/1"); !strings.Contains(body, `action="/jobs/1/cancel"`) {
 		t.Error("an operator is shown no button")
 	}
+	if _, body := h.as("bob", trust.Operator).get("/jobs/1"); strings.Contains(body, "/cancel") {
+		t.Error("an operator is shown a button for somebody else's job")
+	}
+	if _, body := h.as("root", trust.Admin).get("/jobs/1"); !strings.Contains(body, "/cancel") {
+		t.Error("an admin is shown no button")
+	}
 	if status, body := viewer.do("POST", "/jobs/1/cancel", nil); status != http.StatusForbidden || !strings.Contains(body, "needs the role operator") {
 		t.Errorf("a viewer cancels: %d\n%s", status, body)
 	}
 	if status, body := viewer.do("POST", "/api/v1/jobs/1/cancel", nil); status != http.StatusForbidden || !strings.Contains(body, `"denied"`) {
 		t.Errorf("a viewer cancels: %d\n%s", status, body)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	output, _ := viewer.stream(ctx, "/jobs/1/output?task=1")
+	viewer.hears(output, "may read the output")
+	viewer.hears(output, "event: done")
 	if status, _ := operator.do("POST", "/jobs/1/cancel", nil); status != http.StatusSeeOther {
 		t.Errorf("an operator cancels: %d", status)
 	}
@@ -228,7 +239,7 @@ func TestHostileText(t *testing.T) {
 func TestLive(t *testing.T) {
 	h := open(t)
 	beat := h.node("node1", host.Facts{Model: "pi4", Cores: 4})
-	p := h.as("vic", trust.Viewer)
+	p := h.as("ann", trust.Viewer)
 	h.until("node1 is shown", func() bool { _, body := p.get("/nodes"); return strings.Contains(body, `id="n-node1"`) })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -264,7 +275,7 @@ func TestStreamsEnd(t *testing.T) {
 	h := open(t)
 	h.node("node1", host.Facts{Model: "pi4", Cores: 4})
 	h.jobs.set(array(1, 1, job.Spec{User: "ann", Args: []string{"true"}}))
-	p := h.as("vic", trust.Viewer)
+	p := h.as("ann", trust.Viewer)
 	paths := []string{"/nodes/live?size=0", "/nodes/node1/live", "/events/live", "/jobs/live", "/jobs/1/live", "/jobs/1/output"}
 	h.until("node1 is shown", func() bool { status, _ := p.get("/nodes/node1"); return status == http.StatusOK })
 
@@ -283,8 +294,8 @@ func TestStreamsEnd(t *testing.T) {
 			t.Errorf("stream %d: %d", i+1, status)
 		}
 	}
-	over, _ := h.as("ann", trust.Viewer).stream(t.Context(), "/events/live")
-	h.signIn.EndAll(trust.Identity{Kind: trust.KindClient, Name: "ann"})
+	over, _ := h.as("eve", trust.Viewer).stream(t.Context(), "/events/live")
+	h.signIn.EndAll(trust.Identity{Kind: trust.KindClient, Name: "eve"})
 	p.hears(over, "event: over")
 
 	h.stop()

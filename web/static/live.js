@@ -52,6 +52,7 @@ function follow(element) {
     source.onopen = () => lamp('live');
     source.onmessage = e => { last = e.lastEventId; apply(e.data); };
     source.onerror = () => { lamp('reconnecting'); if (source?.readyState === EventSource.CLOSED) retry(); };
+    source.addEventListener('problem', e => { byId('lamp').title = e.data; });
     source.addEventListener('done', () => { end(); if (element.dataset.done === 'reload') location.reload(); });
     source.addEventListener('over', () => { end(); lamp('signed out'); location.reload(); });
   }
