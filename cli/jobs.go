@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -224,7 +225,31 @@ func (c *logsCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	return logShower(e.out, index < 0 && d.Spec.Array != "").all(cl.Jobs.Logs(e.ctx, req))
+	any, err := logShower(e.out, index < 0 && d.Spec.Array != "").all(cl.Jobs.Logs(e.ctx, req))
+	if err == nil && !any {
+		fmt.Fprintln(e.out.Stderr, silence(d, index))
+	}
+	return err
+}
+
+// silence says why there is no output.
+func silence(d job.Detail, index int) string {
+	what := fmt.Sprintf("job %d", d.ID)
+	begun := !d.Started.IsZero()
+	if index >= 0 && d.Spec.Array != "" {
+		what = fmt.Sprintf("task %d of job %d", index, d.ID)
+		pending, err := job.ParseArray(cmp.Or(d.Indices[string(job.Pending)], "-"))
+		if _, waits := pending.Position(index); err == nil && waits {
+			begun = false
+		}
+	}
+	switch {
+	case !begun && d.Ended.IsZero():
+		return fmt.Sprintf("%s has not started yet.\ntry: bramble logs -f %d", what, d.ID)
+	case d.Ended.IsZero():
+		return what + " has written nothing yet."
+	}
+	return what + " wrote nothing."
 }
 
 // logShow prints output: as it is for one task, under the index for an array's.
@@ -241,19 +266,21 @@ func logShower(out *term.Out, array bool) *logShow {
 	return s
 }
 
-func (s *logShow) all(lines iter.Seq2[job.Line, error]) error {
+// all prints what comes, and reports whether anything came.
+func (s *logShow) all(lines iter.Seq2[job.Line, error]) (any bool, err error) {
 	for l, err := range lines {
 		if err == nil {
+			any = true
 			err = s.line(l)
 		}
 		if err != nil {
-			return err
+			return any, err
 		}
 	}
 	if s.lines != nil {
-		return s.lines.Close()
+		return any, s.lines.Close()
 	}
-	return nil
+	return any, nil
 }
 
 func (s *logShow) line(l job.Line) error {
@@ -302,7 +329,7 @@ func (c *waitCmd) Run(e *env) error {
 			return err
 		}
 		if len(sum.Spec.Return) > 0 {
-			if err := bringBack(e, cl, id, sum.Spec.Array != "", c.To); err != nil {
+			if err := bringBack(e, cl, id, sum.Spec.Return, sum.Spec.Array != "", c.To); err != nil {
 				return err
 			}
 		}
@@ -316,14 +343,12 @@ func (c *waitCmd) Run(e *env) error {
 // waitFor shows a job's progress until it has ended.
 func waitFor(e *env, cl *cluster.Cluster, p *term.Progress, id job.ID) (job.Summary, error) {
 	bar := p.Bar(fmt.Sprintf("job %d", id), 0, term.Items)
-	var last job.Summary
-	for sum, err := range cl.Jobs.Watch(e.ctx, id) {
-		if err != nil {
-			return sum, err
-		}
-		last = sum
+	last, err := cl.Jobs.Wait(e.ctx, id, func(sum job.Summary) {
 		bar.Total(int64(sum.Tasks))
 		bar.Set(int64(sum.Counts.Done + sum.Counts.Failed + sum.Counts.Cancelled))
+	})
+	if err != nil {
+		return last, err
 	}
 	if last.State == job.Done {
 		bar.Done("done")

@@ -77,19 +77,28 @@ func (c *submitCmd) Run(e *env) error {
 // wait prints the output as it comes, brings files back, and ends with the job's status.
 func (c *submitCmd) wait(e *env, cl *cluster.Cluster, id job.ID) error {
 	show := logShower(e.out, c.Array != "")
-	if err := show.all(cl.Jobs.Logs(e.ctx, job.LogRequest{ID: id, All: true, Follow: true})); err != nil {
-		return err
+	_, err := show.all(cl.Jobs.Logs(e.ctx, job.LogRequest{ID: id, All: true, Follow: true}))
+	var sum job.Summary
+	if err == nil {
+		sum, err = cl.Jobs.Wait(e.ctx, id, nil)
 	}
-	sum, err := cl.Jobs.Wait(e.ctx, id)
 	if err != nil {
-		return err
+		return left(e, id, err)
 	}
 	if len(c.Return) > 0 {
-		if err := bringBack(e, cl, id, c.Array != "", c.To); err != nil {
+		if err := bringBack(e, cl, id, c.Return, c.Array != "", c.To); err != nil {
 			return err
 		}
 	}
 	return jobStatus(e.ctx, cl, sum)
+}
+
+// left says how to come back to a job that somebody stops waiting for.
+func left(e *env, id job.ID, err error) error {
+	if e.ctx.Err() != nil {
+		fmt.Fprintf(e.out.Stderr, "job %d goes on.\ntry: bramble wait %d, bramble logs -f %d, or bramble cancel %d\n", id, id, id, id)
+	}
+	return err
 }
 
 // spec reads the flags into what is handed in.
@@ -104,11 +113,17 @@ func (c *submitCmd) spec() (job.Spec, error) {
 	if spec.Timeout, err = optionalDuration("--timeout", c.Timeout); err != nil {
 		return spec, err
 	}
+	if c.Timeout != "" && spec.Timeout <= 0 {
+		return spec, fault.New(fault.Misused, "--timeout %s leaves a task no time", c.Timeout).Hint("leave --timeout out for no limit, or --timeout 10m")
+	}
 	if spec.Patience, err = optionalDuration("--patience", c.Patience); err != nil {
 		return spec, err
 	}
 	for _, v := range c.Env {
-		if !strings.Contains(v, "=") {
+		switch name, _, given := strings.Cut(v, "="); {
+		case name == "":
+			return spec, fault.New(fault.Misused, "--env %q has no name", v).Hint("--env NAME=VALUE")
+		case !given:
 			return spec, fault.New(fault.Misused, "--env %s has no value", v).Hint("--env %s=VALUE", v)
 		}
 	}
@@ -184,7 +199,7 @@ func upload(e *env, cl *cluster.Cluster, paths []string) (string, error) {
 }
 
 // bringBack lays out what tasks returned: in the folder itself for a single task, in one folder per index for an array.
-func bringBack(e *env, cl *cluster.Cluster, id job.ID, array bool, to string) error {
+func bringBack(e *env, cl *cluster.Cluster, id job.ID, globs []string, array bool, to string) error {
 	temp, err := os.MkdirTemp("", "bramble-return-")
 	if err != nil {
 		return err
@@ -195,7 +210,7 @@ func bringBack(e *env, cl *cluster.Cluster, id job.ID, array bool, to string) er
 		return err
 	}
 	defer store.Close()
-	files := cl.Files()
+	files, came := cl.Files(), 0
 	for r, err := range cl.Jobs.Returns(e.ctx, id) {
 		if err != nil {
 			return err
@@ -214,6 +229,10 @@ func bringBack(e *env, cl *cluster.Cluster, id job.ID, array bool, to string) er
 		if err != nil {
 			return fmt.Errorf("bring back the files of task %d: %w", r.Index, err)
 		}
+		came++
+	}
+	if came == 0 {
+		fmt.Fprintf(e.out.Stderr, "no files came back: none of the tasks left one that matches --return %s\n", strings.Join(globs, " "))
 	}
 	return nil
 }

@@ -2,9 +2,11 @@ package job
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"bramble/bus"
@@ -48,33 +50,68 @@ func (s *Service) submit(ctx context.Context, who bus.Caller, sub Submission) (r
 	if err := s.room(); err != nil {
 		return receipt{}, err
 	}
-	if spec.Inputs != "" && s.Inputs != nil {
-		if err := s.Inputs.Pin(ctx, "submitting."+spec.Inputs, spec.Inputs); err != nil {
-			return receipt{}, err
-		}
-		defer s.Inputs.Unpin("submitting." + spec.Inputs)
+	keep, err := s.pin(ctx, spec)
+	if err != nil {
+		return receipt{}, err
 	}
 	accepted := make(chan ID, 1)
-	if !s.do(ctx, func() {
-		if seq := s.happen(Submitted{Spec: spec, Nodes: nodes}); seq > 0 {
-			s.accepted[seq] = accepted
-		}
-	}) {
-		return receipt{}, ctx.Err()
+	if err := s.inLoop(ctx, func() {
+		s.joining = accepted
+		s.happen(Submitted{Spec: spec, Nodes: nodes})
+	}); err != nil {
+		keep(0)
+		return receipt{}, err
 	}
 	select {
 	case id := <-accepted:
-		if spec.Inputs != "" && s.Inputs != nil {
-			err = s.Inputs.Pin(ctx, pinName(id), spec.Inputs)
-		}
+		keep(id)
+		s.submitted.Add(1)
 		s.audit(who, id, fmt.Sprintf("%s submitted job %d%s", who.Name, id, named(spec)))
-		return receipt{id}, err
+		return receipt{id}, nil
 	case <-ctx.Done():
-		return receipt{}, ctx.Err()
-	case <-time.After(20 * time.Second):
+		return receipt{}, ctx.Err() // the head stops; its next start brings the files in line
+	case <-time.After(acceptWithin):
+		s.keepLater(accepted, keep)
 		return receipt{}, fault.New(fault.Full, "the head cannot write its journal now; the job may still be accepted later").
 			Hint("bramble queue, to see whether it was, before you submit it again")
 	}
+}
+
+// acceptWithin is how long a submission waits for the disk.
+const acceptWithin = 20 * time.Second
+
+// pin holds a submission's files; the function it returns hands them over to the job, or for 0 lets go of them.
+func (s *Service) pin(ctx context.Context, spec Spec) (keep func(ID), err error) {
+	if spec.Inputs == "" || s.Inputs == nil {
+		return func(ID) {}, nil
+	}
+	own := "submission." + strings.ToLower(rand.Text())
+	if err := s.Inputs.Pin(ctx, own, spec.Inputs); err != nil {
+		return nil, err
+	}
+	return func(id ID) {
+		if id > 0 {
+			if err := s.Inputs.Pin(s.life, pinName(id), spec.Inputs); err != nil {
+				s.Log.Error("files of a job not kept", "job", id, "error", err)
+			}
+		}
+		if err := s.Inputs.Unpin(own); err != nil {
+			s.Log.Warn("files not let go", "error", err)
+		}
+	}, nil
+}
+
+// keepLater keeps the files of a submission that nobody waits for any more, if it is accepted after all.
+func (s *Service) keepLater(accepted <-chan ID, keep func(ID)) {
+	s.do(s.life, func() {
+		s.ended.Go(func() {
+			select {
+			case id := <-accepted:
+				keep(id)
+			case <-s.life.Done():
+			}
+		})
+	})
 }
 
 func named(spec Spec) string {
@@ -152,8 +189,18 @@ func (s *Service) cancel(ctx context.Context, who bus.Caller, req idRequest) (Su
 	if !sum.Ended.IsZero() {
 		return sum, fault.New(fault.Conflict, "job %d has ended already: %s", req.ID, countsText(sum.Counts))
 	}
-	if !s.do(ctx, func() { s.happen(Cancel{ID: req.ID, By: who.Name}) }) {
+	written := make(chan struct{})
+	if err := s.inLoop(ctx, func() {
+		s.when(s.happen(Cancel{ID: req.ID, By: who.Name}), func() { close(written) })
+	}); err != nil {
+		return sum, err
+	}
+	select {
+	case <-written:
+	case <-ctx.Done():
 		return sum, ctx.Err()
+	case <-time.After(acceptWithin):
+		return sum, fault.New(fault.Full, "the head cannot write its journal now; job %d is cancelled once it can", req.ID).Hint("free space on the head's disk")
 	}
 	s.audit(who, req.ID, fmt.Sprintf("%s cancelled job %d", who.Name, req.ID))
 	return s.lookUp(ctx, req.ID)
@@ -182,20 +229,14 @@ func (s *Service) detail(ctx context.Context, _ bus.Caller, req idRequest) (Deta
 	}
 	d.Placements = d.Placements[:min(len(d.Placements), MaxPlacements)]
 	d.Failures = d.Failures[:min(len(d.Failures), MaxPlacements)]
-	d.Spec.Script, d.Spec.Env = d.Spec.Script[:min(len(d.Spec.Script), 64<<10)], nil
+	d.Spec.Script, d.Spec.Env, d.Spec.Token = d.Spec.Script[:min(len(d.Spec.Script), 64<<10)], nil, ""
 	return d, nil
 }
 
 func (s *Service) list(ctx context.Context, _ bus.Caller, req ListRequest, out *bus.Stream) error {
 	var jobs []Summary
-	if err := s.ask(ctx, func(st *State) { jobs = st.Jobs() }); err != nil {
+	if err := s.ask(ctx, func(st *State) { jobs = st.List(req.Open, req.Limit) }); err != nil {
 		return err
-	}
-	if req.Open {
-		jobs = slices.DeleteFunc(jobs, func(j Summary) bool { return !j.Ended.IsZero() })
-	}
-	if req.Limit > 0 {
-		jobs = jobs[max(0, len(jobs)-req.Limit):]
 	}
 	for _, j := range jobs {
 		if err := out.SendJSON(brief(j)); err != nil {
@@ -207,7 +248,7 @@ func (s *Service) list(ctx context.Context, _ bus.Caller, req ListRequest, out *
 
 // brief is a summary without what can be large.
 func brief(j Summary) Summary {
-	j.Spec.Script, j.Spec.Env = nil, nil
+	j.Spec.Script, j.Spec.Env, j.Spec.Token = nil, nil, ""
 	for i, a := range j.Spec.Args {
 		if i == 16 || len(a) > 256 {
 			j.Spec.Args = append(slices.Clone(j.Spec.Args[:i]), "…")
@@ -217,12 +258,15 @@ func brief(j Summary) Summary {
 	return j
 }
 
+// watchEvery is the least time between two messages to one who watches, but for the last one.
+const watchEvery = 100 * time.Millisecond
+
 // watch sends a job's summary at each change until it has ended.
 func (s *Service) watch(ctx context.Context, _ bus.Caller, req idRequest, out *bus.Stream) error {
 	var before Counts
 	for first := true; ; first = false {
 		changed := s.changes()
-		sum, err := s.lookUp(ctx, req.ID)
+		sum, over, err := s.look(ctx, req.ID)
 		if err != nil {
 			return err
 		}
@@ -236,39 +280,49 @@ func (s *Service) watch(ctx context.Context, _ bus.Caller, req idRequest, out *b
 			return nil
 		}
 		select {
-		case <-changed:
+		case <-over:
+			continue
 		case <-ctx.Done():
 			return nil
+		case <-time.After(watchEvery):
 		}
-		select { // a few times a second at the most
-		case <-time.After(20 * time.Millisecond):
+		select {
+		case <-over:
+		case <-changed:
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// hello takes in what a node holds. Results whose output is still under way count as held.
-func (s *Service) hello(ctx context.Context, who bus.Caller, c census) (none, error) {
-	done := make(chan struct{})
-	s.do(ctx, func() {
-		defer close(done)
-		if courier := s.couriers[who.Name]; courier != nil {
-			clear(courier.known)
+// look is a job's summary, made once for all who watch it, and a channel that closes when it has ended.
+func (s *Service) look(ctx context.Context, id ID) (sum Summary, over <-chan struct{}, err error) {
+	var known bool
+	var last ID
+	err = s.ask(ctx, func(st *State) {
+		if sum, known = s.sums[id]; !known {
+			if sum, known = st.Job(id); !known {
+				last = st.Last()
+				return
+			}
+			s.sums[id] = sum
 		}
-		held := c.Held
-		for _, a := range s.fetching[who.Name] {
-			held = append(held, Held{Attempt: a})
+		if sum.Ended.IsZero() {
+			if s.over[id] == nil {
+				s.over[id] = make(chan struct{})
+			}
+			over = s.over[id]
 		}
-		s.happen(NodeUp{Name: who.Name, Cores: c.Cores, Memory: c.Memory, Held: held})
-		s.selections()
 	})
-	select {
-	case <-done:
-		return none{}, nil
-	case <-ctx.Done():
-		return none{}, ctx.Err()
+	if err == nil && !known {
+		err = unknownJob(id, last)
 	}
+	return sum, over, err
+}
+
+// hello is a node's word that it is there; it is asked what it holds.
+func (s *Service) hello(ctx context.Context, who bus.Caller, _ none) (none, error) {
+	return none{}, s.inLoop(ctx, func() { s.courier(who.Name).resync() })
 }
 
 // report takes in what became of attempts. Output too large for the report is fetched before its result counts.
@@ -280,12 +334,10 @@ func (s *Service) report(ctx context.Context, who bus.Caller, r report) (none, e
 		if int64(len(res.Stdout)) < res.OutSize || int64(len(res.Stderr)) < res.ErrSize {
 			large = append(large, res)
 		} else {
-			whole = append(whole, res)
+			whole = append(whole, complete(res))
 		}
 	}
-	done := make(chan struct{})
-	s.do(ctx, func() {
-		defer close(done)
+	return none{}, s.inLoop(ctx, func() {
 		if len(r.Started) > 0 {
 			s.happen(Started{Node: who.Name, Keys: r.Started})
 		}
@@ -299,12 +351,6 @@ func (s *Service) report(ctx context.Context, who bus.Caller, r report) (none, e
 			s.fetch(who.Name, res)
 		}
 	})
-	select {
-	case <-done:
-		return none{}, nil
-	case <-ctx.Done():
-		return none{}, ctx.Err()
-	}
 }
 
 // spec tells a node what a job is; only one that has work of it is told.
@@ -312,11 +358,8 @@ func (s *Service) spec(ctx context.Context, who bus.Caller, req idRequest) (Spec
 	var spec Spec
 	var known bool
 	err := s.ask(ctx, func(st *State) {
-		for _, p := range st.Placements(req.ID) {
-			if p.Node == who.Name {
-				spec, known = st.Spec(req.ID)
-				return
-			}
+		if st.HasWork(who.Name, req.ID) {
+			spec, known = st.Spec(req.ID)
 		}
 	})
 	if err == nil && !known {

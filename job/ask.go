@@ -4,8 +4,16 @@ import "bramble/fault"
 
 // What goes over the bus. Fields are only ever added.
 
+// stamp is a message's place among those of one start of the head to one node. A node disregards what
+// comes later than something newer: it was given up, and what it asked for has been arranged otherwise.
+type stamp struct {
+	Head string `json:"head"` // names the start
+	No   uint64 `json:"no"`
+}
+
 // errand is what the head has for a node: everything since the last one, in this order.
 type errand struct {
+	Stamp  stamp       `json:"stamp"`
 	Specs  map[ID]Spec `json:"specs,omitempty"` // of jobs that the node has not met since it connected
 	Orders []order     `json:"orders,omitempty"`
 	Forget []Key       `json:"forget,omitempty"` // results that are safe
@@ -26,11 +34,12 @@ type report struct {
 	Reason   string   `json:"reason,omitempty"` // of Rejected
 }
 
-// census is what a node holds, sent at each connection and whenever the head asks.
+// census is what a node holds; the head asks for it when the node says hello, and after doubt.
 type census struct {
-	Cores  int    `json:"cores"`
-	Memory int64  `json:"memory"` // bytes
-	Held   []Held `json:"held"`
+	Cores  int       `json:"cores"`
+	Memory int64     `json:"memory"` // bytes
+	Held   []Held    `json:"held"`
+	Ended  []Attempt `json:"ended"` // whose results the head has not said are safe; a report brings them
 }
 
 // outputRequest asks a node for an attempt's output.

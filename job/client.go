@@ -2,8 +2,10 @@ package job
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"iter"
+	"time"
 
 	"bramble/bus"
 	"bramble/fault"
@@ -12,11 +14,27 @@ import (
 // Client asks a head about jobs.
 type Client struct{ Conn *bus.Conn }
 
-// Submit hands in a job and returns its number once it is on the head's disk.
+// submitPatience is how long Submit asks again when the answer does not come.
+const submitPatience = 30 * time.Second
+
+// Submit hands in a job and returns its number once it is on the head's disk. When the answer is lost it
+// asks again: the spec's Token, made up here if there is none, keeps the head from taking one job for two.
 func (c Client) Submit(ctx context.Context, spec Spec) (ID, error) {
+	if spec.Token == "" {
+		spec.Token = rand.Text()
+	}
 	var r receipt
-	err := c.Conn.Call(ctx, "job.do.submit", Submission{spec}, &r)
-	return r.ID, err
+	for begun := time.Now(); ; {
+		err := c.Conn.Call(ctx, "job.do.submit", Submission{spec}, &r)
+		if !fault.Is(err, fault.Unreachable) || time.Since(begun) > submitPatience {
+			return r.ID, err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return 0, err
+		}
+	}
 }
 
 // Cancel ends a job.
@@ -43,24 +61,85 @@ func (c Client) Watch(ctx context.Context, id ID) iter.Seq2[Summary, error] {
 	return messages[Summary](ctx, c.Conn, "job.read.watch", idRequest{id})
 }
 
-// Wait returns a job's summary when it has ended.
-func (c Client) Wait(ctx context.Context, id ID) (Summary, error) {
-	var last Summary
-	for sum, err := range c.Watch(ctx, id) {
-		if err != nil {
-			return last, err
+// Wait returns a job's summary when it has ended; seen, unless nil, is called with it at each change. When the
+// connection to the head is lost it asks again until ctx ends.
+func (c Client) Wait(ctx context.Context, id ID, seen func(Summary)) (Summary, error) {
+	for {
+		var last Summary
+		var broken error
+		for sum, err := range c.Watch(ctx, id) {
+			if err != nil {
+				broken = err
+				break
+			}
+			if last = sum; seen != nil {
+				seen(sum)
+			}
 		}
-		last = sum
+		switch {
+		case ctx.Err() != nil:
+			return last, fault.New(fault.Interrupted, "interrupted; job %d goes on", id).Hint("bramble wait %d, or bramble logs -f %d", id, id)
+		case broken != nil && !fault.Is(broken, fault.Unreachable):
+			return last, broken
+		case !last.Ended.IsZero():
+			return last, nil
+		}
+		select { // the head is away, or about to be
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+		}
 	}
-	if last.Ended.IsZero() {
-		return last, fault.New(fault.Unreachable, "the head stopped telling about job %d", id).Hint("bramble wait %d", id)
-	}
-	return last, nil
 }
 
-// Logs yields output of a job's tasks.
+// Logs yields output of a job's tasks. With Follow it goes on where it was when the connection to the head
+// was lost for a while.
 func (c Client) Logs(ctx context.Context, req LogRequest) iter.Seq2[Line, error] {
-	return messages[Line](ctx, c.Conn, "job.read.logs", req)
+	if !req.Follow {
+		return messages[Line](ctx, c.Conn, "job.read.logs", req)
+	}
+	return func(yield func(Line, error) bool) {
+		had := map[output]int64{}
+		for {
+			var broken error
+			again := map[output]int64{} // told by this connection
+			for line, err := range messages[Line](ctx, c.Conn, "job.read.logs", req) {
+				if broken = err; err != nil {
+					break
+				}
+				if line = fresh(line, had, again); len(line.Data) > 0 && !yield(line, nil) {
+					return
+				}
+			}
+			if broken == nil {
+				return
+			}
+			if !fault.Is(broken, fault.Unreachable) || ctx.Err() != nil {
+				yield(Line{}, broken)
+				return
+			}
+			select {
+			case <-time.After(500 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// output is one stream of an attempt, or the remarks about it.
+type output struct {
+	index, attempt int
+	stderr, note   bool
+}
+
+// fresh leaves of a line what an earlier connection has not told.
+func fresh(line Line, had, again map[output]int64) Line {
+	of := output{line.Index, line.Attempt, line.Stderr, line.Note}
+	from := again[of]
+	again[of] += int64(len(line.Data))
+	old := min(int64(len(line.Data)), max(0, had[of]-from))
+	line.Data = line.Data[old:]
+	had[of] = max(had[of], again[of])
+	return line
 }
 
 // Returns yields what files came back, by index.

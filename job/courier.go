@@ -3,20 +3,25 @@ package job
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"bramble/bus"
 )
 
-// courier carries orders to one node, in order, all that have gathered in one message. After a
-// failed delivery it is unknown what arrived, so the node is asked to say what it holds.
+// courier carries orders to one node, in order, all that have gathered in one message. After a failed
+// delivery it is unknown what arrived, so it asks the node what it holds. It asks between deliveries:
+// none is under way while the node counts.
 type courier struct {
-	conn  *bus.Conn
-	node  string
-	log   *slog.Logger
-	known map[ID]bool // specs sent since the node last said what it holds; the loop's own
-	news  chan struct{}
+	conn    *bus.Conn
+	node    string
+	log     *slog.Logger
+	known   map[ID]bool                         // specs sent since the node last said what it holds; the loop's own
+	counted func(context.Context, census) error // returns when the loop has taken it in
+	news    chan struct{}
+	last    stamp
+	stop    context.CancelFunc
 
 	mu    sync.Mutex
 	next  errand
@@ -27,11 +32,24 @@ type courier struct {
 func (s *Service) courier(node string) *courier {
 	c := s.couriers[node]
 	if c == nil {
-		c = &courier{conn: s.Conn, node: node, log: s.Log, known: map[ID]bool{}, news: make(chan struct{}, 1)}
+		ctx, stop := context.WithCancel(s.life)
+		c = &courier{conn: s.Conn, node: node, log: s.Log, known: map[ID]bool{}, news: make(chan struct{}, 1),
+			last: stamp{Head: s.session}, stop: stop}
+		c.counted = func(ctx context.Context, found census) error {
+			return s.inLoop(ctx, func() { s.nodeCounted(c, found) })
+		}
 		s.couriers[node] = c
-		s.ended.Go(func() { c.run(s.life) })
+		s.ended.Go(func() { c.run(ctx) })
 	}
 	return c
+}
+
+// dismiss ends the courier of a node that is no member any more. It runs in the loop.
+func (s *Service) dismiss(node string) {
+	if c := s.couriers[node]; c != nil {
+		c.stop()
+		delete(s.couriers, node)
+	}
 }
 
 func (c *courier) order(o order, specs map[ID]Spec) {
@@ -48,14 +66,14 @@ func (c *courier) order(o order, specs map[ID]Spec) {
 		c.next.Orders = append(c.next.Orders, o)
 	}
 	c.mu.Unlock()
-	c.wake()
+	signal(c.news)
 }
 
 func (c *courier) forget(keys []Key) {
 	c.mu.Lock()
 	c.next.Forget = append(c.next.Forget, keys...)
 	c.mu.Unlock()
-	c.wake()
+	signal(c.news)
 }
 
 // resync has the node say what it holds.
@@ -63,14 +81,18 @@ func (c *courier) resync() {
 	c.mu.Lock()
 	c.stale = true
 	c.mu.Unlock()
-	c.wake()
+	signal(c.news)
 }
 
-func (c *courier) wake() {
-	select {
-	case c.news <- struct{}{}:
-	default:
+// unsent is the attempts that still wait to be carried.
+func (c *courier) unsent() []Attempt {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []Attempt
+	for _, o := range c.next.Orders {
+		list = append(list, o.Start...)
 	}
+	return list
 }
 
 func (c *courier) take() (e errand, stale bool) {
@@ -81,34 +103,108 @@ func (c *courier) take() (e errand, stale bool) {
 	return e, stale
 }
 
+// resyncMost is the longest that the courier leaves a node alone which does not answer. One that was
+// away says hello when it is back; this is for one that was only slow.
+const resyncMost = 30 * time.Second
+
 func (c *courier) run(ctx context.Context) {
+	pause := time.Duration(0)
 	for {
+		var again <-chan time.Time
+		if pause > 0 {
+			again = time.After(pause)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.news:
+		case <-again:
 		}
-		e, stale := c.take()
-		for _, part := range e.split() {
-			if err := c.deliver(ctx, "do", part); err != nil {
-				c.log.Debug("errand not delivered", "node", c.node, "error", err)
-				stale = true // what the node then says it holds brings to light what is missing
-				break
-			}
-		}
-		if !stale {
+		if err := c.round(ctx); err != nil {
+			c.log.Debug("node does not say what it holds", "node", c.node, "error", err)
+			c.mu.Lock()
+			c.stale = true
+			c.mu.Unlock()
+			pause = min(resyncMost, max(time.Second, 2*pause))
 			continue
 		}
-		if err := c.deliver(ctx, "sync", nil); err != nil {
-			c.log.Debug("node not asked what it holds", "node", c.node, "error", err)
-		}
+		pause = 0
 	}
 }
 
-func (c *courier) deliver(ctx context.Context, verb string, what any) error {
+// round carries what has gathered, then asks what the node holds if that is in doubt.
+func (c *courier) round(ctx context.Context) error {
+	e, stale := c.take()
+	for _, part := range e.split() {
+		part.Stamp = c.stamp()
+		if err := c.ask(ctx, "do", part, nil); err != nil {
+			c.log.Debug("errand not delivered", "node", c.node, "error", err)
+			stale = true // what the node then says it holds brings to light what is missing
+			break
+		}
+	}
+	if !stale {
+		return nil
+	}
+	var found census
+	if err := c.ask(ctx, "count", c.stamp(), &found); err != nil {
+		return err
+	}
+	return c.counted(ctx, found)
+}
+
+func (c *courier) stamp() stamp {
+	c.last.No++
+	return c.last
+}
+
+func (c *courier) ask(ctx context.Context, verb string, what, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return c.conn.Call(ctx, bus.Node("job", c.node, verb), what, nil)
+	return c.conn.Call(ctx, bus.Node("job", c.node, verb), what, answer)
+}
+
+// nodeCounted takes in what a node holds. What is on its way there counts as held, and so do results
+// that are on their way here.
+func (s *Service) nodeCounted(c *courier, found census) {
+	if s.couriers[c.node] != c {
+		return // removed meanwhile
+	}
+	clear(c.known)
+	held := found.Held
+	for _, a := range found.Ended {
+		if s.state.Awaits(c.node, a.Key) {
+			held = append(held, Held{Attempt: a})
+		}
+	}
+	for _, a := range s.fetching[c.node] {
+		held = append(held, Held{Attempt: a})
+	}
+	for _, a := range slices.Concat(c.unsent(), s.parkedFor(c.node)) {
+		held = append(held, Held{Attempt: a, Waiting: true})
+	}
+	s.happen(NodeUp{Name: c.node, Cores: found.Cores, Memory: found.Memory, Held: distinct(held)})
+	s.reselect = true
+}
+
+// parkedFor is the attempts of a node whose start waits for the disk.
+func (s *Service) parkedFor(node string) (list []Attempt) {
+	for _, p := range s.waits {
+		if start, ok := p.action.(Start); ok && start.Node == node {
+			list = append(list, start.Attempts...)
+		}
+	}
+	return list
+}
+
+// distinct leaves each attempt once: a result that is being fetched is still with its node.
+func distinct(list []Held) []Held {
+	seen := make(map[Key]bool, len(list))
+	return slices.DeleteFunc(list, func(h Held) bool {
+		again := seen[h.Key]
+		seen[h.Key] = true
+		return again
+	})
 }
 
 const (
@@ -127,24 +223,30 @@ func (e errand) split() []errand {
 		return []errand{e}
 	}
 	var parts []errand
+	size := 0
 	for id, spec := range e.Specs {
-		if n := len(parts); n > 0 && parts[n-1].specSize()+spec.size() <= specsPerErrand {
+		more := jsonSize(spec)
+		if n := len(parts); n > 0 && size+more <= specsPerErrand {
 			parts[n-1].Specs[id] = spec
+			size += more
 		} else {
 			parts = append(parts, errand{Specs: map[ID]Spec{id: spec}})
+			size = more
 		}
 	}
 	for _, o := range e.Orders {
-		for len(o.Start) > perErrand {
-			parts = append(parts, errand{Orders: []order{{Start: o.Start[:perErrand]}}})
-			o.Start = o.Start[perErrand:]
+		for attempts := range slices.Chunk(o.Start, perErrand) {
+			parts = append(parts, errand{Orders: []order{{Start: attempts}}})
 		}
-		parts = append(parts, errand{Orders: []order{o}})
+		for keys := range slices.Chunk(o.Kill, perErrand) {
+			parts = append(parts, errand{Orders: []order{{Kill: keys}}})
+		}
+		for keys := range slices.Chunk(o.Recall, perErrand) {
+			parts = append(parts, errand{Orders: []order{{Recall: keys}}})
+		}
 	}
-	for len(e.Forget) > 0 {
-		n := min(perErrand, len(e.Forget))
-		parts = append(parts, errand{Forget: e.Forget[:n]})
-		e.Forget = e.Forget[n:]
+	for keys := range slices.Chunk(e.Forget, perErrand) {
+		parts = append(parts, errand{Forget: keys})
 	}
 	return parts
 }
@@ -157,11 +259,13 @@ func (e errand) count() int {
 	return n
 }
 
-// specSize is about how many bytes the specs are, as JSON.
 func (e errand) specSize() int {
 	n := 0
 	for _, s := range e.Specs {
-		n += s.size() + s.size()/3 + 512
+		n += jsonSize(s)
 	}
 	return n
 }
+
+// jsonSize is how many bytes a spec is as JSON.
+func jsonSize(s Spec) int { return len(marshal(s)) }

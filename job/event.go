@@ -12,6 +12,7 @@ type (
 	HeadStarted struct{ Expect []string }
 
 	// Submitted brings a job that Spec.Validate and Fits have passed, and the nodes that its On selects.
+	// One whose Token is known already is accepted under the number that it has.
 	Submitted struct {
 		Spec  Spec
 		Nodes []string
@@ -119,7 +120,8 @@ type (
 		Attempts []Attempt
 		After    uint64
 	}
-	// Kill ends attempts on a node, which answers with Ended, or Rejected when they had not started.
+	// Kill ends attempts on a node, which answers with Ended, or Rejected when they had not started
+	// or are not there.
 	Kill struct {
 		Node  string
 		Keys  []Key
@@ -127,7 +129,7 @@ type (
 		After uint64
 	}
 	// Recall asks for attempts that wait on a node; it answers Rejected for those
-	// that it gives back and Started for those that run meanwhile.
+	// that it gives back or does not have, and Started for those that run meanwhile.
 	Recall struct {
 		Node  string
 		Keys  []Key
@@ -144,17 +146,20 @@ type (
 		ID    ID
 		After uint64
 	}
+	// JobForgotten says that an ended job is remembered no longer.
+	JobForgotten struct{ ID ID }
 	// WakeAt asks for a Tick at this time; it replaces the one before.
 	WakeAt struct{ At time.Time }
 )
 
-func (Record) action()   {}
-func (Accepted) action() {}
-func (Final) action()    {}
-func (Forget) action()   {}
-func (Start) action()    {}
-func (Kill) action()     {}
-func (Recall) action()   {}
-func (Moved) action()    {}
-func (JobEnded) action() {}
-func (WakeAt) action()   {}
+func (Record) action()       {}
+func (Accepted) action()     {}
+func (Final) action()        {}
+func (Forget) action()       {}
+func (Start) action()        {}
+func (Kill) action()         {}
+func (Recall) action()       {}
+func (Moved) action()        {}
+func (JobEnded) action()     {}
+func (JobForgotten) action() {}
+func (WakeAt) action()       {}

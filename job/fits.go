@@ -2,13 +2,24 @@ package job
 
 import (
 	"fmt"
+	"io/fs"
+	"path"
+	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"bramble/fault"
 )
 
-// maxSpec is the largest command, script and environment together, in bytes: more travels as a file.
-const maxSpec = 512 << 10
+const (
+	// maxSpec is the largest command, script and environment together, in bytes: more travels as a file.
+	maxSpec = 512 << 10
+	// maxWritten is the largest spec as the journal writes it, in bytes; what JSON has to escape takes more room there.
+	maxWritten = 736 << 10
+	// maxName and maxToken are how long a name and a token may be, in bytes.
+	maxName, maxToken = 200, 64
+)
 
 // Capacity is what one node can give to a task.
 type Capacity struct {
@@ -34,6 +45,20 @@ func (s Spec) Validate() (Spec, error) {
 	case s.size() > maxSpec:
 		return s, fault.New(fault.Misused, "command, script and environment are %s; a job carries at most %s", bytesText(int64(s.size())), bytesText(maxSpec)).
 			Hint("send large data as a file: --transfer FILE")
+	case len(marshal(s)) > maxWritten:
+		return s, fault.New(fault.Misused, "command, script and environment are %s once written down; a job carries at most %s", bytesText(int64(len(marshal(s)))), bytesText(maxWritten)).
+			Hint("send large data as a file: --transfer FILE")
+	case len(s.Name) > maxName || strings.ContainsFunc(s.Name, unicode.IsControl) || !utf8.ValidString(s.Name):
+		return s, fault.New(fault.Misused, "the job's name %.40q… can't be used: at most %d bytes of text without control characters", s.Name, maxName).Hint("--name WORD")
+	case len(s.Token) > maxToken:
+		return s, fault.New(fault.Misused, "the submission's token is longer than %d bytes", maxToken)
+	case slices.ContainsFunc(s.Args, hasNUL) || slices.ContainsFunc(s.Env, hasNUL):
+		return s, fault.New(fault.Misused, "a command and its environment can't contain a zero byte").Hint("send binary data as a file: --transfer FILE")
+	case slices.ContainsFunc(s.Env, func(v string) bool { return strings.IndexByte(v, '=') < 1 }):
+		return s, fault.New(fault.Misused, "each variable of the environment needs a name, = and a value").Hint("--env NAME=VALUE")
+	case slices.ContainsFunc(s.Return, badGlob):
+		return s, fault.New(fault.Misused, "--return %q is no pattern inside the task's folder", s.Return[slices.IndexFunc(s.Return, badGlob)]).
+			Hint("--return 'out/*.csv'")
 	case s.CPUs < 1:
 		return s, fault.New(fault.Misused, "%d cores for a task make no sense", s.CPUs).Hint("--cpus 1")
 	case s.Memory < 0 || s.Timeout < 0 || s.Patience < 0 || s.Retries < 0:
@@ -41,6 +66,13 @@ func (s Spec) Validate() (Spec, error) {
 	}
 	return s, nil
 }
+
+func badGlob(glob string) bool {
+	_, err := path.Match(glob, "x")
+	return err != nil || !fs.ValidPath(path.Clean(glob))
+}
+
+func hasNUL(text string) bool { return strings.IndexByte(text, 0) >= 0 }
 
 func (s *Spec) size() int {
 	n := len(s.Script)

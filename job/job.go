@@ -29,6 +29,7 @@ type Spec struct {
 	Retries  int           `json:"retries,omitempty"` // attempts beyond the first after a task failed by itself
 	Inputs   string        `json:"inputs,omitempty"`  // artefact manifest ref that becomes the task's folder
 	Return   []string      `json:"return,omitempty"`  // globs of files that come back
+	Token    string        `json:"token,omitempty"`   // made up by who submits; what comes again with it from the same user is the same job
 }
 
 // DefaultPatience is how long a down node's tasks wait for it when nobody said otherwise.
@@ -88,6 +89,7 @@ type Result struct {
 	Stderr  []byte    `json:"stderr,omitempty"`
 	OutSize int64     `json:"out_size,omitempty"`
 	ErrSize int64     `json:"err_size,omitempty"`
+	Dropped int64     `json:"dropped,omitempty"` // bytes of output beyond what is kept
 }
 
 // Key names the attempt that ended.

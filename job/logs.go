@@ -1,10 +1,8 @@
 package job
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -16,65 +14,11 @@ import (
 )
 
 const (
-	stdout = "stdout"
-	stderr = "stderr"
 	// maxTails is how many running tasks one follower hears at the same time.
 	maxTails = 64
-	// maxStored is how much of one of a task's streams the head keeps, in bytes.
-	maxStored = 16 << 20
+	// followEvery is the least time between two looks for news, for one who follows.
+	followEvery = 50 * time.Millisecond
 )
-
-// fetch brings output that was too large for a report, then lets the result count. It runs in the loop.
-func (s *Service) fetch(node string, r Result) {
-	of := s.fetching[node]
-	if of == nil {
-		of = map[Key]Attempt{}
-		s.fetching[node] = of
-	}
-	if _, already := of[r.Key()]; already {
-		return
-	}
-	spec, _ := s.state.Spec(r.Job)
-	of[r.Key()] = Attempt{Key: r.Key(), CPUs: spec.CPUs, Memory: spec.Memory}
-	s.ended.Go(func() {
-		var err error
-		if r.Stdout, err = s.collect(node, r.Key(), stdout, r.OutSize); err == nil {
-			r.Stderr, err = s.collect(node, r.Key(), stderr, r.ErrSize)
-		}
-		s.do(s.life, func() {
-			delete(of, r.Key())
-			if err == nil {
-				s.happen(Ended{Node: node, Results: []Result{r}})
-				return
-			}
-			s.Log.Warn("output not fetched; the node is asked again", "task", r.Key().String(), "node", node, "error", err)
-			s.courier(node).resync()
-		})
-	})
-}
-
-// collect reads an ended attempt's stream from its node.
-func (s *Service) collect(node string, k Key, stream string, size int64) ([]byte, error) {
-	if size == 0 {
-		return nil, nil
-	}
-	var all bytes.Buffer
-	in, err := s.Conn.Open(s.life, bus.Node("job", node, "output"), outputRequest{Key: k, Stream: stream})
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	for data, err := range in.Messages() {
-		if err != nil {
-			return nil, err
-		}
-		all.Write(data[:min(len(data), maxStored-all.Len())])
-	}
-	if int64(all.Len()) < min(size, maxStored) {
-		return nil, fmt.Errorf("%s of %s: %d bytes of %d came", stream, k, all.Len(), size)
-	}
-	return all.Bytes(), nil
-}
 
 // logs sends the output of one task or of all, and with Follow goes on until the job has ended.
 func (s *Service) logs(ctx context.Context, who bus.Caller, req LogRequest, out *bus.Stream) error {
@@ -94,7 +38,7 @@ func (s *Service) logs(ctx context.Context, who bus.Caller, req LogRequest, out 
 			return noTask(req.ID, req.Index, sum.Spec.Array)
 		}
 	}
-	f := follower{s: s, out: out, req: req, told: map[int]told{}, tails: map[Key]bool{}}
+	f := follower{s: s, out: out, req: req, told: map[int]told{}, tails: map[Key]bool{}, idle: make(chan struct{}, 1)}
 	defer f.running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -107,93 +51,111 @@ type follower struct {
 	out     *bus.Stream
 	req     LogRequest
 	running sync.WaitGroup
+	idle    chan struct{}  // a tail has ended
+	read    int64          // how far the job's file was read
+	left    map[int]stored // read, and not told to the end
 
 	mu    sync.Mutex
-	told  map[int]told // by index
+	whole Ranges       // indices of which all was told
+	told  map[int]told // of the others
 	tails map[Key]bool // under way
 }
 
-// told is what of a task the reader has had.
+// told is what of an attempt the reader has had.
 type told struct {
 	attempt  int
 	out, err int64
-	whole    bool
 }
 
 func (f *follower) run(ctx context.Context) error {
 	for {
 		changed := f.s.changes()
-		var sum Summary
+		var ended bool
 		var placed []Placement
-		if err := f.s.ask(ctx, func(st *State) { sum, _ = st.Job(f.req.ID); placed = st.Placements(f.req.ID) }); err != nil {
+		if err := f.s.ask(ctx, func(st *State) {
+			sum, known := st.Job(f.req.ID)
+			ended = !known || !sum.Ended.IsZero()
+			placed = st.Placements(f.req.ID)
+		}); err != nil {
 			return err
 		}
 		if err := f.stored(); err != nil {
 			return err
 		}
 		f.tail(ctx, placed)
-		if !f.req.Follow || !sum.Ended.IsZero() {
+		if !f.req.Follow || ended {
 			f.running.Wait()
 			return f.stored()
 		}
 		select {
-		case <-changed:
+		case <-time.After(followEvery):
 		case <-ctx.Done():
 			return nil
 		}
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-changed:
+		case <-f.idle:
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// stored sends what the head keeps and the reader has not had, in order of index.
+// stored sends what the head keeps and the reader has not had; what has come since the last look in order of index.
 func (f *follower) stored() error {
-	file, index, err := f.s.output.open(f.req.ID)
+	file, size, err := f.s.output.open(f.req.ID)
 	if err != nil || file == nil {
 		return err
 	}
 	defer file.Close()
-	for _, i := range slices.Sorted(maps.Keys(index)) {
+	if f.left == nil {
+		f.left = map[int]stored{}
+	}
+	f.read = each(file, f.read, size, func(i int, where stored) {
 		if f.req.All || i == f.req.Index {
-			if err := f.rest(file, i, index[i]); err != nil {
-				return err
-			}
+			f.left[i] = where
+		}
+	})
+	for _, i := range slices.Sorted(maps.Keys(f.left)) {
+		done, err := f.rest(file, i, f.left[i])
+		if err != nil {
+			return err
+		}
+		if done {
+			delete(f.left, i)
 		}
 	}
 	return nil
 }
 
-// rest sends what is still due of one ended task.
-func (f *follower) rest(file *os.File, i int, where stored) error {
+// rest sends what is still due of one ended task; false while a tail sends it.
+func (f *follower) rest(file *os.File, i int, where stored) (done bool, err error) {
 	f.mu.Lock()
-	had := f.told[i]
+	had, whole := f.told[i], f.whole.Contains(i)
 	busy := f.tails[Key{Job: f.req.ID, Index: i, Attempt: where.attempt}]
 	f.mu.Unlock()
-	if had.whole || busy {
-		return nil
+	if whole || busy {
+		return whole, nil
 	}
 	if had.attempt != where.attempt {
 		if had.attempt > 0 {
 			if err := f.note(i, where.attempt, "started again"); err != nil {
-				return err
+				return false, err
 			}
 		}
-		had = told{attempt: where.attempt}
+		had = told{}
 	}
 	if err := f.copy(file, i, where.attempt, false, where.out+min(had.out, where.outLen), where.out+where.outLen); err != nil {
-		return err
+		return false, err
 	}
 	if err := f.copy(file, i, where.attempt, true, where.err+min(had.err, where.errLen), where.err+where.errLen); err != nil {
-		return err
+		return false, err
 	}
-	had.whole = true
 	f.mu.Lock()
-	f.told[i] = had
+	f.whole.Add(i)
+	delete(f.told, i)
 	f.mu.Unlock()
-	return nil
+	return true, nil
 }
 
 func (f *follower) note(i, attempt int, text string) error {
@@ -201,7 +163,7 @@ func (f *follower) note(i, attempt int, text string) error {
 }
 
 func (f *follower) copy(file *os.File, i, attempt int, isErr bool, from, to int64) error {
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, min(outputChunk, max(0, to-from)))
 	for from < to {
 		n, err := file.ReadAt(buf[:min(int64(len(buf)), to-from)], from)
 		if n == 0 && err != nil {
@@ -221,19 +183,12 @@ func (f *follower) tail(ctx context.Context, placed []Placement) {
 		if p.Waiting || !f.req.All && p.Index != f.req.Index {
 			continue
 		}
-		f.mu.Lock()
-		had := f.told[p.Index]
-		skip := f.tails[p.Key] || had.attempt == p.Attempt || len(f.tails) >= maxTails
-		if !skip {
-			f.tails[p.Key] = true
-			if had.attempt > 0 {
-				f.note(p.Index, p.Attempt, "started again on "+p.Node)
-			}
-			f.told[p.Index] = told{attempt: p.Attempt}
-		}
-		f.mu.Unlock()
-		if skip {
+		again, begin := f.begin(p)
+		if !begin {
 			continue
+		}
+		if again && f.note(p.Index, p.Attempt, "started again on "+p.Node) != nil {
+			return
 		}
 		f.running.Go(func() {
 			var both sync.WaitGroup
@@ -243,8 +198,22 @@ func (f *follower) tail(ctx context.Context, placed []Placement) {
 			f.mu.Lock()
 			delete(f.tails, p.Key)
 			f.mu.Unlock()
+			signal(f.idle)
 		})
 	}
+}
+
+// begin notes that a running task is followed, unless it is or was; again when an earlier attempt was told of.
+func (f *follower) begin(p Placement) (again, begin bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	had := f.told[p.Index]
+	if f.tails[p.Key] || had.attempt == p.Attempt || f.whole.Contains(p.Index) || len(f.tails) >= maxTails {
+		return false, false
+	}
+	f.tails[p.Key] = true
+	f.told[p.Index] = told{attempt: p.Attempt}
+	return had.attempt > 0, true
 }
 
 // pull passes on one stream of a running task; what is missing when it breaks comes from the store later.
@@ -279,16 +248,19 @@ func (s *Service) returns(ctx context.Context, who bus.Caller, req idRequest, ou
 	if err != nil {
 		return err
 	}
-	file, index, err := s.output.open(req.ID)
+	file, size, err := s.output.open(req.ID)
 	if err != nil || file == nil {
 		return err
 	}
-	file.Close()
-	for _, i := range slices.Sorted(maps.Keys(index)) {
-		if ref := index[i].returns; ref != "" {
-			if err := out.SendJSON(Returned{Index: i, Ref: ref}); err != nil {
-				return err
-			}
+	defer file.Close()
+	refs := map[int]string{}
+	each(file, 0, size, func(i int, where stored) { refs[i] = where.returns })
+	for _, i := range slices.Sorted(maps.Keys(refs)) {
+		if refs[i] == "" {
+			continue
+		}
+		if err := out.SendJSON(Returned{Index: i, Ref: refs[i]}); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -20,12 +20,14 @@ import (
 //	uvarint index, uvarint attempt, uvarint length and text of the returned artefact's ref,
 //	uvarint length and bytes of stdout, uvarint length and bytes of stderr
 //
-// Of an index that comes twice the later one counts; a torn end is passed over.
+// Of an index that comes twice the later one counts. No attempt is 0, so zeros that a power cut left are no
+// record. What an interrupted write left is cut off before the next one.
 type outputStore struct {
 	dir string
 	log *slog.Logger
 
-	mu sync.Mutex
+	mu   sync.Mutex
+	ends map[ID]int64 // of the files written to since the start
 }
 
 // stored is where a task's output is in its job's file.
@@ -53,87 +55,169 @@ func (o *outputStore) store(finals []Result) error {
 		b = appendBytes(appendBytes(appendBytes(b, []byte(r.Returns)), r.Stdout), r.Stderr)
 		byJob[r.Job] = b
 	}
+	if len(byJob) == 0 {
+		return nil
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	fresh := map[string]bool{}
 	for id, data := range byJob {
-		if err := o.append(id, data); err != nil {
+		if err := o.append(id, data, fresh); err != nil {
 			return fmt.Errorf("keep output of job %d: %w", id, err)
+		}
+	}
+	for dir := range fresh {
+		if err := syncDir(dir); err != nil {
+			return fmt.Errorf("keep output: %w", err)
 		}
 	}
 	return nil
 }
 
-// append writes to a job's file; on an error nothing of it stays.
-func (o *outputStore) append(id ID, data []byte) error {
+// append writes to a job's file; on an error nothing of it stays. It notes the folder of a file that is new.
+func (o *outputStore) append(id ID, data []byte, fresh map[string]bool) error {
 	path := o.path(id)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}
-		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
+	end, known := o.ends[id]
+	if !known {
+		if end, err = o.mend(f); err != nil {
+			return err
+		}
 	}
-	if _, err := f.Write(data); err != nil {
+	if end == 0 {
+		fresh[filepath.Dir(path)] = true
+	}
+	_, err = f.WriteAt(data, end)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
 		return errors.Join(err, f.Truncate(end))
 	}
-	return f.Sync()
+	if o.ends == nil {
+		o.ends = map[ID]int64{}
+	}
+	o.ends[id] = end + int64(len(data))
+	return nil
 }
 
-// index reads where each task's output is.
-func (o *outputStore) index(f *os.File) map[int]stored {
-	found := map[int]stored{}
-	r := &offsetReader{r: bufio.NewReaderSize(f, 64<<10)}
-	for {
+// mend cuts off what an interrupted write left at a file's end.
+func (o *outputStore) mend(f *os.File) (end int64, err error) {
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return 0, err
+	}
+	end = each(f, 0, info.Size(), func(int, stored) {})
+	if end < info.Size() {
+		o.log.Warn("a torn output was cut off", "file", f.Name(), "bytes", info.Size()-end)
+		err = f.Truncate(end)
+	}
+	return end, err
+}
+
+// rest forgets where a job's file ends.
+func (o *outputStore) rest(id ID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.ends, id)
+}
+
+// remove deletes a job's output.
+func (o *outputStore) remove(id ID) {
+	o.rest(id)
+	if err := os.Remove(o.path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		o.log.Warn("output not removed", "job", id, "error", err)
+	}
+}
+
+// sweep deletes the output of jobs that are not known any more.
+func (o *outputStore) sweep(known func(ID) bool) {
+	files, _ := filepath.Glob(filepath.Join(o.dir, "*", "*"))
+	for _, path := range files {
+		if id, err := strconv.ParseInt(filepath.Base(path), 10, 64); err == nil && !known(ID(id)) {
+			os.Remove(path)
+		}
+	}
+}
+
+// open opens a job's output and says how much of it is whole; no file is no output.
+func (o *outputStore) open(id ID) (*os.File, int64, error) {
+	f, err := os.Open(o.path(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read output of job %d: %w", id, err)
+	}
+	o.mu.Lock() // no write is half done
+	defer o.mu.Unlock()
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, fmt.Errorf("read output of job %d: %w", id, err)
+	}
+	return f, info.Size(), nil
+}
+
+// each tells where the output of tasks is between two offsets of a file, and returns the end of the last whole record.
+func each(f io.ReaderAt, from, to int64, found func(index int, where stored)) (end int64) {
+	r := &offsetReader{f: f, at: from, to: to}
+	for r.start(from); ; {
+		end = r.at
 		var s stored
 		index, err := binary.ReadUvarint(r)
 		if err != nil {
-			return found
+			return end
 		}
-		attempt, _ := binary.ReadUvarint(r)
+		attempt, err := binary.ReadUvarint(r)
+		if err != nil || attempt == 0 {
+			return end
+		}
 		s.attempt = int(attempt)
 		n, err := binary.ReadUvarint(r)
 		if err != nil || n > 1<<10 {
-			return found
+			return end
 		}
 		ref := make([]byte, n)
 		if _, err := io.ReadFull(r, ref); err != nil {
-			return found
+			return end
 		}
 		s.returns = string(ref)
 		if s.out, s.outLen, err = r.skip(); err != nil {
-			return found
+			return end
 		}
 		if s.err, s.errLen, err = r.skip(); err != nil {
-			return found
+			return end
 		}
-		found[int(index)] = s
+		found(int(index), s)
 	}
 }
 
-// open opens a job's output and says where each task's is; no file is no output.
-func (o *outputStore) open(id ID) (*os.File, map[int]stored, error) {
-	f, err := os.Open(o.path(id))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("read output of job %d: %w", id, err)
-	}
-	return f, o.index(f), nil
-}
-
-// offsetReader counts where it is.
+// offsetReader reads a part of a file and knows where it is.
 type offsetReader struct {
-	r  *bufio.Reader
-	at int64
+	f      io.ReaderAt
+	r      *bufio.Reader
+	at, to int64
+}
+
+func (r *offsetReader) start(at int64) {
+	section := io.NewSectionReader(r.f, at, r.to-at)
+	if r.r == nil {
+		r.r = bufio.NewReaderSize(section, 64<<10)
+	} else {
+		r.r.Reset(section)
+	}
+	r.at = at
 }
 
 func (r *offsetReader) ReadByte() (byte, error) {
@@ -157,9 +241,23 @@ func (r *offsetReader) skip() (at, n int64, err error) {
 		return 0, 0, err
 	}
 	at, n = r.at, int64(size)
-	k, err := io.CopyN(io.Discard, r, n)
-	if err == nil && k < n {
-		err = io.ErrUnexpectedEOF
+	switch {
+	case n < 0 || n > r.to-at:
+		return 0, 0, io.ErrUnexpectedEOF
+	case n <= int64(r.r.Buffered()):
+		r.r.Discard(int(n))
+		r.at += n
+	default:
+		r.start(at + n)
 	}
-	return at, n, err
+	return at, n, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }

@@ -109,6 +109,10 @@ func (st *step) closeWindow() {
 
 func (st *step) submitted(ev Submitted) {
 	s, id := st.s, st.s.last+1
+	if known, ok := s.tokens[tokenOf(ev.Spec)]; ok {
+		st.accepted = known
+		return
+	}
 	j, err := s.applySubmitted(id, ev.Spec, st.now)
 	if err != nil {
 		return // not validated: nothing was accepted

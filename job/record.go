@@ -136,8 +136,32 @@ func (s *State) applySubmitted(id ID, spec Spec, at time.Time) (*job, error) {
 		return nil, err
 	}
 	j := &job{id: id, spec: spec, array: array, submitted: at, epoch: s.epoch, wall: -1}
-	s.jobs[id], s.last = j, max(s.last, id)
+	s.keep(j)
+	s.last = max(s.last, id)
 	return j, nil
+}
+
+// keep files a job under its number and its token.
+func (s *State) keep(j *job) {
+	s.jobs[j.id] = j
+	if token := tokenOf(j.spec); token != "" {
+		s.tokens[token] = j.id
+	}
+}
+
+// forget lets go of an ended job.
+func (s *State) forget(id ID) {
+	delete(s.tokens, tokenOf(s.jobs[id].spec))
+	delete(s.jobs, id)
+	s.forgot = append(s.forgot, id)
+}
+
+// tokenOf is what tells a submission from all others of all users; "" when it came without a token.
+func tokenOf(spec Spec) string {
+	if spec.Token == "" {
+		return ""
+	}
+	return spec.User + "\n" + spec.Token
 }
 
 func (s *State) applyDone(j *job, tasks *Ranges, usage Usage, at time.Time) {
@@ -191,9 +215,10 @@ func (s *State) closeWhenFinal(j *job, at time.Time) {
 		return
 	}
 	j.ended, j.spent = at, nil
+	j.spec.Script, j.spec.Env = nil, nil // what only its tasks needed; thousands of ended jobs are remembered
 	s.ended = append(s.ended, j.id)
 	if len(s.ended) > keptEnded {
-		delete(s.jobs, s.ended[0])
+		s.forget(s.ended[0])
 		s.ended = s.ended[1:]
 	}
 }

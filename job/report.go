@@ -5,54 +5,50 @@ import (
 	"time"
 
 	"bramble/bus"
+	"bramble/fault"
 )
 
-// reporter tells the head what became of attempts, as much at once as has gathered, and what is held when asked.
+// reporter tells the head what became of attempts, as much at once as has gathered, and that the node is there.
 // A report that fails is made again; results stay until the head says that they are safe.
 func (n *Node) reporter(ctx context.Context) {
-	retry := time.NewTimer(time.Hour)
-	defer retry.Stop()
+	const least, most = 250 * time.Millisecond, 5 * time.Second
+	wait := least
 	for {
+		var greet bool
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.news:
 		case <-n.greet:
-			n.sayAgain()
-			if err := n.sayAll(ctx); err == nil {
-				err = n.hello(ctx)
-				if err == nil {
-					continue
-				}
-			}
-			n.later(ctx, retry, n.greet)
+			greet = true
+		}
+		err := n.sayAll(ctx)
+		if err == nil && greet {
+			err = n.tell(ctx, "hello", none{})
+		}
+		if err == nil {
+			wait = least
 			continue
-		case <-retry.C:
 		}
-		if err := n.sayAll(ctx); err != nil {
-			n.later(ctx, retry, n.news)
+		n.Log.Debug("report", "error", err)
+		select {
+		case <-time.After(wait):
+		case <-n.greet: // the connection is back
+			greet = true
+		case <-ctx.Done():
 		}
+		wait = min(2*wait, most)
+		if greet {
+			n.Greet()
+		}
+		signal(n.news)
 	}
 }
 
-// later has the reporter try again in a while, unless the connection comes back first.
-func (n *Node) later(ctx context.Context, retry *time.Timer, what chan struct{}) {
-	select {
-	case <-time.After(500 * time.Millisecond):
-	case <-ctx.Done():
-	}
-	signal(what)
-	retry.Reset(time.Hour)
-}
-
-// sayAgain has every result reported that the head has not said is safe.
-func (n *Node) sayAgain() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.unsaid = n.unsaid[:0]
-	for k := range n.results {
-		n.unsaid = append(n.unsaid, k)
-	}
+func (n *Node) tell(ctx context.Context, verb string, what any) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	return n.Conn.Call(ctx, bus.From("job", n.Conn.Who().Name, verb), what, nil)
 }
 
 // sayAll reports until nothing is left to say.
@@ -62,11 +58,7 @@ func (n *Node) sayAll(ctx context.Context) error {
 		if len(r.Results)+len(r.Started)+len(r.Rejected) == 0 {
 			return nil
 		}
-		ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-		err := n.Conn.Call(ctx, bus.From("job", n.Conn.Who().Name, "report"), r, nil)
-		cancel()
-		if err != nil {
-			n.Log.Debug("report", "error", err)
+		if err := n.tell(ctx, "report", r); err != nil {
 			n.mu.Lock()
 			n.unsaid = append(keys, n.unsaid...)
 			n.owed.Started = append(r.Started, n.owed.Started...)
@@ -78,17 +70,21 @@ func (n *Node) sayAll(ctx context.Context) error {
 	}
 }
 
+// perReport is how many keys of one kind go into one message.
+const perReport = 2000
+
 // nextReport takes what is to be said and fits one message.
 func (n *Node) nextReport() (report, []Key) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	r := n.owed
-	n.owed = report{}
+	r := report{Reason: n.owed.Reason}
+	r.Started, n.owed.Started = part(n.owed.Started)
+	r.Rejected, n.owed.Rejected = part(n.owed.Rejected)
 	size, taken := 0, 0
 	for _, k := range n.unsaid {
 		res := n.results[k]
 		if res != nil {
-			size += 600 + (len(res.Stdout)+len(res.Stderr))*4/3
+			size += 600 + 2*len(res.Error) + (len(res.Stdout)+len(res.Stderr))*4/3
 			if size > bus.MaxMessage/2 && taken > 0 {
 				break
 			}
@@ -101,24 +97,9 @@ func (n *Node) nextReport() (report, []Key) {
 	return r, keys
 }
 
-// hello says what is held: what runs, what waits, and what has ended without the head having heard of it.
-func (n *Node) hello(ctx context.Context) error {
-	n.mu.Lock()
-	c := census{Cores: n.Cores, Memory: n.Memory, Held: []Held{}}
-	for _, a := range n.slots.running {
-		c.Held = append(c.Held, Held{Attempt: a})
-	}
-	for _, a := range n.slots.waiting {
-		c.Held = append(c.Held, Held{Attempt: a, Waiting: true})
-	}
-	for _, k := range n.unsaid {
-		spec := n.specs[k.Job]
-		c.Held = append(c.Held, Held{Attempt: Attempt{Key: k, CPUs: spec.CPUs, Memory: spec.Memory}})
-	}
-	n.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	return n.Conn.Call(ctx, bus.From("job", n.Conn.Who().Name, "hello"), c, nil)
+func part(keys []Key) (now, later []Key) {
+	n := min(perReport, len(keys))
+	return keys[:n:n], keys[n:]
 }
 
 // outputChunk is how much of an output goes into one message, in bytes.
@@ -129,10 +110,10 @@ func (n *Node) output(ctx context.Context, _ bus.Caller, req outputRequest, out 
 	id := req.Key.String()
 	for offset := req.Offset; ; {
 		n.mu.Lock()
-		running := find(n.slots.running, req.Key) >= 0
+		held := n.slots.holds(req.Key)
 		n.mu.Unlock()
 		data, err := n.Keeper.Output(ctx, id, req.Stream, offset, outputChunk)
-		if err != nil {
+		if err != nil && !(held && fault.Is(err, fault.NotFound)) { // else it is being prepared
 			return err
 		}
 		if len(data) > 0 {
@@ -142,7 +123,7 @@ func (n *Node) output(ctx context.Context, _ bus.Caller, req outputRequest, out 
 			offset += int64(len(data))
 			continue
 		}
-		if !running || !req.Follow {
+		if !held || !req.Follow {
 			return nil
 		}
 		select {

@@ -2,12 +2,15 @@ package job
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"bramble/bus"
 	"bramble/event"
@@ -33,17 +36,24 @@ type Service struct {
 	Inputs Inputs
 
 	state    *State
+	session  string      // names this start of the head
 	inbox    chan func() // runs in the loop
 	writer   *writer
 	output   *outputStore
 	couriers map[string]*courier
 	waits    []parked                   // actions whose record is not on disk yet
 	durable  uint64                     // newest record on disk
-	accepted map[uint64]chan<- ID       // who waits for a submission, by the record it is in
+	joining  chan<- ID                  // who waits for the submission that happens now
 	fetching map[string]map[Key]Attempt // results whose output is under way, by node
+	memory   *semaphore.Weighted        // bytes of fetched output that memory may hold
+	reselect bool                       // selections may mean other nodes
+	dirty    bool                       // something happened since those who watch were told
+	sums     map[ID]Summary             // made since then
+	over     map[ID]chan struct{}       // closed when a job that is watched has ended
 	wake     *time.Timer
 	life     context.Context // ends with Run
 	ended    sync.WaitGroup  // what the loop has started
+	fleet    fleetNews
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced after each batch of events
@@ -66,6 +76,7 @@ type Inputs interface {
 type parked struct {
 	after  uint64
 	action Action
+	then   func() // instead of an action
 }
 
 // Open reads the journal. It comes before Run and before anything else is asked.
@@ -85,10 +96,32 @@ func (s *Service) Open(ctx context.Context) error {
 	s.output = &outputStore{dir: filepath.Join(s.Dir, "output"), log: s.Log}
 	s.writer = newWriter(journal, s.output, len(found.Records), s.Revive, s.Log)
 	s.inbox = make(chan func(), 1024)
-	s.couriers, s.accepted = map[string]*courier{}, map[uint64]chan<- ID{}
+	s.couriers, s.over, s.sums = map[string]*courier{}, map[ID]chan struct{}{}, map[ID]Summary{}
 	s.fetching, s.changed = map[string]map[Key]Attempt{}, make(chan struct{})
+	s.session, s.memory = rand.Text(), semaphore.NewWeighted(maxFetched)
+	s.fleet.news = make(chan struct{}, 1)
 	s.register()
+	s.tidy(ctx)
 	return nil
+}
+
+// tidy brings what is kept beside the journal in line with it, since the head may have died between the two.
+func (s *Service) tidy(ctx context.Context) {
+	s.output.sweep(func(id ID) bool { _, known := s.state.Spec(id); return known })
+	if s.Inputs == nil {
+		return
+	}
+	for _, j := range s.state.Jobs() {
+		switch {
+		case j.Spec.Inputs == "":
+		case j.Ended.IsZero():
+			if err := s.Inputs.Pin(ctx, pinName(j.ID), j.Spec.Inputs); err != nil {
+				s.Log.Warn("files of a job are not here any more", "job", j.ID, "error", err)
+			}
+		default:
+			s.letGo(j.ID)
+		}
+	}
 }
 
 func recall(found bus.Recovered) (*State, error) {
@@ -116,14 +149,7 @@ func (s *Service) register() {
 		var c Counts
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		s.ask(ctx, func(st *State) {
-			for _, j := range st.Jobs() {
-				if j.Ended.IsZero() {
-					c.Pending += j.Counts.Pending
-					c.Running += j.Counts.Running
-				}
-			}
-		})
+		s.ask(ctx, func(st *State) { c = st.Open() })
 		emit(float64(c.Pending), "state", "pending")
 		emit(float64(c.Running), "state", "running")
 	})
@@ -150,10 +176,17 @@ func (s *Service) Run(ctx context.Context) error {
 		case work := <-s.inbox:
 			work()
 			s.drainInbox()
+		case <-s.fleet.news:
+			s.takeFleetNews()
 		case <-s.wake.C:
 			s.happen(Tick{})
 		}
-		s.announce()
+		if s.reselect {
+			s.selections()
+		}
+		if s.dirty {
+			s.announce()
+		}
 	}
 }
 
@@ -169,9 +202,10 @@ func (s *Service) drainInbox() {
 	}
 }
 
-// expected is the workers that may hold something of before the head's start.
+// expected is the workers that may hold something of before the head's start; nil when there are none, so
+// that those who are not known yet have their time.
 func (s *Service) expected() []string {
-	names := []string{}
+	var names []string
 	for _, n := range s.workers() {
 		names = append(names, n.Name)
 	}
@@ -180,6 +214,8 @@ func (s *Service) expected() []string {
 
 // announce wakes those who watch.
 func (s *Service) announce() {
+	s.dirty = false
+	clear(s.sums)
 	s.mu.Lock()
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -203,10 +239,10 @@ func (s *Service) do(ctx context.Context, work func()) bool {
 	}
 }
 
-// ask looks at the state from within the loop.
-func (s *Service) ask(ctx context.Context, look func(*State)) error {
+// inLoop has the loop run work and returns when it has.
+func (s *Service) inLoop(ctx context.Context, work func()) error {
 	done := make(chan struct{})
-	if !s.do(ctx, func() { look(s.state); close(done) }) {
+	if !s.do(ctx, func() { work(); close(done) }) {
 		return ctx.Err()
 	}
 	select {
@@ -217,9 +253,15 @@ func (s *Service) ask(ctx context.Context, look func(*State)) error {
 	}
 }
 
-// happen lets an event happen and sees to what follows; it returns the number of the record, if any.
+// ask looks at the state from within the loop.
+func (s *Service) ask(ctx context.Context, look func(*State)) error {
+	return s.inLoop(ctx, func() { look(s.state) })
+}
+
+// happen lets an event happen and sees to what follows; it returns the number of the record, or 0.
 // It runs in the loop.
 func (s *Service) happen(ev Event) (record uint64) {
+	s.dirty = true
 	var written commit
 	for _, a := range Step(s.state, ev, s.Now()) {
 		switch a := a.(type) {
@@ -233,9 +275,14 @@ func (s *Service) happen(ev Event) (record uint64) {
 			s.tellMoved(a)
 		case WakeAt:
 			s.wakeAt(a.At)
+		case Accepted:
+			who := s.joining
+			s.when(a.After, func() { who <- a.ID })
+		case JobForgotten:
+			s.ended.Go(func() { s.output.remove(a.ID) })
 		default:
 			if after := afterOf(a); after > s.durable {
-				s.waits = append(s.waits, parked{after, a})
+				s.waits = append(s.waits, parked{after: after, action: a})
 			} else {
 				s.act(a)
 			}
@@ -250,6 +297,15 @@ func (s *Service) happen(ev Event) (record uint64) {
 	return record
 }
 
+// when has the loop call then as soon as a record is on disk.
+func (s *Service) when(record uint64, then func()) {
+	if record <= s.durable {
+		then()
+		return
+	}
+	s.waits = append(s.waits, parked{after: record, then: then})
+}
+
 func (s *Service) wakeAt(at time.Time) {
 	if at.IsZero() {
 		s.wake.Reset(time.Hour)
@@ -260,8 +316,6 @@ func (s *Service) wakeAt(at time.Time) {
 
 func afterOf(a Action) uint64 {
 	switch a := a.(type) {
-	case Accepted:
-		return a.After
 	case Forget:
 		return a.After
 	case Start:
@@ -280,11 +334,14 @@ func afterOf(a Action) uint64 {
 func (s *Service) onDisk(seq uint64) {
 	s.durable = seq
 	kept := s.waits[:0]
-	for _, h := range s.waits {
-		if h.after <= seq {
-			s.act(h.action)
-		} else {
-			kept = append(kept, h)
+	for _, p := range s.waits {
+		switch {
+		case p.after > seq:
+			kept = append(kept, p)
+		case p.then != nil:
+			p.then()
+		default:
+			s.act(p.action)
 		}
 	}
 	clear(s.waits[len(kept):])
@@ -294,12 +351,6 @@ func (s *Service) onDisk(seq uint64) {
 // act does one thing that Step asked for and that waits for nothing any more.
 func (s *Service) act(a Action) {
 	switch a := a.(type) {
-	case Accepted:
-		s.submitted.Add(1)
-		if who := s.accepted[a.After]; who != nil {
-			delete(s.accepted, a.After)
-			who <- a.ID
-		}
 	case Start:
 		c := s.courier(a.Node)
 		c.order(order{Start: a.Attempts}, s.specsFor(c, a.Attempts))
@@ -357,17 +408,29 @@ func tasksText(n int) string {
 }
 
 func (s *Service) tellEnded(id ID) {
+	for _, c := range s.couriers {
+		delete(c.known, id)
+	}
+	s.output.rest(id)
+	if over := s.over[id]; over != nil {
+		close(over)
+		delete(s.over, id)
+	}
 	sum, ok := s.state.Job(id)
 	if !ok {
 		return
 	}
 	if sum.Spec.Inputs != "" && s.Inputs != nil {
-		if err := s.Inputs.Unpin(pinName(id)); err != nil {
-			s.Log.Warn("inputs not let go", "job", id, "error", err)
-		}
+		s.ended.Go(func() { s.letGo(id) })
 	}
 	text := fmt.Sprintf("job %d %s: %s", id, sum.State, countsText(sum.Counts))
 	s.Events.Record(event.Event{Kind: event.Change, Room: "job", Job: int64(id), User: sum.Spec.User, Text: text, Bad: sum.State == Failed})
+}
+
+func (s *Service) letGo(id ID) {
+	if err := s.Inputs.Unpin(pinName(id)); err != nil {
+		s.Log.Warn("inputs not let go", "job", id, "error", err)
+	}
 }
 
 func countsText(c Counts) string {
@@ -383,34 +446,58 @@ func countsText(c Counts) string {
 
 func pinName(id ID) string { return fmt.Sprintf("job.%d", id) }
 
+// fleetNews is what happened to nodes and the loop has not seen. It has a lock of its own and never
+// waits, since the fleet may hold what the loop needs when it tells.
+type fleetNews struct {
+	news chan struct{}
+
+	mu      sync.Mutex
+	changes []change
+}
+
+// change is a node's new state.
+type change struct {
+	node string
+	to   fleet.State
+}
+
 // FleetChanged takes in a change of a node's state; it does not block.
-func (s *Service) FleetChanged(ctx context.Context, n fleet.Node, c fleet.Change) {
-	if !isWorker(n) {
-		return
+func (s *Service) FleetChanged(n fleet.Node, c fleet.Change) {
+	if isWorker(n) {
+		s.fleet.mu.Lock()
+		s.fleet.changes = append(s.fleet.changes, change{n.Name, c.To})
+		s.fleet.mu.Unlock()
 	}
-	// The caller may hold what the loop waits for when it looks at the fleet.
-	go s.do(ctx, func() {
-		switch c.To {
-		case fleet.Up:
-			s.courier(n.Name).resync()
-		case fleet.Suspect:
-			s.happen(NodeSuspect{n.Name})
-		case fleet.Down:
-			s.happen(NodeDown{n.Name})
-		case fleet.Gone:
-			s.happen(NodeGone{n.Name})
-		}
-		s.selections()
-	})
+	signal(s.fleet.news)
 }
 
 // RollChanged is called when labels changed, so that selections may mean other nodes; it does not block.
-func (s *Service) RollChanged(ctx context.Context) {
-	go s.do(ctx, func() { s.selections() })
+func (s *Service) RollChanged() { signal(s.fleet.news) }
+
+func (s *Service) takeFleetNews() {
+	s.fleet.mu.Lock()
+	changes := s.fleet.changes
+	s.fleet.changes = nil
+	s.fleet.mu.Unlock()
+	for _, c := range changes {
+		switch c.to {
+		case fleet.Up:
+			s.courier(c.node).resync()
+		case fleet.Suspect:
+			s.happen(NodeSuspect{c.node})
+		case fleet.Down:
+			s.happen(NodeDown{c.node})
+		case fleet.Gone:
+			s.happen(NodeGone{c.node})
+			s.dismiss(c.node)
+		}
+	}
+	s.reselect = true
 }
 
 // selections tells the state which nodes each selection in use means now.
 func (s *Service) selections() {
+	s.reselect = false
 	workers := s.workers()
 	for _, on := range s.state.Selections() {
 		s.happen(Eligible{On: on, Nodes: match(on, workers)})

@@ -99,3 +99,6 @@ func find(list []Attempt, k Key) int {
 	}
 	return -1
 }
+
+// holds reports whether an attempt is held, running or waiting.
+func (s *Slots) holds(k Key) bool { return find(s.running, k) >= 0 || find(s.waiting, k) >= 0 }

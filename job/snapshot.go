@@ -70,7 +70,7 @@ func Restore(snapshot []byte) (*State, error) {
 		if err != nil {
 			return nil, fmt.Errorf("job snapshot: %w", err)
 		}
-		s.jobs[j.id] = j
+		s.keep(j)
 	}
 	for n := r.small(); n > 0 && !r.bad; n-- {
 		s.ended = append(s.ended, ID(r.uint()))

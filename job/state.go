@@ -17,11 +17,13 @@ const keptFailures = 1000
 // the nodes once the head has started. Only Step and Apply change it; it belongs to
 // one goroutine.
 type State struct {
-	seq   uint64 // of the newest record
-	epoch int    // counts starts of the head
-	last  ID     // the newest job's number
-	jobs  map[ID]*job
-	ended []ID // in the order they ended, at most keptEnded
+	seq    uint64 // of the newest record
+	epoch  int    // counts starts of the head
+	last   ID     // the newest job's number
+	jobs   map[ID]*job
+	ended  []ID          // in the order they ended, at most keptEnded
+	tokens map[string]ID // submissions that came with one; see tokenOf
+	forgot []ID          // jobs forgotten since the last Step
 
 	nodes      map[string]*node
 	index      index
@@ -43,6 +45,7 @@ type State struct {
 func NewState() *State {
 	return &State{
 		jobs:       map[ID]*job{},
+		tokens:     map[string]ID{},
 		nodes:      map[string]*node{},
 		selections: map[string]*selection{},
 	}

@@ -83,6 +83,10 @@ func (st *step) actions(wake time.Time) []Action {
 	for _, id := range st.over {
 		list = append(list, JobEnded{ID: id, After: s.seq})
 	}
+	for _, id := range s.forgot {
+		list = append(list, JobForgotten{ID: id})
+	}
+	s.forgot = nil
 	if !wake.IsZero() {
 		list = append(list, WakeAt{wake})
 	}

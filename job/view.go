@@ -58,15 +58,61 @@ func (s *State) Job(id ID) (sum Summary, ok bool) {
 }
 
 // Jobs is all remembered jobs by number.
-func (s *State) Jobs() []Summary {
-	list := make([]Summary, 0, len(s.jobs))
-	for _, j := range s.inOrder() {
-		list = append(list, j.summary())
+func (s *State) Jobs() []Summary { return s.List(false, 0) }
+
+// List is the newest limit jobs by number, only those that have not ended when open is set; limit 0 is all.
+func (s *State) List(open bool, limit int) []Summary {
+	jobs := s.inOrder()
+	if open {
+		jobs = slices.DeleteFunc(jobs, func(j *job) bool { return !j.ended.IsZero() })
+	}
+	if limit > 0 {
+		jobs = jobs[max(0, len(jobs)-limit):]
+	}
+	list := make([]Summary, len(jobs))
+	for i, j := range jobs {
+		list[i] = j.summary()
 	}
 	return list
 }
 
-// Spec is what was submitted as a job.
+// Open counts the tasks of jobs that have not ended.
+func (s *State) Open() (c Counts) {
+	for _, j := range s.jobs {
+		if j.ended.IsZero() {
+			sum := j.summary()
+			c.Pending += sum.Counts.Pending
+			c.Running += sum.Counts.Running
+		}
+	}
+	return c
+}
+
+// HasWork reports whether a node has an attempt of the job.
+func (s *State) HasWork(name string, id ID) bool {
+	n, j := s.nodes[name], s.jobs[id]
+	if n == nil || j == nil {
+		return false
+	}
+	for _, k := range n.held() {
+		if k.Job == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Awaits reports whether a result of this attempt from this node would count.
+func (s *State) Awaits(name string, k Key) bool {
+	n := s.nodes[name]
+	if _, _, ok := s.current(n, k); ok {
+		return true
+	}
+	j, task, ok := s.find(k)
+	return ok && j.pending.Contains(task) && s.mayBe(j, task, k.Attempt)
+}
+
+// Spec is what was submitted as a job; an ended one's script and environment are not kept.
 func (s *State) Spec(id ID) (Spec, bool) {
 	j := s.jobs[id]
 	if j == nil {

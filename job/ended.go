@@ -1,0 +1,84 @@
+package job
+
+import (
+	"time"
+
+	"bramble/fault"
+	"bramble/keeper"
+)
+
+// over takes in tasks that have ended.
+func (n *Node) over(batch []keeper.Status) {
+	for _, st := range batch {
+		k, err := ParseKey(st.ID)
+		if err != nil {
+			continue
+		}
+		if st.Error == keeper.Lost || st.Error == keeper.Stopped {
+			n.again(k, st)
+			continue
+		}
+		n.mu.Lock()
+		spec := n.specs[k.Job]
+		n.mu.Unlock()
+		if r := resultOf(k, st); len(spec.Return) > 0 && r.Error == "" {
+			n.ended.Go(func() { n.collect(r, spec) })
+		} else {
+			n.finish(r)
+		}
+	}
+}
+
+// finish frees an attempt's slot and has its result reported.
+func (n *Node) finish(r *Result) {
+	r.Error = cut(r.Error)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	k := r.Key()
+	if n.results[k] == nil {
+		n.enter(k)
+		n.results[k] = r
+		n.say(k)
+	}
+	n.slots.Remove(k)
+	delete(n.killed, k)
+	n.start()
+}
+
+// again gives back a task that was not ended by its own doing.
+func (n *Node) again(k Key, st keeper.Status) {
+	n.refuse(k, st.Error)
+	if err := n.Keeper.Forget(n.life, []string{st.ID}); err != nil {
+		n.Log.Debug("forget", "task", st.ID, "error", err)
+	}
+}
+
+// collect takes back what a task made, however long the head is away, then reports it.
+func (n *Node) collect(r *Result, spec Spec) {
+	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
+		ref, err := n.Files.Collect(n.life, n.taskDir(r.Key()), spec.Return)
+		if n.life.Err() != nil {
+			return // the keeper tells the next agent that it has ended
+		}
+		if err == nil {
+			r.Returns = ref
+			break
+		}
+		if !fault.Is(err, fault.Unreachable) || n.isKilled(r.Key()) {
+			r.Error = "its files could not be brought back: " + err.Error()
+			break
+		}
+		n.Log.Warn("files of a task not brought back; trying again", "task", r.Key().String(), "error", err)
+		pause(n.life, wait)
+	}
+	n.finish(r)
+}
+
+func resultOf(k Key, st keeper.Status) *Result {
+	r := &Result{Job: k.Job, Index: k.Index, Attempt: k.Attempt, Started: st.Started, Ended: st.Ended, Error: st.Error,
+		Timeout: st.TimedOut, Stdout: st.SmallOut, Stderr: st.SmallErr, OutSize: st.Stdout, ErrSize: st.Stderr, Dropped: st.Dropped}
+	if st.Exit != nil {
+		r.Exit = *st.Exit
+	}
+	return r
+}
