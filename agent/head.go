@@ -174,7 +174,7 @@ func (h *head) serve(ctx context.Context) error {
 	defer h.store.Close()
 	jobs := &job.Service{Conn: h.conn, Dir: filepath.Join(h.layout.Head(), "job"), Fleet: h.fleet, Events: h.events, Metrics: h.metrics,
 		Now: h.clock.Now, Log: h.log("job"), Room: h.room, Revive: h.server.Revive, Inputs: jobInputs{h.store}}
-	if err := jobs.Open(ctx); err != nil {
+	if err := errors.Join(h.fleet.Open(ctx), jobs.Open(ctx)); err != nil { // jobs ask the fleet from the start who may hold tasks
 		return err
 	}
 	peers, err := h.listenPeers()
@@ -186,8 +186,7 @@ func (h *head) serve(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	h.fleet.OnChange = func(n fleet.Node, c fleet.Change) { jobs.FleetChanged(ctx, n, c) }
-	h.fleet.OnRoll = func() { jobs.RollChanged(ctx) }
+	h.fleet.OnChange, h.fleet.OnRoll = jobs.FleetChanged, jobs.RollChanged
 	h.fleet.Busy = func(name string) error { return busy(ctx, jobs, name) }
 	group.Go(func() error { return h.fleet.Run(ctx) })
 	group.Go(func() error { return jobs.Run(ctx) })

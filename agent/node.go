@@ -42,7 +42,13 @@ func RunNode(ctx context.Context, o Options) error {
 			return err
 		}
 		err = n.run(ctx)
-		if !errors.Is(err, fleet.ErrRenamed) {
+		switch {
+		case errors.Is(err, job.ErrKeeperLost):
+			o.Log.Error("the keeper was lost and its tasks with it; starting another")
+			if k, err = o.Keeper(ctx); err != nil {
+				return err
+			}
+		case !errors.Is(err, fleet.ErrRenamed):
 			return err
 		}
 		ready = nil

@@ -55,7 +55,7 @@ type watch struct {
 
 // Run serves until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.load(ctx); err != nil {
+	if err := s.Open(ctx); err != nil {
 		return err
 	}
 	s.register()
@@ -72,9 +72,13 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 }
 
-func (s *Service) load(ctx context.Context) error {
+// Open reads the roll, once; Run does it if nobody has. Before it, no node is known.
+func (s *Service) Open(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.members != nil {
+		return nil
+	}
 	s.members, s.watches = map[string]*entry{}, map[*watch]bool{}
 	records, err := s.Roll.List(ctx, "node.")
 	if err != nil {
