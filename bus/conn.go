@@ -110,8 +110,12 @@ func dialUntil(ctx context.Context, url string, o DialOptions, opts []nats.Optio
 			o.OnRefused(err)
 		}
 		if !o.Forever && time.Since(begun) >= o.Patience {
-			return nil, fault.New(fault.Unreachable, "no head answered at %s within %s: %w",
-				strings.Join(o.Heads, ", "), o.Patience, err).Hint("bramble doctor, or start the head: bramble up")
+			why := ""
+			if !errors.Is(err, nats.ErrNoServers) { // which says nothing new
+				why = ": " + strings.TrimPrefix(err.Error(), "nats: ")
+			}
+			return nil, fault.New(fault.Unreachable, "no head answered at %s within %s%s", strings.Join(o.Heads, ", "), o.Patience, why).
+				Hint("bramble doctor, or start the head: bramble up")
 		}
 		select {
 		case <-ctx.Done():

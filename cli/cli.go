@@ -16,7 +16,6 @@ import (
 
 	"bramble/cluster"
 	"bramble/fault"
-	"bramble/fleet"
 	"bramble/term"
 )
 
@@ -50,15 +49,13 @@ func run(ctx context.Context, args []string, out *term.Out) int {
 	if err != nil {
 		return term.Report(out, err)
 	}
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
+	args = helped(args)
 	command, err := parser.Parse(args)
 	if exited >= 0 {
 		return exited
 	}
 	if err != nil {
-		return term.Report(out, misused(parser, args, err))
+		return term.Report(out, misused(parser, err))
 	}
 	e := &env{ctx: ctx, out: out, cluster: g.Cluster, version: Version()}
 	err = command.Run(e)
@@ -77,42 +74,15 @@ type exitStatus int
 
 func (s exitStatus) Error() string { return "" }
 
-// misused says what is wrong with a command line and what was probably meant.
-func misused(parser *kong.Kong, args []string, err error) error {
-	f := fault.New(fault.Misused, "%s", strings.TrimPrefix(err.Error(), "unexpected argument "))
-	var verbs []string
-	for _, n := range parser.Model.Leaves(true) {
-		verbs = append(verbs, strings.Fields(n.Path())[0:]...)
+// helped turns no words at all, and `bramble help VERB`, into what --help does.
+func helped(args []string) []string {
+	switch {
+	case len(args) == 0:
+		return []string{"--help"}
+	case args[0] == "help":
+		return append(slices.Clone(args[1:]), "--help")
 	}
-	if word := firstWord(args); word != "" && !slices.Contains(verbs, word) {
-		f = fault.New(fault.Misused, "bramble has no verb %q", word)
-		if near := fleet.Nearest(word, verbs); near != "" {
-			return f.Hint("bramble %s", near)
-		}
-		return f.Hint("bramble --help for the list")
-	}
-	var parse *kong.ParseError
-	if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
-		return f.Hint("bramble %s --help", strings.TrimPrefix(commandPath(parse.Context.Selected()), "bramble "))
-	}
-	return f.Hint("bramble --help")
-}
-
-func commandPath(n *kong.Node) string {
-	var words []string
-	for ; n != nil && n.Type == kong.CommandNode; n = n.Parent {
-		words = append([]string{n.Name}, words...)
-	}
-	return strings.Join(words, " ")
-}
-
-func firstWord(args []string) string {
-	for _, a := range args {
-		if !strings.HasPrefix(a, "-") {
-			return a
-		}
-	}
-	return ""
+	return args
 }
 
 // Version is the version built in, or what is known of the source.

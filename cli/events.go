@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"bramble/event"
+	"bramble/fault"
 	"bramble/term"
 )
 
@@ -11,8 +12,8 @@ type eventsCmd struct {
 	Follow bool   `short:"f" help:"Stay and show new ones."`
 	Last   int    `short:"n" help:"How many of the newest." default:"50"`
 	Room   string `help:"Only those of one room: fleet, fan, job …"`
-	Node   string `help:"Only those about one node."`
-	User   string `help:"Only what one person asked for."`
+	Node   string `env:"-" help:"Only those about one node."`
+	User   string `env:"-" help:"Only what one person asked for."`
 	JSON   bool   `help:"A JSON object per line."`
 }
 
@@ -23,6 +24,9 @@ bramble events -f --node node3
 }
 
 func (c *eventsCmd) Run(e *env) error {
+	if c.Last < 1 {
+		return fault.New(fault.Misused, "--last takes a number from 1, not %d", c.Last).Hint("bramble events -n 20")
+	}
 	cl, err := e.open()
 	if err != nil {
 		return err
@@ -39,7 +43,7 @@ func (c *eventsCmd) Run(e *env) error {
 			}
 			continue
 		}
-		text := string(term.Clean(nil, []byte(ev.Text), false))
+		text := oneLine(ev.Text)
 		if ev.Bad {
 			text = s.Bad(text)
 		}

@@ -58,7 +58,7 @@ func (c *nodesListCmd) Run(e *env) error {
 		chosen := sel.Match(nodes)
 		switch {
 		case c.JSON:
-			err = term.JSONLine(s, chosen)
+			err = term.JSONLine(s, listed(chosen))
 		case s.CanRedraw():
 			block.Draw(nodesTable(s.Style, chosen).Lines(s))
 		default:
@@ -79,9 +79,20 @@ func (c *nodesListCmd) once(e *env, sel fleet.Selector, nodes []fleet.Node) erro
 		}
 	}
 	if c.JSON {
-		return term.JSON(e.out.Stdout, nodes)
+		return term.JSON(e.out.Stdout, listed(nodes))
 	}
 	return nodesTable(e.out.Stdout.Style, nodes).Write(e.out.Stdout)
+}
+
+// listed makes sure that no list is null in JSON.
+func listed(nodes []fleet.Node) []fleet.Node {
+	all := append([]fleet.Node{}, nodes...)
+	for i := range all {
+		if all[i].Roles == nil {
+			all[i].Roles = []string{}
+		}
+	}
+	return all
 }
 
 func nodesTable(s term.Style, nodes []fleet.Node) *term.Table {

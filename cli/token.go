@@ -19,7 +19,7 @@ type tokenCmd struct {
 type tokenCreateCmd struct {
 	TTL  string `help:"How long it lasts, such as 1h or 7d." default:"24h"`
 	Uses int    `help:"How many machines may use it; 0 for any number." default:"0"`
-	User string `help:"Make a token that signs this person in to the dashboard, instead of one for joining."`
+	User string `env:"-" help:"Make a token that signs this person in to the dashboard, instead of one for joining."`
 	Role string `help:"What that person may do: viewer, operator or admin." default:"operator" enum:"viewer,operator,admin"`
 	JSON bool   `help:"Print JSON."`
 }
@@ -32,8 +32,13 @@ bramble token create --user ann --role viewer
 
 func (c *tokenCreateCmd) Run(e *env) error {
 	ttl, err := term.ParseDuration(c.TTL)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case ttl <= 0:
+		return fault.New(fault.Misused, "a token that lasts %s lets nobody in", c.TTL).Hint("--ttl 1h")
+	case c.Uses < 0:
+		return fault.New(fault.Misused, "--uses takes a number, not %d", c.Uses).Hint("--uses 4, or 0 for any number of machines")
 	}
 	cl, err := e.open()
 	if err != nil {
@@ -86,7 +91,7 @@ func (c *tokenListCmd) Run(e *env) error {
 		return err
 	}
 	if c.JSON {
-		return term.JSON(e.out.Stdout, tokens)
+		return term.JSON(e.out.Stdout, append([]trust.TokenInfo{}, tokens...))
 	}
 	t := term.NewTable(term.Column{Title: "TOKEN"}, term.Column{Title: "FOR"}, term.Column{Title: "STATE"},
 		term.Column{Title: "USED", Right: true}, term.Column{Title: "EXPIRES"})
