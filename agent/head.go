@@ -191,6 +191,8 @@ func (h *head) serve(ctx context.Context) error {
 	group.Go(func() error { return h.fleet.Run(ctx) })
 	group.Go(func() error { return jobs.Run(ctx) })
 	group.Go(func() error { return runner.Run(ctx) })
+	copies := &artefact.Service{Conn: h.conn, Store: h.store, Select: h.fleet.Select, Events: h.events, Metrics: h.metrics, Log: h.log("artefact")}
+	group.Go(func() error { return copies.Run(ctx) })
 	group.Go(func() error { return h.servePeers(ctx, peers) })
 	group.Go(func() error { return h.stayCertified(ctx) })
 	if h.Web != nil {

@@ -128,34 +128,46 @@ func (n *node) run(ctx context.Context) error {
 		}
 		return 0
 	})
-	worker, closeStore, err := n.worker(conn, member.Facts)
+	copies, err := n.copies(conn)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
+	if copies != nil {
+		defer copies.Store.Close()
+		n.files = taskFiles{copies.Store, copies.Blobs}
+	}
+	worker := n.worker(conn, member.Facts)
 	jobs.Store(worker)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return member.Run(ctx) })
 	group.Go(func() error { return worker.Run(ctx) })
+	if copies != nil {
+		group.Go(func() error { return copies.Run(ctx) })
+	}
 	group.Go(func() error { return n.serveMetrics(ctx, set) })
 	runner := fan.Node{Conn: conn, Host: n.Machine, Accounts: n.Machine, Log: n.Log.With("room", "fan")}
 	group.Go(func() error { return runner.Run(ctx) })
 	return group.Wait()
 }
 
-// worker is the half that runs jobs; what closes its files comes with it.
-func (n *node) worker(conn *bus.Conn, facts host.Facts) (*job.Node, func() error, error) {
-	files, closeStore := n.files, func() error { return nil }
-	if files == nil {
-		store, err := artefact.OpenStore(filepath.Join(n.layout.Node(), "artefact"), artefact.Options{Floor: diskFloor})
-		if err != nil {
-			return nil, nil, err
-		}
-		closeStore = store.Close
-		files = taskFiles{store, &artefact.Client{HTTP: peerClient(n.cred, n.verifier.Verify, n.clock.Now), Base: "https://" + n.conf.Peer}}
+// copies is the half that pushes and pulls files, with the node's store; nil for a member that has no disk of its own.
+func (n *node) copies(conn *bus.Conn) (*artefact.Node, error) {
+	if n.files != nil {
+		return nil, nil
 	}
-	return job.NewNode(&job.Node{Conn: conn, Keeper: n.keeper, Accounts: n.Machine, Files: files, Dir: filepath.Join(n.layout.Node(), "work"),
-		Cores: facts.Cores, Memory: facts.Memory, Log: n.Log.With("room", "job")}), closeStore, nil
+	store, err := artefact.OpenStore(filepath.Join(n.layout.Node(), "artefact"), artefact.Options{Floor: diskFloor})
+	if err != nil {
+		return nil, err
+	}
+	blobs := &artefact.Client{HTTP: peerClient(n.cred, n.verifier.Verify, n.clock.Now), Base: "https://" + n.conf.Peer}
+	return &artefact.Node{Conn: conn, Store: store, Blobs: blobs, Host: n.Machine, Accounts: n.Machine,
+		Porter: []string{"/proc/self/exe", "porter"}, Log: n.Log.With("room", "artefact")}, nil
+}
+
+// worker is the half that runs jobs.
+func (n *node) worker(conn *bus.Conn, facts host.Facts) *job.Node {
+	return job.NewNode(&job.Node{Conn: conn, Keeper: n.keeper, Accounts: n.Machine, Files: n.files, Dir: filepath.Join(n.layout.Node(), "work"),
+		Cores: facts.Cores, Memory: facts.Memory, Log: n.Log.With("room", "job")})
 }
 
 // peerClient speaks to peer ports as the credential's holder.

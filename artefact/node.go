@@ -24,7 +24,8 @@ type Node struct {
 	Porter   []string // the program that calls RunPorter with its standard input, and its arguments
 	Log      *slog.Logger
 
-	next atomic.Int64
+	next    atomic.Int64
+	working handlers
 }
 
 // Run serves until ctx ends, and keeps the store's folder from growing for ever.
@@ -38,11 +39,18 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return collectNowAndThen(ctx, n.Store, n.Log)
+	err = collectNowAndThen(ctx, n.Store, n.Log)
+	n.working.wait()
+	return err
 }
 
 // fetch brings a tree here and lays it out.
 func (n *Node) fetch(ctx context.Context, _ bus.Caller, t fetchTask, out *bus.Stream) error {
+	leave, err := n.working.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	end, err := n.fetchAndLay(ctx, t, out)
 	return n.report(ctx, out, end, err)
 }
@@ -87,16 +95,24 @@ func (n *Node) bring(ctx context.Context, pin string, ref Ref, tell *teller) (Ma
 	if err := n.Store.Pin(pin, refsOf(m)...); err != nil {
 		return Manifest{}, err
 	}
+	for _, b := range m.Blobs() {
+		tell.resumed += n.Store.Have(b.Ref)
+	}
 	return m, n.Blobs.Fetch(ctx, n.Store, m.Blobs(), tell.set)
 }
 
 // read looks through the account's files and gives the head what it lacks of them.
 func (n *Node) read(ctx context.Context, _ bus.Caller, t readTask, out *bus.Stream) error {
+	leave, err := n.working.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if err := out.SendJSON(Event{Kind: Moving, Step: Reading}); err != nil {
 		return err
 	}
 	var end End
-	err := n.collect(ctx, t, func(m Manifest, skipped []Skipped, files Opener) (err error) {
+	err = n.collect(ctx, t, func(m Manifest, skipped []Skipped, files Opener) (err error) {
 		end, err = n.offer(ctx, out, m, skipped, files)
 		return err
 	})
@@ -117,13 +133,32 @@ func (n *Node) offer(ctx context.Context, out *bus.Stream, m Manifest, skipped [
 	return end, err
 }
 
+// handlers are the ones at work, for which a Run waits before its store may be closed.
+type handlers struct{ lock sync.RWMutex }
+
+// enter fails once ctx, which is a part of Run's, has ended.
+func (h *handlers) enter(ctx context.Context) (leave func(), err error) {
+	h.lock.RLock()
+	if err := ctx.Err(); err != nil {
+		h.lock.RUnlock()
+		return nil, err
+	}
+	return h.lock.RUnlock, nil
+}
+
+func (h *handlers) wait() {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+}
+
 // tellEvery is how often a node says how far it is.
 const tellEvery = 200 * time.Millisecond
 
 // teller reports on one step of a node's work.
 type teller struct {
-	out  *bus.Stream
-	step string
+	out     *bus.Stream
+	step    string
+	resumed int64 // bytes that an earlier try had brought, which count as done once they are looked at
 
 	mu          sync.Mutex
 	first, done int64
@@ -160,11 +195,11 @@ func (t *teller) say() {
 	t.out.SendJSON(Event{Kind: Moving, Step: t.step, Done: t.done, Total: t.total}) // who has gone is noticed elsewhere
 }
 
-// moved is how many bytes came or went since the first report.
+// moved is how many bytes came or went.
 func (t *teller) moved() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.done - t.first
+	return t.done - t.first - t.resumed
 }
 
 // pinPrefix begins the names of pins that hold something only while it is copied.

@@ -26,8 +26,9 @@ type Service struct {
 	Metrics *metric.Set
 	Log     *slog.Logger
 
-	next   atomic.Int64
-	copies *metric.Counter
+	next    atomic.Int64
+	copies  *metric.Counter
+	working handlers
 }
 
 // width is how many nodes are at work at the same time: as many as the Handler's transfers can feed.
@@ -45,11 +46,18 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return collectNowAndThen(ctx, s.Store, s.Log)
+	err = collectNowAndThen(ctx, s.Store, s.Log)
+	s.working.wait()
+	return err
 }
 
 // push tells who is chosen, waits until the caller names the tree that it has uploaded, and spreads it.
 func (s *Service) push(ctx context.Context, who bus.Caller, req Push, out *bus.Stream) error {
+	leave, err := s.working.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if _, err := Land(sourcesOf(req.Many), req.To, Nothing); err != nil {
 		return err
 	}
@@ -73,6 +81,11 @@ func (s *Service) push(ctx context.Context, who bus.Caller, req Push, out *bus.S
 
 // pull has nodes bring their files here, and keeps them until the caller has gone.
 func (s *Service) pull(ctx context.Context, who bus.Caller, req Pull, out *bus.Stream) error {
+	leave, err := s.working.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if len(req.Paths) == 0 || slices.Contains(req.Paths, "") {
 		return fault.New(fault.Misused, "no path to copy from").Hint("bramble pull --on SEL PATH LOCALDIR")
 	}

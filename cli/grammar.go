@@ -9,7 +9,7 @@ Begin with: bramble demo (a cluster on this machine, at work), or bramble up (a 
 // grammar is every verb, its flags and arguments; one file a verb says what each does.
 type grammar struct {
 	Cluster string           `help:"Cluster to ask: a state folder or a client file. This machine's own without." placeholder:"DIR|FILE" env:"BRAMBLE_CLUSTER"`
-	Version kong.VersionFlag `help:"Print the version."`
+	Version kong.VersionFlag `env:"-" help:"Print the version."`
 
 	Up      upCmd      `cmd:"" group:"cluster" help:"Make this machine the head of a cluster, and run it."`
 	Join    joinCmd    `cmd:"" group:"cluster" help:"Make this machine a node of a cluster, and run it."`
@@ -22,6 +22,8 @@ type grammar struct {
 
 	Run   runCmd   `cmd:"" group:"work" help:"Run a command on many nodes at once."`
 	Shell shellCmd `cmd:"" group:"work" help:"Open a terminal on a node."`
+	Push  pushCmd  `cmd:"" group:"work" help:"Copy files and folders to many nodes."`
+	Pull  pullCmd  `cmd:"" group:"work" help:"Copy files and folders from many nodes, each into a folder of its name."`
 
 	Submit submitCmd `cmd:"" group:"work" help:"Queue a command or a script, once or as an array."`
 	Queue  queueCmd  `cmd:"" group:"work" help:"List jobs."`
@@ -37,6 +39,7 @@ type grammar struct {
 	Ui uiCmd `cmd:"" group:"see" name:"ui" help:"Print a link that signs you in to the dashboard."`
 
 	Keeper   keeperCmd   `cmd:"" hidden:"" help:"Hold tasks for the agent; started by it."`
+	Porter   porterCmd   `cmd:"" hidden:"" help:"Read and write files with an account's rights; started by the agent."`
 	LabEnter labEnterCmd `cmd:"" hidden:"" help:"Become a program on a lab's node; started by lab."`
 }
 

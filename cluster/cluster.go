@@ -74,6 +74,9 @@ func (c *Cluster) Files() *artefact.Client {
 		TLSClientConfig: trust.ClientConfig(c.Cred, verify, time.Now), MaxIdleConnsPerHost: 8}}}
 }
 
+// Copies brings files to nodes and back.
+func (c *Cluster) Copies() artefact.Copier { return artefact.Copier{Conn: c.Conn, Blobs: c.Files()} }
+
 // Over makes the clients of a connection that is there already.
 func Over(conn *bus.Conn) *Cluster {
 	return &Cluster{Conn: conn, Fleet: fleet.Client{Conn: conn}, Fan: fan.Client{Conn: conn}, Jobs: job.Client{Conn: conn}, Events: event.Client{Conn: conn}}
