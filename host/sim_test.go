@@ -203,6 +203,13 @@ func TestSimulatedTerminal(t *testing.T) {
 	}
 }
 
+func TestSimulatedTerminalWithoutReader(t *testing.T) {
+	p, err := newSim(t, host.SimOptions{}).Start(host.Command{ID: "t", Args: []string{"true"}, TTY: &host.Size{Rows: 24, Cols: 80}})
+	if err != nil || !p.Wait().OK() {
+		t.Error("true does not end", err)
+	}
+}
+
 func TestTenThousandSimulatedMachines(t *testing.T) {
 	before := runtime.NumGoroutine()
 	files := countFiles()

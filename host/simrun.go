@@ -205,8 +205,12 @@ func (plan simPlan) perform(in io.ReadCloser, out, errs io.WriteCloser) {
 	defer in.Close()
 	defer out.Close()
 	defer errs.Close()
-	io.WriteString(out, plan.output)
-	io.WriteString(errs, plan.errors)
+	if plan.output != "" { // an empty write to a simulated terminal waits for a reader
+		io.WriteString(out, plan.output)
+	}
+	if plan.errors != "" {
+		io.WriteString(errs, plan.errors)
+	}
 	if plan.copies {
 		io.Copy(out, in)
 	}
