@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"strings"
 	"time"
@@ -48,10 +47,13 @@ func (s *Service) hello(ctx context.Context, who bus.Caller, h Hello) (Welcome, 
 		return Welcome{}, fault.New(fault.Misused, "node %s speaks protocol %d, the head %d", who.Name, h.Protocol, bus.Protocol).
 			Hint("install the head's version on the node: %s", s.Version)
 	}
-	var joined, reported bool
-	s.observe(who.Name, Event{Kind: Connected}, nil) // its connection may not have been noticed yet
+	if err := h.check(); err != nil {
+		return Welcome{}, err
+	}
+	if err := s.arrived(who.Name); err != nil {
+		return Welcome{}, err
+	}
 	err := s.update(ctx, who.Name, func(n *Node) {
-		joined = n.Version == ""
 		n.Roles, n.Version, n.Facts = h.Roles, h.Version, h.Facts
 		n.Model, n.Board, n.Arch, n.OS = h.Facts.Model, h.Facts.Board, h.Facts.Arch, h.Facts.OS
 		n.Kernel, n.Cores, n.Memory = h.Facts.Kernel, h.Facts.Cores, h.Facts.Memory
@@ -63,11 +65,24 @@ func (s *Service) hello(ctx context.Context, who bus.Caller, h Hello) (Welcome, 
 	s.mu.Lock()
 	if m := s.members[who.Name]; m != nil && m.shown != m.node.State {
 		s.tell(m, Change{To: m.node.State, At: s.Now(), Why: "connected"})
-		reported = true
 	}
 	s.mu.Unlock()
-	s.Log.Debug("hello", "node", who.Name, "joined", joined, "reported", reported)
 	return Welcome{Time: s.Now().UTC(), Version: s.Version, Denied: s.Authority.Denied()}, nil
+}
+
+// arrived notes a node whose connection has not been noticed yet.
+func (s *Service) arrived(name string) error {
+	s.mu.Lock()
+	m, gone := s.members[name], s.gone[name]
+	open := m != nil && m.view.Open
+	s.mu.Unlock()
+	if gone {
+		return fault.New(fault.Denied, "%s was removed from the cluster", name).Hint("join again: bramble token create on the head")
+	}
+	if !open {
+		s.observe(name, Event{Kind: Connected}, nil)
+	}
+	return nil
 }
 
 // address is where a node connected from; a node on the head's own machine is reached at its default link.
@@ -121,14 +136,14 @@ func (s *Service) sendDirty(w *watch, out *bus.Stream, whole bool) error {
 	w.dirty = map[string]bool{}
 	var up update
 	for name := range names {
-		if m := s.members[name]; m != nil {
+		if m := s.members[name]; m != nil && m.known() {
 			up.Nodes = append(up.Nodes, m.node)
 		} else {
 			up.Gone = append(up.Gone, name)
 		}
 	}
 	s.mu.Unlock()
-	const perFrame = 16
+	const perFrame = 4 // maxHello and 64 labels each, and less than bus.MaxFrame together
 	for len(up.Nodes) > perFrame {
 		if err := out.SendJSON(update{Nodes: up.Nodes[:perFrame]}); err != nil {
 			return err
@@ -145,95 +160,23 @@ func (s *Service) label(ctx context.Context, who bus.Caller, req labelRequest) (
 			return none{}, err
 		}
 	}
-	for _, name := range req.Names {
-		err := s.update(ctx, name, func(n *Node) {
-			n.Labels = maps.Clone(n.Labels)
-			if n.Labels == nil {
-				n.Labels = map[string]string{}
-			}
-			for _, l := range req.Changes {
-				if l.Remove {
-					delete(n.Labels, l.Key)
-				} else {
-					n.Labels[l.Key] = l.Value
-				}
-			}
-		})
+	for _, name := range req.Names { // all or none
+		n, err := s.Node(name)
 		if err != nil {
 			return none{}, err
 		}
+		if count := len(relabel(n.Labels, req.Changes)); count > maxLabels {
+			return none{}, fault.New(fault.Full, "%s would have %d labels; at most %d go", name, count, maxLabels).
+				Hint("take some off: bramble nodes label %s LABEL-", name)
+		}
 	}
-	s.audit(who, "", fmt.Sprintf("changed the labels of %s", Fold(req.Names)))
-	return none{}, nil
-}
-
-func (s *Service) remove(ctx context.Context, who bus.Caller, req removeRequest) (none, error) {
-	if _, err := s.Node(req.Name); err != nil {
-		return none{}, err
-	}
-	return none{}, s.drop(ctx, req.Name, func() { s.audit(who, req.Name, "removed "+req.Name) })
-}
-
-// leave is a node's own wish to go.
-func (s *Service) leave(ctx context.Context, who bus.Caller, _ none) (none, error) {
-	go s.drop(context.WithoutCancel(ctx), who.Name, func() { s.audit(who, who.Name, who.Name+" left") }) // after this answer, which the cut would swallow
-	return none{}, nil
-}
-
-// drop ends a membership: certificate first, so that the node is cut before it is forgotten.
-func (s *Service) drop(ctx context.Context, name string, record func()) error {
-	if err := s.Authority.RevokeNode(ctx, name); err != nil && !fault.Is(err, fault.NotFound) {
-		return err
-	}
-	if err := s.Roll.Delete(ctx, "node."+name); err != nil && !fault.Is(err, fault.NotFound) {
-		return err
-	}
-	s.observe(name, Event{Kind: Removed}, nil)
-	s.mu.Lock()
-	delete(s.members, name)
-	s.mark(name)
-	s.mu.Unlock()
-	record()
-	return nil
-}
-
-// rename gives a node a certificate with the new name; the node comes back under it by itself.
-func (s *Service) rename(ctx context.Context, who bus.Caller, req renameRequest) (none, error) {
-	old, err := s.Node(req.Old)
-	if err != nil {
-		return none{}, err
-	}
-	if err := trust.ValidName(req.New); err != nil {
-		return none{}, err
-	}
-	if _, err := s.Node(req.New); err == nil {
-		return none{}, fault.New(fault.Conflict, "a node is called %s already", req.New).Hint("another name")
-	}
-	if s.Busy != nil {
-		if err := s.Busy(req.Old); err != nil {
+	for _, name := range req.Names {
+		if err := s.update(ctx, name, func(n *Node) { n.Labels = relabel(n.Labels, req.Changes) }); err != nil {
 			return none{}, err
 		}
 	}
-	var ask JoinRequest
-	if err := s.Conn.Call(ctx, bus.Node("fleet", req.Old, "request"), none{}, &ask); err != nil {
-		return none{}, fmt.Errorf("rename %s: %w", req.Old, err)
-	}
-	cert, _, err := s.Authority.Issue(ctx, trust.Identity{Kind: trust.KindNode, Name: req.New}, ask.CSR)
-	if err != nil {
-		return none{}, err
-	}
-	renamed := old
-	renamed.Name = req.New
-	if err := s.save(ctx, renamed); err != nil {
-		return none{}, err
-	}
-	s.mu.Lock()
-	s.members[req.New] = &entry{node: renamed, view: Returning(s.Now())}
-	s.mu.Unlock()
-	if err := s.Conn.Call(ctx, bus.Node("fleet", req.Old, "adopt"), JoinAnswer{Cert: cert}, nil); err != nil {
-		return none{}, fmt.Errorf("rename %s: %w", req.Old, err)
-	}
-	return none{}, s.drop(ctx, req.Old, func() { s.audit(who, req.New, "renamed "+req.Old+" to "+req.New) })
+	s.audit(who, "", fmt.Sprintf("changed the labels of %s: %s", clip(Fold(req.Names)), clip(changesText(req.Changes))))
+	return none{}, nil
 }
 
 func (s *Service) renew(ctx context.Context, who bus.Caller, req JoinRequest) (JoinAnswer, error) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -19,6 +20,9 @@ import (
 
 // maxJoin is the most bytes of a join request or answer.
 const maxJoin = 64 << 10
+
+// joinPatience is how long a joiner may take to say what it wants.
+const joinPatience = 10 * time.Second
 
 // JoinHandler answers /join and /renew on the peer port, whose TLS is trust.JoinConfig: the one
 // place where a machine without a certificate is heard.
@@ -46,6 +50,13 @@ func (s *Service) JoinHandler(ports Ports) http.Handler {
 
 func (s *Service) answerJoin(w http.ResponseWriter, r *http.Request, ports Ports,
 	issue func(context.Context, JoinRequest) ([]byte, trust.Identity, error)) {
+	remote, _, _ := net.SplitHostPort(r.RemoteAddr)
+	if wait := s.joiners.wait(remote, s.Now()); wait > 0 {
+		writeFault(w, fault.New(fault.Denied, "refused too often; %s has to wait", remote).
+			Hint("again in %s, with a token of this head: bramble token create", wait.Round(time.Second)))
+		return
+	}
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(joinPatience))
 	var req JoinRequest
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxJoin))
 	if err == nil {
@@ -56,13 +67,19 @@ func (s *Service) answerJoin(w http.ResponseWriter, r *http.Request, ports Ports
 		return
 	}
 	cert, id, err := issue(r.Context(), req)
-	remote, _, _ := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		s.Events.Record(event.Event{Kind: event.Audit, Room: "fleet", Node: req.Name, Bad: true,
-			Text: "refused " + remote + ": " + err.Error()})
+		if fault.Is(err, fault.Denied) || fault.Is(err, fault.Misused) {
+			s.joiners.refuse(remote, s.Now())
+		}
+		refused := event.Event{Kind: event.Audit, Room: "fleet", Bad: true, Text: "refused " + remote + ": " + err.Error()}
+		if trust.ValidName(req.Name) == nil {
+			refused.Node = req.Name
+		}
+		s.Events.Record(refused)
 		writeFault(w, err)
 		return
 	}
+	s.admit(id.Name)
 	s.Events.Record(event.Event{Kind: event.Audit, Room: "fleet", Node: id.Name, Text: r.URL.Path[1:] + " of " + id.String() + " from " + remote})
 	ca := s.Authority.CA()
 	json.NewEncoder(w).Encode(JoinAnswer{Cluster: ca.Cluster(), ID: id, Cert: cert,
@@ -79,6 +96,8 @@ func writeFault(w http.ResponseWriter, err error) {
 		status = http.StatusBadRequest
 	case fault.Conflict:
 		status = http.StatusConflict
+	case fault.Unreachable:
+		status = http.StatusServiceUnavailable
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
@@ -140,6 +159,12 @@ func post(ctx context.Context, addr, path string, conf *tls.Config, req JoinRequ
 func unreached(addr string, err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err // the address is said already
+	}
+	if errors.Is(err, context.Canceled) {
+		return fault.New(fault.Interrupted, "stopped while asking %s", addr)
 	}
 	return fault.New(fault.Unreachable, "no head answers at %s: %w", addr, err).
 		Hint("check the address and that `bramble up` runs there; its port %d must be open", PeerPort)

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"maps"
 	"strings"
 
 	"bramble/fault"
@@ -8,6 +9,9 @@ import (
 
 // maxLabel is the most bytes of a label's key and of its value.
 const maxLabel = 63
+
+// maxLabels is the most labels of one node.
+const maxLabels = 64
 
 // reserved reports whether a word means something else in a selection, so that no label may be called so.
 func reserved(word string) bool {
@@ -58,6 +62,38 @@ func ParseLabel(text string) (LabelChange, error) {
 		return LabelChange{}, err
 	}
 	return l, nil
+}
+
+// relabel returns the labels after the changes.
+func relabel(labels map[string]string, changes []LabelChange) map[string]string {
+	after := maps.Clone(labels)
+	if after == nil {
+		after = map[string]string{}
+	}
+	for _, l := range changes {
+		if l.Remove {
+			delete(after, l.Key)
+		} else {
+			after[l.Key] = l.Value
+		}
+	}
+	return after
+}
+
+// changesText writes changes as ParseLabel reads them.
+func changesText(changes []LabelChange) string {
+	words := make([]string, len(changes))
+	for i, l := range changes {
+		switch {
+		case l.Remove:
+			words[i] = l.Key + "-"
+		case l.Value == "":
+			words[i] = l.Key
+		default:
+			words[i] = l.Key + "=" + l.Value
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 func isKey(c byte) bool { return isWord(c) && !('A' <= c && c <= 'Z') }

@@ -60,6 +60,12 @@ func (m *Member) Run(ctx context.Context) error {
 			}
 			return none{}, err
 		}),
+		m.Conn.Subscribe(ctx, bus.Node("fleet", name, "deny"), func(msg bus.Message) {
+			var serials []string
+			if msg.Decode(&serials) == nil {
+				m.Verifier.Deny(serials...)
+			}
+		}),
 	)
 	if err != nil {
 		return err
@@ -124,6 +130,7 @@ func (m *Member) sayHello(ctx context.Context) error {
 	if err := m.Conn.Call(ctx, bus.From("fleet", m.Conn.Who().Name, "hello"), hello, &w); err != nil {
 		return err
 	}
+	m.beat(ctx)
 	m.Verifier.Deny(w.Denied...)
 	if err := m.Clock.Observe(w.Time); err != nil {
 		m.Log.Warn("time not kept", "error", err)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -35,17 +36,26 @@ type Service struct {
 	// Busy refuses what would pull a node away from under running work.
 	Busy func(name string) error
 
+	joiners limiter
+	ended   sync.WaitGroup
+
 	mu      sync.Mutex
 	members map[string]*entry
+	gone    map[string]bool // names that were removed and not given out again: what they still say is late
 	watches map[*watch]bool
+	denied  map[string]bool // serials that the nodes have been told of
 }
 
 // entry is a node and what the head noticed of it.
 type entry struct {
-	node  Node
-	view  View
-	shown State // as last told to OnChange
+	node   Node
+	view   View
+	shown  State      // as last told to OnChange
+	saving sync.Mutex // held while the record is written, so that the later one stays
 }
+
+// known reports whether the node has ever said what it is; until then it is in no list.
+func (m *entry) known() bool { return m.node.Version != "" }
 
 // watch is one open fleet.read.nodes stream: the names it has not been told of yet.
 type watch struct {
@@ -62,9 +72,8 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.answer(ctx); err != nil {
 		return err
 	}
-	var ended sync.WaitGroup
-	defer ended.Wait()
-	ended.Go(func() { s.tick(ctx) })
+	defer s.ended.Wait()
+	s.ended.Go(func() { s.tick(ctx) })
 	return s.Watch(ctx, func(p bus.Presence) {
 		if p.ID.Kind == trust.KindNode {
 			s.presence(p)
@@ -79,7 +88,11 @@ func (s *Service) Open(ctx context.Context) error {
 	if s.members != nil {
 		return nil
 	}
-	s.members, s.watches = map[string]*entry{}, map[*watch]bool{}
+	s.members, s.watches, s.gone, s.denied = map[string]*entry{}, map[*watch]bool{}, map[string]bool{}, map[string]bool{}
+	for _, serial := range s.Authority.Denied() {
+		s.denied[serial] = true // each node is told at its hello
+	}
+	s.Authority.OnRevoke(func(trust.Identity) { s.deny() })
 	records, err := s.Roll.List(ctx, "node.")
 	if err != nil {
 		return err
@@ -130,7 +143,9 @@ func (s *Service) Nodes() []Node {
 	defer s.mu.Unlock()
 	nodes := make([]Node, 0, len(s.members))
 	for _, m := range s.members {
-		nodes = append(nodes, m.node)
+		if m.known() {
+			nodes = append(nodes, m.node)
+		}
 	}
 	slices.SortFunc(nodes, func(a, b Node) int { return NaturalCompare(a.Name, b.Name) })
 	return nodes
@@ -187,7 +202,7 @@ func (s *Service) observe(name string, ev Event, change func(*Node)) {
 	defer s.mu.Unlock()
 	m := s.members[name]
 	if m == nil {
-		if ev.Kind != Connected {
+		if ev.Kind != Connected || s.gone[name] {
 			return
 		}
 		m = &entry{node: Node{Name: name, Joined: s.Now().UTC(), Labels: map[string]string{}}}
@@ -206,12 +221,15 @@ func (s *Service) observe(name string, ev Event, change func(*Node)) {
 		m.node.State = c.To
 		s.tell(m, c)
 	}
+	if m.node.State == Down && !m.known() {
+		delete(s.members, name) // it connected and never said what it is
+	}
 	s.mark(name)
 }
 
 // tell passes a change on. A node that only connected is not up before it has said what it is.
 func (s *Service) tell(m *entry, c Change) {
-	if m.node.Version == "" || c.To == m.shown {
+	if !m.known() || c.To == m.shown {
 		return
 	}
 	c.From, m.shown = m.shown, c.To
@@ -274,29 +292,34 @@ func (s *Service) save(ctx context.Context, n Node) error {
 	return s.Roll.Put(ctx, "node."+n.Name, data)
 }
 
-// update changes a member and saves it.
+// update changes a member and saves it, unless nothing changed.
 func (s *Service) update(ctx context.Context, name string, change func(*Node)) error {
 	s.mu.Lock()
 	m := s.members[name]
+	s.mu.Unlock()
 	if m == nil {
-		s.mu.Unlock()
 		return unknownNode(name, s.Nodes())
 	}
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	s.mu.Lock()
 	changed := m.node
-	changed.Labels = maps.Clone(m.node.Labels)
-	change(&changed)
 	s.mu.Unlock()
+	before := changed
+	changed.Labels = maps.Clone(changed.Labels)
+	change(&changed)
+	if reflect.DeepEqual(before, changed) {
+		return nil
+	}
 	if err := s.save(ctx, changed); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m := s.members[name]; m != nil {
+	if s.members[name] == m {
 		change(&m.node)
 		s.mark(name)
+		return nil
 	}
-	if s.OnRoll != nil {
-		s.OnRoll()
-	}
-	return nil
+	return s.Roll.Delete(ctx, "node."+name) // removed meanwhile
 }

@@ -1,8 +1,10 @@
 package fleet
 
 import (
+	"encoding/json"
 	"time"
 
+	"bramble/fault"
 	"bramble/host"
 	"bramble/trust"
 )
@@ -15,6 +17,21 @@ type Hello struct {
 	Version  string     `json:"version"`
 	Roles    []string   `json:"roles"`
 	Facts    host.Facts `json:"facts"`
+}
+
+// maxHello is the most bytes of a Hello: a node cannot make everybody's list of nodes too long to send.
+const maxHello = 6 << 10
+
+// check refuses a Hello that no agent of ours sends.
+func (h Hello) check() error {
+	data, err := json.Marshal(h)
+	if err == nil && len(data) > maxHello {
+		err = fault.New(fault.Full, "the node says %d bytes of itself; at most %d are taken", len(data), maxHello)
+	}
+	if err == nil && h.Version == "" {
+		err = fault.New(fault.Misused, "the node does not say its version")
+	}
+	return err
 }
 
 // Welcome answers a Hello.
