@@ -5,6 +5,7 @@ import (
 
 	"bramble/cluster"
 	"bramble/demo"
+	"bramble/web"
 )
 
 type demoCmd struct {
@@ -19,7 +20,10 @@ bramble demo --state /tmp/demo      # then, in a second terminal: export BRAMBLE
 }
 
 func (c *demoCmd) Run(e *env) error {
-	t := demo.Tour{Out: e.out, Exit: c.Exit, Link: func(_ context.Context, cl *cluster.Cluster) (string, error) { return cl.File.Web, nil }}
+	t := demo.Tour{Out: e.out, Exit: c.Exit, Link: func(ctx context.Context, cl *cluster.Cluster) (string, error) {
+		link, err := web.Client{Conn: cl.Conn}.Link(ctx)
+		return link.URL, err
+	}}
 	if c.State != "" {
 		t.State = absolute(c.State)
 	}
