@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"golang.org/x/sys/unix"
 	xterm "golang.org/x/term"
 
 	"bramble/fan"
@@ -76,7 +75,7 @@ func (c *shellCmd) verdict(e *env, ctx context.Context, end fan.End, err error) 
 	case end.Error != "":
 		return fault.New(fault.Failed, "%s: %s", c.Node, oneLine(end.Error)).Hint("%s", cmp.Or(oneLine(end.Try), "bramble nodes"))
 	case end.Exit.Signal != "":
-		return exitStatus(128 + int(unix.SignalNum(end.Exit.Signal)))
+		return exitStatus(128 + int(host.SignalNumber(end.Exit.Signal)))
 	case end.Exit.Code != 0:
 		return exitStatus(end.Exit.Code)
 	}

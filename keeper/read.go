@@ -8,14 +8,13 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"bramble/fault"
+	"bramble/host"
 )
 
 // Signal implements Keeper.
 func (l *Local) Signal(ctx context.Context, id, sig string) error {
-	number := unix.SignalNum("SIG" + strings.TrimPrefix(sig, "SIG"))
+	number := host.SignalNumber("SIG" + strings.TrimPrefix(sig, "SIG"))
 	if number == 0 {
 		return fault.New(fault.Misused, "no signal is called %.40q", sig).Hint("TERM, INT, HUP, USR1, STOP, CONT or KILL")
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -169,17 +170,23 @@ func unmountNames() error {
 	return ignore(os.Remove(namespaceDir), unix.EEXIST, unix.ENOTEMPTY, unix.EBUSY)
 }
 
-// mountedNames is the source of the mount at the folder of names, "" when there is none.
+// mountedNames is the source of the mount that the folder of names is the top of, "" when there is none.
+// One that another mount on the way to it hides does not count.
 func mountedNames() (source string, err error) {
+	var at unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, namespaceDir, 0, unix.STATX_MNT_ID, &at); err != nil {
+		return "", &os.PathError{Op: "statx", Path: namespaceDir, Err: err}
+	}
 	file, err := os.Open("/proc/thread-self/mountinfo")
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
 	lines := bufio.NewScanner(file)
-	for lines.Scan() { // proc_pid_mountinfo(5): the mount point is field 5, the source the second after the dash
+	for lines.Scan() { // proc_pid_mountinfo(5): the id is field 1, the mount point field 5, the source the second after the dash
 		fields := strings.Fields(lines.Text())
-		if dash := slices.Index(fields, "-"); dash > 4 && len(fields) > dash+2 && fields[4] == namespaceDir {
+		if dash := slices.Index(fields, "-"); dash > 4 && len(fields) > dash+2 && fields[4] == namespaceDir &&
+			fields[0] == strconv.FormatUint(at.Mnt_id, 10) {
 			source = fields[dash+2]
 		}
 	}
