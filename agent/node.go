@@ -26,6 +26,9 @@ import (
 // RunNode runs a member's services until ctx ends.
 func RunNode(ctx context.Context, o Options) error {
 	l := Layout(o.State)
+	if _, err := ReadNode(l); err != nil { // before a keeper is started for nothing
+		return err
+	}
 	k, err := o.Keeper(ctx)
 	if err != nil {
 		return err
