@@ -41,11 +41,7 @@ func Main(args []string) int {
 func run(ctx context.Context, args []string, out *term.Out) int {
 	var g grammar
 	exited := -1
-	parser, err := kong.New(&g, kong.Name("bramble"), kong.Description(about), kong.UsageOnError(),
-		kong.Writers(out.Stdout, out.Stderr), kong.Exit(func(code int) { exited = code }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
-		kong.Help(help), kong.DefaultEnvars("BRAMBLE"), kong.Vars{"version": Version()},
-		kong.ExplicitGroups(groups))
+	parser, err := newParser(&g, out, func(code int) { exited = code })
 	if err != nil {
 		return term.Report(out, err)
 	}
@@ -67,6 +63,14 @@ func run(ctx context.Context, args []string, out *term.Out) int {
 		return fault.Exit(fault.New(fault.Interrupted, "interrupted"))
 	}
 	return term.Report(out, err)
+}
+
+func newParser(g *grammar, out *term.Out, exit func(int)) (*kong.Kong, error) {
+	return kong.New(g, kong.Name("bramble"), kong.Description(about), kong.UsageOnError(),
+		kong.Writers(out.Stdout, out.Stderr), kong.Exit(exit),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.Help(help), kong.DefaultEnvars("BRAMBLE"), kong.Vars{"version": Version()},
+		kong.ExplicitGroups(groups))
 }
 
 // exitStatus ends the process with a status and no message.

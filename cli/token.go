@@ -80,6 +80,8 @@ type tokenListCmd struct {
 	JSON bool `help:"Print JSON."`
 }
 
+func (tokenListCmd) Examples() string { return "bramble token list\n" }
+
 func (c *tokenListCmd) Run(e *env) error {
 	cl, err := e.open()
 	if err != nil {
