@@ -112,9 +112,9 @@ func (n *Node) lay(ctx context.Context, t fetchTask, m Manifest, placed func(int
 	if err != nil {
 		return err
 	}
-	own := map[Ref]bool{t.Ref: true}
+	own := map[Ref]int64{t.Ref: 0} // bytes of files; the list itself counts for none
 	for _, b := range m.Blobs() {
-		own[b.Ref] = true
+		own[b.Ref] = b.Size
 	}
 	for {
 		var q saying
@@ -137,19 +137,19 @@ func (n *Node) lay(ctx context.Context, t fetchTask, m Manifest, placed func(int
 }
 
 // serve gives the porter a blob of its own tree.
-func (p *porter) serve(s *Store, own map[Ref]bool, ref Ref, placed func(int64)) error {
-	if !own[ref] {
+func (p *porter) serve(s *Store, own map[Ref]int64, ref Ref, placed func(int64)) error {
+	size, ok := own[ref]
+	if !ok {
 		return fmt.Errorf("it asked for blob %s, which is not in its tree", ref.short())
 	}
-	if size, ok := s.stat(ref); ok {
-		placed(size)
-	}
+	placed(size)
 	return p.give(s, ref)
 }
 
 // settle takes in how laying out ended; a blob that rotted on disk is moved away, so that the next try fetches it anew.
-func (n *Node) settle(ctx context.Context, said saying, own map[Ref]bool) error {
-	if bad := said.Result.Damaged; own[bad] {
+func (n *Node) settle(ctx context.Context, said saying, own map[Ref]int64) error {
+	bad := said.Result.Damaged
+	if _, ok := own[bad]; ok {
 		n.Log.Warn("a blob was damaged", "ref", bad, "error", n.Store.Verify(ctx, bad))
 	}
 	if said.Fault != nil {

@@ -276,6 +276,9 @@ func ends(t *testing.T, events func(func(Event, error) bool)) (map[string]End, e
 		for _, name := range ev.Names {
 			names[name] = true
 		}
+		if ev.Done > ev.Total && ev.Step != Reading {
+			t.Errorf("more than all: %+v", ev)
+		}
 		if ev.Kind == Ended {
 			if _, twice := found[ev.Node]; twice || !names[ev.Node] {
 				t.Errorf("%s ended twice, or was not chosen", ev.Node)
