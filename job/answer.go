@@ -305,6 +305,9 @@ func (s *Service) look(ctx context.Context, id ID) (sum Summary, over <-chan str
 				last = st.Last()
 				return
 			}
+			if !sum.Ended.IsZero() && !s.settled(id) { // nobody is told of an end that may yet be lost
+				sum.Ended, sum.State = time.Time{}, Running
+			}
 			s.sums[id] = sum
 		}
 		if sum.Ended.IsZero() {

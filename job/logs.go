@@ -65,6 +65,7 @@ type follower struct {
 type told struct {
 	attempt  int
 	out, err int64
+	deaf     bool // the node did not let it be followed, perhaps because it does not have it yet
 }
 
 func (f *follower) run(ctx context.Context) error {
@@ -74,7 +75,7 @@ func (f *follower) run(ctx context.Context) error {
 		var placed []Placement
 		if err := f.s.ask(ctx, func(st *State) {
 			sum, known := st.Job(f.req.ID)
-			ended = !known || !sum.Ended.IsZero()
+			ended = !known || !sum.Ended.IsZero() && f.s.settled(f.req.ID)
 			placed = st.Placements(f.req.ID)
 		}); err != nil {
 			return err
@@ -192,11 +193,15 @@ func (f *follower) tail(ctx context.Context, placed []Placement) {
 		}
 		f.running.Go(func() {
 			var both sync.WaitGroup
-			both.Go(func() { f.pull(ctx, p, stdout) })
 			both.Go(func() { f.pull(ctx, p, stderr) })
+			heard := f.pull(ctx, p, stdout)
 			both.Wait()
 			f.mu.Lock()
 			delete(f.tails, p.Key)
+			if had := f.told[p.Index]; !heard && had == (told{attempt: p.Attempt}) {
+				had.deaf = true
+				f.told[p.Index] = had
+			}
 			f.mu.Unlock()
 			signal(f.idle)
 		})
@@ -208,24 +213,26 @@ func (f *follower) begin(p Placement) (again, begin bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	had := f.told[p.Index]
-	if f.tails[p.Key] || had.attempt == p.Attempt || f.whole.Contains(p.Index) || len(f.tails) >= maxTails {
+	same := had.attempt == p.Attempt
+	if f.tails[p.Key] || same && !had.deaf || f.whole.Contains(p.Index) || len(f.tails) >= maxTails {
 		return false, false
 	}
 	f.tails[p.Key] = true
 	f.told[p.Index] = told{attempt: p.Attempt}
-	return had.attempt > 0, true
+	return had.attempt > 0 && !same, true
 }
 
-// pull passes on one stream of a running task; what is missing when it breaks comes from the store later.
-func (f *follower) pull(ctx context.Context, p Placement, stream string) {
+// pull passes on one stream of a running task and reports whether it came to its end; what is missing when it
+// breaks comes from the store later.
+func (f *follower) pull(ctx context.Context, p Placement, stream string) bool {
 	in, err := f.s.Conn.Open(ctx, bus.Node("job", p.Node, "output"), outputRequest{Key: p.Key, Stream: stream, Follow: f.req.Follow})
 	if err != nil {
-		return
+		return false
 	}
 	defer in.Close()
 	for data, err := range in.Messages() {
 		if err != nil || f.out.SendJSON(Line{Index: p.Index, Attempt: p.Attempt, Stderr: stream == stderr, Data: data}) != nil {
-			return
+			return false
 		}
 		f.mu.Lock()
 		had := f.told[p.Index]
@@ -237,6 +244,7 @@ func (f *follower) pull(ctx context.Context, p Placement, stream string) {
 		f.told[p.Index] = had
 		f.mu.Unlock()
 	}
+	return true
 }
 
 // returns sends what came back of a job's tasks.

@@ -253,6 +253,11 @@ func (s *Service) inLoop(ctx context.Context, work func()) error {
 	}
 }
 
+// settled reports whether the end of an ended job is on disk. It runs in the loop.
+func (s *Service) settled(id ID) bool {
+	return !slices.ContainsFunc(s.waits, func(p parked) bool { end, ok := p.action.(JobEnded); return ok && end.ID == id })
+}
+
 // ask looks at the state from within the loop.
 func (s *Service) ask(ctx context.Context, look func(*State)) error {
 	return s.inLoop(ctx, func() { look(s.state) })
@@ -412,6 +417,8 @@ func (s *Service) tellEnded(id ID) {
 		delete(c.known, id)
 	}
 	s.output.rest(id)
+	delete(s.sums, id)
+	s.dirty = true
 	if over := s.over[id]; over != nil {
 		close(over)
 		delete(s.over, id)
