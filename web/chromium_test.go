@@ -233,7 +233,7 @@ func (t *tab) sees(expression string) {
 	t.t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		var ok bool
-		if err := t.try(expression, &ok); err == nil && ok {
+		if err := t.try("!!("+expression+")", &ok); err == nil && ok {
 			return
 		}
 		if time.Now().After(end) {

@@ -316,21 +316,38 @@ func clip(text string) string {
 	return text
 }
 
-// mention splits an event's text at the name of its node, so that the page can link it.
-type mention struct{ Before, Name, After string }
+// mention splits an event's text at what it is about, its node or its job, so that the page can link it.
+type mention struct{ Before, Name, After, Link string }
 
 func mentionOf(e event.Event) mention {
-	for at := 0; e.Node != ""; {
-		i := strings.Index(e.Text[at:], e.Node)
+	if e.Job != 0 {
+		name := fmt.Sprintf("job %d", e.Job)
+		if m, ok := splitAt(e.Text, name); ok {
+			m.Link = fmt.Sprintf("/jobs/%d", e.Job)
+			return m
+		}
+		return mention{Before: e.Text + " ", Name: name, Link: fmt.Sprintf("/jobs/%d", e.Job)}
+	}
+	m, ok := splitAt(e.Text, e.Node)
+	if ok {
+		m.Link = "/nodes/" + e.Node
+	}
+	return m
+}
+
+// splitAt cuts text around a name that stands by itself: node1, but not node12.
+func splitAt(text, name string) (m mention, ok bool) {
+	for at := 0; name != ""; {
+		i := strings.Index(text[at:], name)
 		if i < 0 {
 			break
 		}
-		i, at = at+i, at+i+len(e.Node)
-		if !endsInName(e.Text[:i]) && !beginsWithName(e.Text[at:]) {
-			return mention{e.Text[:i], e.Node, e.Text[at:]}
+		i, at = at+i, at+i+len(name)
+		if !endsInName(text[:i]) && !beginsWithName(text[at:]) {
+			return mention{Before: text[:i], Name: name, After: text[at:]}, true
 		}
 	}
-	return mention{Before: e.Text}
+	return mention{Before: text}, false
 }
 
 func endsInName(text string) bool { return text != "" && isNameByte(text[len(text)-1]) }

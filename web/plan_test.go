@@ -66,14 +66,19 @@ func TestHistory(t *testing.T) {
 }
 
 func TestMention(t *testing.T) {
-	for text, want := range map[string]mention{
-		"node1 is up":          {"", "node1", " is up"},
-		"node12, then node1":   {"node12, then ", "node1", ""},
-		"my-node1 and node1-b": {Before: "my-node1 and node1-b"},
-		"nothing of that kind": {Before: "nothing of that kind"},
+	for _, tt := range []struct {
+		text string
+		job  int64
+		want mention
+	}{
+		{"node1 is up", 0, mention{"", "node1", " is up", "/nodes/node1"}},
+		{"node12, then node1", 0, mention{"node12, then ", "node1", "", "/nodes/node1"}},
+		{"my-node1 and node1-b", 0, mention{Before: "my-node1 and node1-b"}},
+		{"job 12 and job 1: done", 1, mention{"job 12 and ", "job 1", ": done", "/jobs/1"}},
+		{"submitted", 7, mention{"submitted ", "job 7", "", "/jobs/7"}},
 	} {
-		if got := mentionOf(event.Event{Node: "node1", Text: text}); got != want {
-			t.Errorf("%q: %+v", text, got)
+		if got := mentionOf(event.Event{Node: "node1", Job: tt.job, Text: tt.text}); got != tt.want {
+			t.Errorf("%q: %+v, want %+v", tt.text, got, tt.want)
 		}
 	}
 }
