@@ -126,6 +126,8 @@ const (
 	KeepAlive = 5 * time.Second
 	// Lost is how long a silent peer is waited for.
 	Lost = 20 * time.Second
+	// Settle is how long a stream's opener waits for somebody to listen.
+	Settle = time.Second
 	// MaxStreams is how many streams one user in one role, or one node, may have open at a time.
 	MaxStreams = 512
 )

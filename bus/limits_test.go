@@ -195,3 +195,28 @@ func TestFloodLeavesTheHeadConnected(t *testing.T) {
 		t.Errorf("after the flood: %v, %v", a, err)
 	}
 }
+
+func TestStreamToWhoListensAMomentLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bustest.Start(t)
+		head, node := b.Head(), b.Node("pi1")
+		defer b.StopAll(head, node)
+		s, err := head.Open(t.Context(), bus.Node("fan", "pi1", "run"), question{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(bus.Settle / 2)
+		hold(t, node, bus.Node("fan", "pi1", "run"))
+		if data, err := s.Recv(); err != nil || string(data) != "here" {
+			t.Errorf("got %q, %v", data, err)
+		}
+		s.Close()
+		begun := time.Now()
+		if s, err = head.Open(t.Context(), bus.Node("fan", "pi2", "run"), question{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Recv(); !fault.Is(err, fault.Unreachable) || time.Since(begun) > 2*bus.Settle {
+			t.Errorf("nobody at all: %v after %s", err, time.Since(begun))
+		}
+	})
+}

@@ -39,7 +39,7 @@ func (c *Conn) register(ctx context.Context, peerKey string, opener bool) (*Stre
 	defer t.mu.Unlock()
 	t.next++
 	id := strconv.FormatUint(t.next, 36)
-	s := &Stream{c: c, key: peerKey + "." + id, opener: opener, heard: time.Now(), spoke: time.Now(), changed: make(chan struct{})}
+	s := &Stream{c: c, key: peerKey + "." + id, opener: opener, begun: time.Now(), heard: time.Now(), spoke: time.Now(), changed: make(chan struct{})}
 	s.own = strings.Join([]string{"_S", c.who.key(), t.nonce, peerKey, id}, ".")
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	t.open[s.key] = s
@@ -68,21 +68,35 @@ func (c *Conn) frame(m *nats.Msg) {
 	c.streams.mu.Unlock()
 	if len(m.Data) == 0 {
 		if s != nil && m.Header.Get("Status") == "503" {
-			s.drop(fault.New(fault.Unreachable, "nobody answers"))
+			s.nobody()
 		}
 		return
 	}
+	peerKey, _, _ := strings.Cut(part[3], ".")
+	kind := m.Data[0]
+	if m.Reply != "" && !mailboxOf(m.Reply, peerKey) {
+		return
+	}
 	if s == nil {
-		peerKey, _, _ := strings.Cut(part[3], ".")
-		switch to := string(m.Data[1:]); {
-		case m.Data[0] == frameOpen && mailboxOf(to, peerKey): // we gave up meanwhile: tell the service
-			c.nc.Publish(to, []byte{frameCancel})
-		case m.Data[0] == frameAlive && mailboxOf(m.Reply, peerKey): // our side broke meanwhile: tell the other
+		if m.Reply != "" && kind != frameEnd && kind != frameLast { // we gave up or broke meanwhile: tell the other
 			c.nc.Publish(m.Reply, []byte{frameGone})
 		}
 		return
 	}
-	s.take(m.Data[0], m.Data[1:])
+	if m.Reply != "" {
+		s.meet(m.Reply)
+	}
+	s.take(kind, m.Data[1:])
+}
+
+// meet notes where the other side is.
+func (s *Stream) meet(mailbox string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opener && s.peer == "" {
+		s.peer = mailbox
+		s.wake()
+	}
 }
 
 // mailboxOf reports whether subject is a mailbox of that peer, so that nobody can direct our frames to a third party.

@@ -17,17 +17,21 @@ import (
 	"bramble/trust"
 )
 
-// Frames of a stream: one kind byte, then the rest.
+// Frames of a stream: one kind byte, then the rest. The first frame of a service has its mailbox as the
+// reply subject; until it comes, the opener knows nowhere to send to.
 const (
-	frameOpen   = 'o' // service → opener: the service's own mailbox subject
 	frameData   = 'd' // one message
+	frameLast   = 'l' // service → opener: one message, after which all is over and well
 	frameTaken  = 'a' // big-endian uint32: bytes the reader has taken since the last one
 	frameFinish = 'f' // the sender has no more data; it still listens
 	frameEnd    = 'e' // service → opener: it is over; fault JSON, or nothing when all went well
 	frameCancel = 'x' // opener → service: stop
 	frameAlive  = 'k' // still here; its reply subject is the sender's mailbox
-	frameGone   = 'g' // answer to a frameAlive of a stream that is not known here
+	frameGone   = 'g' // answer to a frame with a reply subject for a stream that is not known here
 )
+
+// announceAfter is how long a service that says nothing keeps its mailbox to itself: most have answered by then.
+const announceAfter = 20 * time.Millisecond
 
 // overrun is how many unread bytes a peer may have sent before it is cut off: an honest one stays below.
 const overrun = 2*Window + MaxFrame
@@ -36,15 +40,19 @@ const overrun = 2*Window + MaxFrame
 // head and a node. Neither side can make the other hold more than Window bytes plus one message.
 // One goroutine may send while another receives.
 type Stream struct {
-	c      *Conn
-	key    string // in c.streams
-	own    string // this side's mailbox subject
-	opener bool
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	c       *Conn
+	key     string // in c.streams
+	own     string // this side's mailbox subject
+	opener  bool
+	begun   time.Time
+	request *nats.Msg // the opener's
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
 
 	mu       sync.Mutex
 	peer     string // the peer's mailbox subject; "" until it is known
+	told     bool   // the peer knows our mailbox
+	silence  *time.Timer
 	queue    [][]byte
 	waiting  int   // bytes in queue
 	taken    int   // bytes received by the reader and not yet credited to the sender
@@ -66,7 +74,8 @@ func (c *Conn) Open(ctx context.Context, subject string, req any) (*Stream, erro
 		return nil, err
 	}
 	s, mailbox := c.register(ctx, c.peerKey(subject), true)
-	if err := c.nc.PublishMsg(&nats.Msg{Subject: c.subject(subject), Reply: mailbox, Data: data}); err != nil {
+	s.request = &nats.Msg{Subject: c.subject(subject), Reply: mailbox, Data: data}
+	if err := c.nc.PublishMsg(s.request); err != nil {
 		s.drop(err)
 		return nil, fault.New(fault.Unreachable, "ask %s: %w", subject, err)
 	}
@@ -82,7 +91,7 @@ func (c *Conn) peerKey(subject string) string {
 	return "head"
 }
 
-// accept makes the service's side of a stream and tells the opener where it is.
+// accept makes the service's side of a stream.
 func (c *Conn) accept(ctx context.Context, m *nats.Msg) (*Stream, error) {
 	who := callerFrom(m.Subject)
 	if !strings.HasPrefix(m.Reply, "_S.") {
@@ -94,20 +103,40 @@ func (c *Conn) accept(ctx context.Context, m *nats.Msg) (*Stream, error) {
 		c.nc.Publish(m.Reply, append([]byte{frameEnd}, faultText(err)...))
 		return nil, err
 	}
-	s, mailbox := c.register(ctx, who.key(), false)
+	s, _ := c.register(ctx, who.key(), false)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.peer = m.Reply
-	if err := s.send(frameOpen, []byte(mailbox)); err != nil {
-		s.drop(err)
-		return nil, err
-	}
+	s.silence = time.AfterFunc(announceAfter, s.announce)
 	return s, nil
+}
+
+// announce tells the opener where the service is, unless an earlier frame has.
+func (s *Stream) announce() {
+	s.mu.Lock()
+	due := !s.told && s.over == nil
+	s.mu.Unlock()
+	if due {
+		s.send(frameAlive, nil)
+	}
 }
 
 // Context ends when the stream does.
 func (s *Stream) Context() context.Context { return s.ctx }
 
 // Send sends one message of at most MaxFrame bytes, waiting until the peer has room for it.
-func (s *Stream) Send(data []byte) error {
+func (s *Stream) Send(data []byte) error { return s.sendWhenRoom(frameData, data) }
+
+// SendLast sends a service's last message and ends the stream well in the same frame.
+func (s *Stream) SendLast(data []byte) error {
+	err := s.sendWhenRoom(frameLast, data)
+	if err == nil {
+		s.drop(io.EOF)
+	}
+	return err
+}
+
+func (s *Stream) sendWhenRoom(kind byte, data []byte) error {
 	if len(data) > MaxFrame {
 		return fault.New(fault.Full, "a stream message of %d bytes is over the limit of %d", len(data), MaxFrame)
 	}
@@ -120,7 +149,7 @@ func (s *Stream) Send(data []byte) error {
 		if s.peer != "" && (s.sent == 0 || s.sent+len(data) <= Window) {
 			s.sent += len(data)
 			s.mu.Unlock()
-			return s.send(frameData, data)
+			return s.send(kind, data)
 		}
 		changed := s.changed
 		s.mu.Unlock()
@@ -169,8 +198,11 @@ func (s *Stream) Recv() ([]byte, error) {
 			s.mu.Unlock()
 			return nil, io.EOF
 		}
-		changed := s.changed
+		changed, hidden := s.changed, !s.opener && !s.told
 		s.mu.Unlock()
+		if hidden {
+			s.announce()
+		}
 		select {
 		case <-changed:
 		case <-s.ctx.Done():
@@ -236,8 +268,10 @@ func (s *Stream) end(err error) {
 	if err != nil {
 		verdict = []byte(faultText(err))
 	}
-	s.send(frameEnd, verdict)
-	s.drop(io.EOF)
+	if !s.isOver() {
+		s.send(frameEnd, verdict)
+		s.drop(io.EOF)
+	}
 }
 
 // drop forgets the stream and reports whether it was still open.
@@ -248,6 +282,9 @@ func (s *Stream) drop(why error) bool {
 	if first {
 		s.over = why
 		s.wake()
+	}
+	if s.silence != nil {
+		s.silence.Stop()
 	}
 	s.mu.Unlock()
 	s.cancel(why)
@@ -279,13 +316,15 @@ func (s *Stream) send(kind byte, data []byte) error {
 	s.mu.Lock()
 	to := s.peer
 	s.spoke = time.Now()
+	first := !s.opener && !s.told
+	s.told = true
 	s.mu.Unlock()
 	if to == "" {
 		return nil
 	}
 	m := &nats.Msg{Subject: to, Data: append(append(make([]byte, 0, len(data)+1), kind), data...)}
-	if kind == frameAlive {
-		m.Reply = s.own // so that the server tells us when nobody listens there any more
+	if first || kind == frameAlive {
+		m.Reply = s.own // and the server tells us when nobody listens there any more
 	}
 	if err := s.c.nc.PublishMsg(m); err != nil {
 		return fmt.Errorf("send on stream: %w", err)
@@ -302,6 +341,11 @@ func (s *Stream) take(kind byte, data []byte) {
 		}
 		s.drop(over)
 		return
+	case frameLast:
+		if s.note(frameData, data) {
+			s.drop(io.EOF)
+			return
+		}
 	case frameCancel:
 		s.drop(fault.New(fault.Interrupted, "the caller has gone"))
 		return
@@ -309,7 +353,7 @@ func (s *Stream) take(kind byte, data []byte) {
 		s.drop(fault.New(fault.Unreachable, "the other side has lost this stream"))
 		return
 	}
-	if !s.note(kind, data) {
+	if kind == frameLast || !s.note(kind, data) {
 		s.drop(fault.New(fault.Failed, "the other side sends more than it was asked to"))
 	}
 }
@@ -320,11 +364,6 @@ func (s *Stream) note(kind byte, data []byte) bool {
 	defer s.mu.Unlock()
 	s.heard = time.Now()
 	switch kind {
-	case frameOpen:
-		peerKey, _, _ := strings.Cut(s.key, ".")
-		if to := string(data); s.opener && s.peer == "" && mailboxOf(to, peerKey) {
-			s.peer = to
-		}
 	case frameData:
 		if s.finished || s.over != nil || s.waiting+len(data) > overrun || len(s.queue) > overrun {
 			return s.finished || s.over != nil

@@ -29,14 +29,17 @@ func (c Client) Run(ctx context.Context, req Request, stdin io.Reader) iter.Seq2
 			go send(s, stdin) // ends with the stream, or with a reader that never returns, which only a process's end can stop
 		}
 		var names []string
-		for frame, err := range s.Messages() {
-			var ev Event
-			if err == nil {
-				ev, err = unpack(frame, names)
-			}
-			names = append(names, ev.Names...)
-			if !yield(ev, err) || err != nil {
+		for message, err := range s.Messages() {
+			if err != nil {
+				yield(Event{}, err)
 				return
+			}
+			for frame := range framesOf(message) {
+				ev, err := unpack(frame, names)
+				names = append(names, ev.Names...)
+				if !yield(ev, err) || err != nil {
+					return
+				}
 			}
 		}
 	}

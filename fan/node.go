@@ -60,7 +60,7 @@ func (n *Node) serve(ctx context.Context, _ bus.Caller, t task, s *bus.Stream) e
 	if err != nil {
 		return err
 	}
-	return s.Send(append([]byte{byte(Ended)}, data...))
+	return s.SendLast(append([]byte{byte(Ended)}, data...))
 }
 
 func (n *Node) command(t task) (host.Command, error) {

@@ -96,10 +96,15 @@ func feed(to *os.File, s *bus.Stream) {
 	}
 }
 
+// buffers are for forward: most commands say little and end soon.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
 // forward sends what is read as frames of the kind. Once the caller has gone it only reads on, so that
 // the command does not block; once a deadline has passed it reads what is left in the pipe.
 func forward(s *bus.Stream, kind Kind, r io.Reader) {
-	buf := make([]byte, 1, 32<<10)
+	pooled := buffers.Get().(*[]byte)
+	defer buffers.Put(pooled)
+	buf := (*pooled)[:1]
 	buf[0] = byte(kind)
 	gone, ended, left := false, false, pipeMost
 	for left > 0 {

@@ -305,4 +305,3 @@ func TestDownNodeIsNamed(t *testing.T) {
 		t.Errorf("ended %+v", s.ends)
 	}
 }
-

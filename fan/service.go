@@ -44,10 +44,9 @@ func (s *Service) Run(ctx context.Context) error {
 
 // relay is one run under way.
 type relay struct {
-	out   *bus.Stream // to the client
-	mu    sync.Mutex
-	nodes []*bus.Stream // by place; nil while not started and after the end
-	fed   [][]byte      // standard input so far kept for nodes that start later; nil without --stdin or once all have started
+	say   *speaker      // what goes to the client
+	out   *bus.Stream   // to the client
+	nodes []*bus.Stream // by place; nil for those that are down or wait for their turn
 }
 
 func (s *Service) run(ctx context.Context, who bus.Caller, req Request, out *bus.Stream) error {
@@ -73,12 +72,13 @@ func (s *Service) run(ctx context.Context, who bus.Caller, req Request, out *bus
 	if err != nil {
 		return err
 	}
+	r := &relay{out: out, say: newSpeaker(out), nodes: make([]*bus.Stream, len(nodes))}
 	for _, f := range frames {
-		if err := out.Send(f); err != nil {
+		if err := r.say.add(f); err != nil {
 			return err
 		}
 	}
-	r := &relay{out: out, nodes: make([]*bus.Stream, len(nodes))}
+	defer r.say.close()
 	return r.all(ctx, s, nodes, req, task{User: who.Name, As: req.As, Args: req.Args, Env: req.Env, Timeout: req.Timeout, Stdin: req.Stdin})
 }
 
@@ -132,7 +132,7 @@ func (r *relay) follow(ctx context.Context, s *Service, i int, n fleet.Node, dat
 		end = r.reports(ctx, s, i, n.Name, data)
 	}
 	if text, err := json.Marshal(end); err == nil {
-		r.out.Send(pack(Ended, i, text))
+		r.say.add(pack(Ended, i, text))
 	}
 }
 
@@ -159,7 +159,7 @@ func (r *relay) reports(ctx context.Context, s *Service, i int, name string, dat
 			}
 			return end
 		case Stdout, Stderr:
-			if err := r.out.Send(pack(kind, i, frame[1:])); err != nil {
+			if err := r.say.add(pack(kind, i, frame[1:])); err != nil {
 				return lost(err)
 			}
 		}
