@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"syscall"
+	"time"
+
+	"bramble/fleet"
+	"bramble/sim"
+)
+
+// spare are the open files that a process needs beyond one for each simulated node.
+const spare = 500
+
+// swarm measures a command on simulated nodes, whose work takes no time: what is left is the bus's.
+func (b *bench) swarm(ctx context.Context, s *section, nodes int, target time.Duration) error {
+	s.title = fmt.Sprintf("A command on %s simulated nodes", count(nodes))
+	s.how = fmt.Sprintf("%s agents over a simulated host in one process, joined over TLS to a real head in another, all on this machine. `true` takes them no time, so what is measured, from the request until a client with an open connection has the last node's answer, is the bus's.", count(nodes))
+	if limit := openFiles(); limit < uint64(nodes+spare) {
+		return fmt.Errorf("a process may open %d files here; try: ulimit -n %d", limit, nodes+spare)
+	}
+	r, err := b.raise(ctx, fmt.Sprintf("swarm%d", nodes), 1, false)
+	if err != nil {
+		return err
+	}
+	defer r.down(ctx)
+	b.say("%s: joining %s simulated nodes", s.id, count(nodes))
+	begun := time.Now()
+	simulated, err := b.simulate(ctx, r, nodes)
+	if err != nil {
+		return b.partly(ctx, r, nodes, err)
+	}
+	defer simulated.stop()
+	joined := time.Since(begun)
+	s.add(row{what: "all have joined and are up", figure: fmt.Sprintf("%s (%.0f/s)", seconds(joined), perSecond(nodes, joined))})
+	names, err := r.simulated(ctx)
+	if err != nil {
+		return err
+	}
+	b.say("%s: a command on all, %d times", s.id, b.commands)
+	head, err := r.head()
+	if err != nil {
+		return err
+	}
+	headBefore, nodesBefore := cpuOf(head), cpuOf(simulated.cmd.Process.Pid)
+	took, err := fanOutFor(ctx, r, names, b.commands)
+	if len(took) > 0 {
+		p50, p99 := sim.Percentile(took, 0.5), sim.Percentile(took, 0.99)
+		s.add(row{what: "last answer, median", figure: duration(p50)})
+		s.add(row{what: "last answer, p99", figure: duration(p99), target: "≤ " + duration(target), verdict: judge(p99 <= target)})
+		each := time.Duration(len(took))
+		s.note("%d commands, after one that does not count. Each took %s of processor time in the head and %s in the simulated nodes, which share %d cores here.", len(took),
+			duration((cpuOf(head)-headBefore)/each), duration((cpuOf(simulated.cmd.Process.Pid)-nodesBefore)/each), runtime.NumCPU())
+	}
+	if err != nil {
+		return err
+	}
+	return headMemory(s, r, fmt.Sprintf("the head's memory with %s nodes", count(nodes)), 0)
+}
+
+// simulate returns once all simulated nodes are up. Their memberships stay, for the head ends with them.
+func (b *bench) simulate(ctx context.Context, r *rack, nodes int) (*child, error) {
+	c, err := b.start(nil, b.exe, "sim", "--cluster", r.State, "--nodes", fmt.Sprint(nodes), "--keep")
+	if err != nil {
+		return nil, err
+	}
+	if err := c.await(ctx, "simulated nodes are up"); err != nil {
+		c.stop()
+		return nil, err
+	}
+	go func() { // what else it says is of no interest, but must not block it
+		for c.lines.Scan() {
+		}
+	}()
+	return c, nil
+}
+
+// partly tells how many nodes were up when time ran out.
+func (b *bench) partly(ctx context.Context, r *rack, nodes int, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	names, asked := r.simulated(short)
+	if asked != nil {
+		return err
+	}
+	return fmt.Errorf("only %s of %s nodes had joined by then", count(len(names)), count(nodes))
+}
+
+// simulated are the names of the nodes that are not the rack's own.
+func (r *rack) simulated(ctx context.Context) ([]string, error) {
+	all, err := r.cluster.Fleet.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	own := map[string]bool{"head": true}
+	for _, name := range r.names() {
+		own[name] = true
+	}
+	var names []string
+	for _, n := range all {
+		if !own[n.Name] && n.State == fleet.Up {
+			names = append(names, n.Name)
+		}
+	}
+	return names, nil
+}
+
+// fanOutFor runs a command on all nodes up to so many times; it is content with fewer, when ctx ends, if they make a p99.
+func fanOutFor(ctx context.Context, r *rack, names []string, times int) ([]time.Duration, error) {
+	if _, err := sim.FanOut(ctx, r.cluster.Fan, names, 1); err != nil {
+		return nil, err
+	}
+	took, err := sim.FanOut(ctx, r.cluster.Fan, names, times)
+	if ctx.Err() != nil && len(took) >= times/2 {
+		return took, nil
+	}
+	return took, err
+}
+
+// openFiles is how many files a process may have open once it has raised its own limit, as bramble does.
+func openFiles() uint64 {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return 0
+	}
+	return uint64(limit.Max)
+}
