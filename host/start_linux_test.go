@@ -341,7 +341,7 @@ func TestUsers(t *testing.T) {
 
 func TestTTY(t *testing.T) {
 	h := newHost(t)
-	cmd := sh(`stty size; tty >/dev/null && echo terminal; read line; echo "got $line"; stty size`)
+	cmd := sh(`stty size; tty >/dev/null && : > /dev/tty && echo terminal; read line; echo "got $line"; stty size`)
 	cmd.TTY = &host.Size{Rows: 33, Cols: 101}
 	p, err := h.Start(cmd)
 	if err != nil {
