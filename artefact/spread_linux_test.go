@@ -321,8 +321,8 @@ func TestPushGoesOn(t *testing.T) {
 	if last == nil {
 		t.Fatal("an interrupted push ended well")
 	}
-	n1.via.open()
 	pins(t, r) // the node has stopped
+	n1.via.open()
 	if list := show(t, n1.home); len(list) != 0 {
 		t.Errorf("half a push: %v", list)
 	}
