@@ -145,7 +145,7 @@ func (s *Service) sendDirty(w *watch, out *bus.Stream, whole bool) error {
 	s.mu.Unlock()
 	const perFrame = 4 // maxHello and 64 labels each, and less than bus.MaxFrame together
 	for len(up.Nodes) > perFrame {
-		if err := out.SendJSON(update{Nodes: up.Nodes[:perFrame]}); err != nil {
+		if err := out.SendJSON(update{Nodes: up.Nodes[:perFrame], More: true}); err != nil {
 			return err
 		}
 		up.Nodes = up.Nodes[perFrame:]

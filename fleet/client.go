@@ -55,7 +55,7 @@ func (c Client) watch(ctx context.Context, on bool) iter.Seq2[[]Node, error] {
 			for _, name := range up.Gone {
 				delete(all, name)
 			}
-			if whole = whole || up.Whole; whole && !yield(sorted(all), nil) {
+			if whole = whole || up.Whole; whole && !up.More && !yield(sorted(all), nil) {
 				return
 			}
 		}
@@ -63,7 +63,11 @@ func (c Client) watch(ctx context.Context, on bool) iter.Seq2[[]Node, error] {
 }
 
 func sorted(all map[string]Node) []Node {
-	return slices.SortedFunc(maps.Values(all), func(a, b Node) int { return NaturalCompare(a.Name, b.Name) })
+	nodes := make([]Node, 0, len(all))
+	for _, name := range slices.SortedFunc(maps.Keys(all), NaturalCompare) { // names are cheaper to move than nodes
+		nodes = append(nodes, all[name])
+	}
+	return nodes
 }
 
 // Select returns the members that a selection means.

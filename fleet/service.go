@@ -41,6 +41,7 @@ type Service struct {
 
 	mu      sync.Mutex
 	members map[string]*entry
+	order   []string        // their names in natural order, as of the last look
 	gone    map[string]bool // names that were removed and not given out again: what they still say is late
 	watches map[*watch]bool
 	denied  map[string]bool // serials that the nodes have been told of
@@ -137,17 +138,28 @@ func (s *Service) register() {
 	})
 }
 
+// inOrder is the members' names in natural order, sorted anew only when members came or went; s.mu is held.
+func (s *Service) inOrder() []string {
+	same := len(s.order) == len(s.members)
+	for i := 0; same && i < len(s.order); i++ {
+		same = s.members[s.order[i]] != nil
+	}
+	if !same {
+		s.order = slices.SortedFunc(maps.Keys(s.members), NaturalCompare)
+	}
+	return s.order
+}
+
 // Nodes returns all members in natural order.
 func (s *Service) Nodes() []Node {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	nodes := make([]Node, 0, len(s.members))
-	for _, m := range s.members {
-		if m.known() {
+	for _, name := range s.inOrder() {
+		if m := s.members[name]; m.known() {
 			nodes = append(nodes, m.node)
 		}
 	}
-	slices.SortFunc(nodes, func(a, b Node) int { return NaturalCompare(a.Name, b.Name) })
 	return nodes
 }
 

@@ -77,6 +77,7 @@ type update struct {
 	Nodes []Node   `json:"nodes,omitempty"`
 	Gone  []string `json:"gone,omitempty"`
 	Whole bool     `json:"whole,omitempty"` // all nodes that there are have been sent
+	More  bool     `json:"more,omitempty"`  // the same change goes on in the next message
 }
 
 type nodesRequest struct {
