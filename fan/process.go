@@ -20,6 +20,8 @@ const (
 	// lull is how long a command's output may pause, once it has ended, before it counts as complete:
 	// a daemon that it left behind may hold the pipes for ever.
 	lull = 250 * time.Millisecond
+	// readLeast and readMost are how many bytes are read at a time, at first and once a command says more.
+	readLeast, readMost = 512, 32 << 10
 	// pipeMost is the most bytes that a pipe can hold when its writer ends, /proc/sys/fs/pipe-max-size.
 	pipeMost = 1 << 20
 )
