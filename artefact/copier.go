@@ -237,7 +237,7 @@ func openCache(req Pull) (*cache, error) {
 }
 
 func (c *cache) close(done bool) {
-	if done || !c.keep {
+	if done || !c.keep || c.Used() == 0 {
 		os.RemoveAll(c.dir)
 	}
 	c.Store.Close()
