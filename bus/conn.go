@@ -26,9 +26,24 @@ type Conn struct {
 	streams streamTable
 	ctx     context.Context // ends when the connection is closed for good
 	cancel  context.CancelFunc
-	busy    sync.WaitGroup // handlers and keep-alive
-	calls   chan struct{}  // bounds the requests being answered
-	serving chan struct{}  // bounds the streams being served
+	link    atomic.Pointer[link] // the present connection
+	busy    sync.WaitGroup       // handlers and keep-alive
+	calls   chan struct{}        // bounds the requests being answered
+	serving chan struct{}        // bounds the streams being served
+}
+
+// link is one connection out of those that a Conn makes one after the other.
+type link struct {
+	ctx  context.Context
+	lost context.CancelFunc
+}
+
+// relink begins the next link; what waits for an answer over the one before will get none.
+func (c *Conn) relink() {
+	ctx, lost := context.WithCancel(c.ctx)
+	if old := c.link.Swap(&link{ctx, lost}); old != nil {
+		old.lost()
+	}
 }
 
 // DialOptions of a connection over TLS.
@@ -59,6 +74,7 @@ func Dial(ctx context.Context, o DialOptions) (*Conn, error) {
 	opts = append(opts, nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 		if c := made.Load(); c != nil {
 			c.streams.closeAll(errConnLost) // frames are missing from here on
+			c.relink()
 		}
 		if o.OnLost != nil {
 			o.OnLost(err)
@@ -103,7 +119,7 @@ func dialUntil(ctx context.Context, url string, o DialOptions, opts []nats.Optio
 		if err == nil {
 			return nc, nil
 		}
-		if refused(err) && !o.Forever {
+		if refused(err) && !o.Forever && (!starting(err) || time.Since(begun) >= startingMost) {
 			return nil, refusal(o, err)
 		}
 		if refused(err) && o.OnRefused != nil {
@@ -162,6 +178,12 @@ func refusal(o DialOptions, err error) error {
 		Hint("an admin can make a new client file: bramble client create NAME --role operator")
 }
 
+// startingMost is how long a refusal may mean that the head is only starting and lets nobody in yet.
+const startingMost = time.Second
+
+// starting reports whether it was the head that refused us, of which the reason does not reach us.
+func starting(err error) bool { return strings.Contains(err.Error(), "remote error: tls") }
+
 func refused(err error) bool {
 	return errors.Is(err, nats.ErrAuthorization) || strings.Contains(err.Error(), "tls:") || strings.Contains(err.Error(), "x509:")
 }
@@ -175,6 +197,7 @@ func backoff(attempt int) time.Duration {
 func newConn(nc *nats.Conn, id trust.Identity) (*Conn, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Conn{nc: nc, who: callerOf(id), ctx: ctx, cancel: cancel, calls: make(chan struct{}, 512), serving: make(chan struct{}, 8192)}
+	c.relink()
 	if err := c.openMailbox(); err != nil {
 		nc.Close()
 		cancel()
@@ -225,7 +248,12 @@ func (c *Conn) Call(ctx context.Context, subject string, req, resp any) error {
 	}
 	ctx, cancel := bounded(ctx, 30*time.Second)
 	defer cancel()
+	over := c.link.Load().ctx
+	defer context.AfterFunc(over, cancel)()
 	m, err := c.nc.RequestWithContext(ctx, c.subject(subject), data)
+	if err != nil && over.Err() != nil && c.ctx.Err() == nil {
+		return errConnLost
+	}
 	if err != nil {
 		return c.callError(subject, err)
 	}
