@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,7 +28,7 @@ func (g *groups) prepare() {
 // layOut makes the version 2 folders and gives up what cannot be had.
 func (g *groups) layOut() {
 	plain, limited := g.v2Folders()
-	if os.MkdirAll(plain, 0o755) != nil || os.MkdirAll(limited, 0o755) != nil {
+	if makeAll(plain) != nil || makeAll(limited) != nil {
 		g.ground.unified, g.ground.v2 = "", nil
 		return
 	}
@@ -48,6 +49,16 @@ func vacate(dir string) bool {
 	}
 	moveInto(dir, dir+selfGroup)
 	return len(groupPids(dir)) == 0
+}
+
+// makeAll is os.MkdirAll beside another process that sweeps empty folders away under it.
+func makeAll(dir string) (err error) {
+	for range 10 {
+		if err = os.MkdirAll(dir, 0o755); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return err
 }
 
 // v2Folders hold the groups without controllers and those with.
@@ -100,14 +111,20 @@ func moveInto(from, leaf string) {
 	}
 }
 
-// sweep removes the empty groups of owners that have died.
+// sweep removes the empty groups of owners that have died, those of other state folders
+// too: a demo's folder does not come back. A group with processes in it cannot be removed.
 func (g *groups) sweep() {
 	for _, base := range g.bases() {
-		owners, _ := filepath.Glob(filepath.Join(base, "bramble", g.scope, "*"))
+		owners, _ := filepath.Glob(filepath.Join(base, "bramble", "*", "*-*"))
 		for _, owner := range owners {
-			if info, err := os.Stat(owner); err == nil && info.IsDir() && !ownerAlive(filepath.Base(owner)) {
+			if !ownerAlive(filepath.Base(owner)) {
 				removeTree(owner)
+				os.Remove(filepath.Dir(owner))
 			}
+		}
+		scopes, _ := filepath.Glob(filepath.Join(base, "bramble", "????????"))
+		for _, scope := range scopes {
+			os.Remove(scope) // those without owners
 		}
 	}
 }

@@ -216,7 +216,7 @@ func (g *groups) addV1(gr *group, id string, wanted []string) error {
 func makeFresh(dir string) error {
 	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, fs.ErrNotExist) { // somebody tidied up above it
-		os.MkdirAll(filepath.Dir(dir), 0o755)
+		makeAll(filepath.Dir(dir))
 		err = os.Mkdir(dir, 0o755)
 	}
 	if errors.Is(err, fs.ErrExist) {
