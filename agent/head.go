@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -243,37 +242,6 @@ func (h *head) watch(ctx context.Context, heard func(bus.Presence)) error {
 }
 
 func (h *head) log(room string) *slog.Logger { return h.Log.With("room", room) }
-
-func (h *head) listenPeers() (net.Listener, error) {
-	l, err := net.Listen("tcp", h.conf.Peer)
-	if err != nil {
-		return nil, fault.New(fault.Failed, "cannot listen for joining nodes on %s: %w", h.conf.Peer, err).
-			Hint("bramble up --peer HOST:PORT with a free port")
-	}
-	return l, nil
-}
-
-// servePeers answers machines that join and nodes that fetch files.
-func (h *head) servePeers(ctx context.Context, l net.Listener) error {
-	server := &http.Server{
-		Handler:           h.peerHandler(),
-		TLSConfig:         trust.JoinConfig(h.cred, h.authority.Verify, h.clock.Now),
-		ReadHeaderTimeout: 20 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(h.log("peer").Handler(), slog.LevelDebug),
-	}
-	defer context.AfterFunc(ctx, func() { server.Close() })()
-	if err := server.ServeTLS(l, "", ""); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve peers: %w", err)
-	}
-	return nil
-}
-
-func (h *head) peerHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", h.fleet.JoinHandler(h.conf.ports()))
-	mux.Handle("/artefact/", artefact.Handler(h.store, mayExchange(h.authority.Verify), artefact.Limits{}))
-	return mux
-}
 
 // ownClient keeps an admin's client file in the state folder, for whoever may read it.
 func (h *head) ownClient(ctx context.Context) error {

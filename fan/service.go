@@ -73,12 +73,12 @@ func (s *Service) run(ctx context.Context, who bus.Caller, req Request, out *bus
 		return err
 	}
 	r := &relay{out: out, say: newSpeaker(out), nodes: make([]*bus.Stream, len(nodes))}
+	defer r.say.close()
 	for _, f := range frames {
 		if err := r.say.add(f); err != nil {
 			return err
 		}
 	}
-	defer r.say.close()
 	return r.all(ctx, s, nodes, req, task{User: who.Name, As: req.As, Args: req.Args, Env: req.Env, Timeout: req.Timeout, Stdin: req.Stdin})
 }
 
