@@ -36,6 +36,9 @@ func (b *bench) fanOut(ctx context.Context, s *section) error {
 	}}
 	if not := missing("pdsh", "ssh", "ssh-keygen"); len(not) > 0 {
 		s.failed = "the peer needs " + strings.Join(not, ", ") + "; try: scripts/setup bench"
+		if err := warmUp(ctx, bramble, open); err != nil {
+			return err
+		}
 		err := interleave(ctx, b.runs, bramble, open)
 		s.add(row{what: "`bramble run`", figure: bramble.figure(), target: "≥ 20×"})
 		s.add(row{what: "with an open connection", figure: open.figure()})
@@ -50,6 +53,9 @@ func (b *bench) fanOut(ctx context.Context, s *section) error {
 	usual := &contender{name: "pdsh", run: ssh.pdsh(r, 0, "true")}
 	wide := &contender{name: "pdsh -f", run: ssh.pdsh(r, b.labNodes, "true")}
 	b.say("fanout: bramble and pdsh in turns, %d times", b.runs)
+	if err := warmUp(ctx, bramble, usual, open); err != nil {
+		return err
+	}
 	err = interleave(ctx, b.runs, bramble, usual, open, wide)
 	compare := func(what string, c, peer *contender, name string) {
 		if len(c.took) == 0 || len(peer.took) == 0 {

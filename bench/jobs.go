@@ -112,6 +112,9 @@ func (b *bench) submitLatency(ctx context.Context, s *section, r *rack) error {
 		sum, err := r.job(ctx, job.Spec{Args: []string{"true"}, CPUs: 1, Patience: time.Minute})
 		return sum.Usage.First.Sub(begun), err
 	}}
+	if err := warmUp(ctx, latency); err != nil {
+		return err
+	}
 	if err := interleave(ctx, b.latency, latency); err != nil {
 		return err
 	}

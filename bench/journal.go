@@ -54,6 +54,9 @@ func (b *bench) journal(ctx context.Context, s *section) error {
 		}
 		return bare.Sync()
 	})}
+	if err := warmUp(ctx, append1, appendAll, flush); err != nil {
+		return err
+	}
 	if err := interleave(ctx, b.runs, append1, appendAll, flush); err != nil {
 		return err
 	}

@@ -15,6 +15,9 @@ func (b *bench) launch(ctx context.Context, s *section) error {
 	b.say("launch: bramble --help beside true")
 	help := &contender{name: "bramble --help", run: process(b.exe, "--help")}
 	bare := &contender{name: "true", run: process("true")}
+	if err := warmUp(ctx, help, bare); err != nil {
+		return err
+	}
 	if err := interleave(ctx, 10*b.runs, help, bare); err != nil {
 		return err
 	}

@@ -17,21 +17,28 @@ type contender struct {
 // enough is how many runs of each contender make a median.
 const enough = 3
 
-// interleave lets all take turns, so often as runs says; the first turn warms up and does not count. When
-// ctx ends after enough turns it is content with those.
+// warmUp runs each once, which does not count.
+func warmUp(ctx context.Context, all ...*contender) error {
+	for _, c := range all {
+		if _, err := c.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// interleave lets all take turns, as often as runs says. When ctx ends after enough turns it is content with those.
 func interleave(ctx context.Context, runs int, all ...*contender) error {
-	for turn := range runs + 1 {
+	for turn := range runs {
 		for _, c := range all {
 			d, err := c.run(ctx)
-			if ctx.Err() != nil && turn > enough {
+			if ctx.Err() != nil && turn >= enough {
 				return nil
 			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
+				return fmt.Errorf("%s, turn %d of %d: %w", c.name, turn+1, runs, err)
 			}
-			if turn > 0 {
-				c.took = append(c.took, d)
-			}
+			c.took = append(c.took, d)
 		}
 	}
 	return nil
