@@ -197,6 +197,10 @@ func (j *Journal) mend() error {
 	for len(kept) > 0 && kept[len(kept)-1].seq > j.seq {
 		kept = kept[:len(kept)-1]
 	}
+	j.seq = 0 // a cut that never got into the log has no number
+	if len(kept) > 0 {
+		j.seq = kept[len(kept)-1].seq
+	}
 	if err := j.rewrite(ctx, kept); err != nil {
 		return err
 	}

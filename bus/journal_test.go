@@ -188,3 +188,35 @@ func BenchmarkJournal(b *testing.B) {
 		}
 	})
 }
+
+// A cut for which the disk has no room leaves the journal as it was: what is appended after it is found.
+func TestCutThatFails(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "log")
+	b := bustest.StartIn(t, filepath.Join(dir, "bus"))
+	j, _, err := b.Head().Journal(t.Context(), "room", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append([]byte("before")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path+".new", 0o700); err != nil { // where the new log would be written
+		t.Fatal(err)
+	}
+	if err := j.Cut(t.Context(), []byte("snapshot")); err == nil {
+		t.Fatal("the cut succeeded")
+	}
+	if err := os.Remove(path + ".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append([]byte("after")); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	b.Shutdown()
+	_, found, err := bustest.StartIn(t, filepath.Join(dir, "bus")).Head().Journal(t.Context(), "room", path)
+	if err != nil || len(found.Records) != 2 || found.Snapshot != nil {
+		t.Errorf("found %q after %q, %v", found.Records, found.Snapshot, err)
+	}
+}
