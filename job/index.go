@@ -45,7 +45,8 @@ type index struct {
 	nodes  []*node
 	stale  bool     // nodes came, went or changed size: everything below is to be made anew
 	most   int      // the largest node's cores
-	levels []bitset // levels[most+r] is the nodes with room r that take work
+	zero   int      // the level of nodes without room; those below have work that waits
+	levels []bitset // levels[zero+r] is the nodes with room r that take work
 	count  []int    // of nodes in each level
 	open   int      // nodes in all levels
 	room   int      // cores that are free in all levels
@@ -117,7 +118,8 @@ func (s *State) reindex() {
 		x.most = max(x.most, n.slots.Cores)
 	}
 	words := (len(x.nodes) + 63) / 64
-	x.levels, x.count = make([]bitset, 2*x.most+1), make([]int, 2*x.most+1)
+	x.zero = maxAhead * x.most
+	x.levels, x.count = make([]bitset, x.zero+x.most+1), make([]int, x.zero+x.most+1)
 	for i := range x.levels {
 		x.levels[i] = make(bitset, words)
 	}
@@ -152,17 +154,17 @@ func (x *index) put(n *node) {
 		x.levels[n.level].clear(n.at)
 		x.count[n.level]--
 		x.open--
-		x.room -= max(0, n.level-x.most)
+		x.room -= max(0, n.level-x.zero)
 		n.level = -1
 	}
 	if x.behind.clear(n.at); len(n.slots.waiting) > 0 && n.link == linkUp {
 		x.behind.set(n.at)
 	}
 	room := n.slots.Room()
-	if n.link != linkUp || n.drained || !n.paused.IsZero() || room <= -n.slots.Cores {
+	if n.link != linkUp || n.drained || !n.paused.IsZero() || room <= -maxAhead*n.slots.Cores {
 		return
 	}
-	n.level = x.most + room
+	n.level = x.zero + room
 	x.levels[n.level].set(n.at)
 	x.count[n.level]++
 	x.open++
@@ -172,7 +174,7 @@ func (x *index) put(n *node) {
 // pick is the node with the most room among those selected and not held back that ok
 // accepts, or nil. It looks no further down than the lowest room given.
 func (x *index) pick(sel *selection, lowest int, ok func(*node) bool) *node {
-	for level := len(x.levels) - 1; level >= max(0, x.most+lowest); level-- {
+	for level := len(x.levels) - 1; level >= max(0, x.zero+lowest); level-- {
 		if x.count[level] == 0 {
 			continue
 		}

@@ -104,7 +104,7 @@ func (w *world) checkLoad() {
 		}
 	}
 	for _, m := range w.machines {
-		if load[m.name] > 2*m.slots.Cores {
+		if load[m.name] > (1+maxAhead)*m.slots.Cores {
 			w.t.Fatalf("%s has %d cores and was handed work for %d", m.name, m.slots.Cores, load[m.name])
 		}
 	}

@@ -11,6 +11,10 @@ const (
 	// shortTask is the mean wall time below which a job's tasks are handed to nodes ahead of
 	// time: a slot would otherwise idle for a round trip that is long against the task.
 	shortTask = time.Second
+	// tinyTask is the same for tasks so short that messages would cost more than they do: of those, maxAhead
+	// nodes' worth wait on a node, and go there many at a time.
+	tinyTask = 20 * time.Millisecond
+	maxAhead = 4
 	// recallAfter is how long an attempt waits on its node before it is asked back for another node that idles.
 	recallAfter = 2 * time.Second
 	// lookEvery is the least time between two looks for such attempts.
@@ -112,11 +116,11 @@ func byFirstJob(a, b *class) int { return before(a.jobs[0], b.jobs[0]) }
 // placeJob places what it can of a job, and reports whether that was all.
 func (st *step) placeJob(j *job) bool {
 	s, cpus, memory := st.s, j.spec.CPUs, j.spec.Memory
-	ahead := j.wall >= 0 && j.wall < shortTask
+	ahead := j.ahead()
 	for n := s.placeable(j); n > 0; n-- {
 		to := s.index.pick(j.sel, cpus, func(n *node) bool { return n.slots.fitsNow(cpus, memory) })
-		if to == nil && ahead {
-			to = s.index.pick(j.sel, cpus-s.index.most, func(n *node) bool { return n.slots.mayWait(cpus, memory) })
+		if to == nil && ahead > 0 {
+			to = s.index.pick(j.sel, cpus-ahead*s.index.most, func(n *node) bool { return n.slots.mayWait(cpus, memory, ahead) })
 		}
 		if to == nil {
 			return false
@@ -125,6 +129,17 @@ func (st *step) placeJob(j *job) bool {
 	}
 	s.settle(j)
 	return true
+}
+
+// ahead is how many nodes' worth of a job's tasks may wait on a node.
+func (j *job) ahead() int {
+	switch {
+	case j.wall < 0 || j.wall >= shortTask:
+		return 0
+	case j.wall >= tinyTask:
+		return 1
+	}
+	return maxAhead
 }
 
 // assign hands a job's next task to a node.

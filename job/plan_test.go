@@ -307,15 +307,26 @@ func TestShortTasksAreHandedOutAheadOfTime(t *testing.T) {
 	c := newScene(t)
 	c.want(up("a", 2))
 	c.want(submit(spec("1-9"), "a"), "accepted 1", "start a 1.1.1 1.2.1") // nothing is known of their length
-	c.want(ended("a", time.Millisecond, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.3.1 1.4.1 1.5.1")
+	c.want(ended("a", 100*time.Millisecond, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.3.1 1.4.1 1.5.1")
 	if load, _ := c.s.Load("a"); load.Running != 2 || load.Waiting != 2 {
 		t.Errorf("load is %+v", load)
 	}
 	if sum, _ := c.s.Job(1); sum.Counts != (Counts{Pending: 6, Running: 2, Done: 1}) {
 		t.Errorf("counts are %+v", sum.Counts)
 	}
-	c.want(ended("a", time.Millisecond, "1.2.1", "1.3.1"), "final 1.2.1", "final 1.3.1", "forget a 1.2.1 1.3.1", "start a 1.6.1 1.7.1")
+	c.want(ended("a", 100*time.Millisecond, "1.2.1", "1.3.1"), "final 1.2.1", "final 1.3.1", "forget a 1.2.1 1.3.1", "start a 1.6.1 1.7.1")
 	c.want(ended("a", 20*time.Second, "1.5.1"), "final 1.5.1", "forget a 1.5.1") // long after all: no more ahead
+}
+
+// Of tasks shorter than a message's way several nodes' worth goes at a time.
+func TestTinyTasksAreHandedOutFurtherAhead(t *testing.T) {
+	c := newScene(t)
+	c.want(up("a", 2))
+	c.want(submit(spec("1-99"), "a"), "accepted 1", "start a 1.1.1 1.2.1")
+	c.want(ended("a", time.Millisecond, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.3.1 1.4.1 1.5.1 1.6.1 1.7.1 1.8.1 1.9.1 1.10.1 1.11.1")
+	if load, _ := c.s.Load("a"); load.Running != 2 || load.Waiting != 2*maxAhead {
+		t.Errorf("load is %+v", load)
+	}
 }
 
 func TestWaitingWorkIsRecalledForAnIdleNode(t *testing.T) {
@@ -351,10 +362,10 @@ func TestDrain(t *testing.T) {
 	c := newScene(t)
 	c.want(up("a", 1))
 	c.want(submit(spec("1-9"), "a", "b"), "accepted 1", "start a 1.1.1")
-	c.want(ended("a", 0, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.2.1 1.3.1")
+	c.want(ended("a", 100*time.Millisecond, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.2.1 1.3.1")
 	c.want(Drained{"a"}, "recall a 1.3.1", "wake 2s")
 	c.want(Rejected{Node: "a", Keys: []Key{key("1.3.1")}}, "moved a 1.3.1: ")
-	c.want(ended("a", 0, "1.2.1"), "final 1.2.1", "forget a 1.2.1")
+	c.want(ended("a", 100*time.Millisecond, "1.2.1"), "final 1.2.1", "forget a 1.2.1")
 	c.want(up("b", 1), "start b 1.3.2 1.4.1", "wake 2s")
 	c.want(Undrained{"a"}, "start a 1.5.1 1.6.1")
 }

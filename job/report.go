@@ -19,6 +19,7 @@ func (n *Node) reporter(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-n.news:
+			n.gather(ctx)
 		case <-n.greet:
 			greet = true
 		}
@@ -42,6 +43,18 @@ func (n *Node) reporter(ctx context.Context) {
 			n.Greet()
 		}
 		signal(n.news)
+	}
+}
+
+// gatherFor is how long a report waits for more while tasks queue up here, so that no slot idles meanwhile.
+const gatherFor = 4 * time.Millisecond
+
+func (n *Node) gather(ctx context.Context) {
+	n.mu.Lock()
+	behind := n.slots.waitCPUs > n.slots.Cores
+	n.mu.Unlock()
+	if behind {
+		pause(ctx, gatherFor)
 	}
 }
 

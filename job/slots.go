@@ -86,9 +86,9 @@ func (s *Slots) fitsNow(cpus int, memory int64) bool {
 }
 
 // mayWait reports whether an attempt of this shape may be handed over ahead of time:
-// it fits the empty node, and at most a node's worth of cores waits.
-func (s *Slots) mayWait(cpus int, memory int64) bool {
-	return cpus <= s.Cores && memory <= s.Memory && s.Room()-cpus >= -s.Cores
+// it fits the empty node, and at most so many nodes' worth of cores waits.
+func (s *Slots) mayWait(cpus int, memory int64, nodes int) bool {
+	return cpus <= s.Cores && memory <= s.Memory && s.Room()-cpus >= -nodes*s.Cores
 }
 
 func find(list []Attempt, k Key) int {

@@ -37,7 +37,7 @@ func TestSlots(t *testing.T) {
 	if s.Room() != 4 || !s.fitsNow(4, 100) || s.fitsNow(5, 0) || s.fitsNow(1, 101) {
 		t.Errorf("an empty node has room %d", s.Room())
 	}
-	if !s.mayWait(4, 100) || s.mayWait(5, 0) || s.mayWait(1, 101) {
+	if !s.mayWait(4, 100, 1) || s.mayWait(5, 0, 1) || s.mayWait(1, 101, 1) {
 		t.Error("what may wait on an empty node is wrong")
 	}
 }
