@@ -38,6 +38,7 @@ func start(t *testing.T, c *cluster.Cluster, o sim.Options) (s sim.Summary, stop
 
 func TestNodesJoinWorkAndLeave(t *testing.T) {
 	l := labtest.Up(t, 1, labtest.Loopback)
+	t.Setenv("TMPDIR", t.TempDir()) // other simulations may run on this machine
 	c := l.Connect()
 	s, stop := start(t, c, sim.Options{Nodes: nodes, Model: "pi4", Seed: 1})
 	t.Logf("%d bytes of heap and %d of stacks each, after %v", s.Heap, s.Stack, s.Took)
