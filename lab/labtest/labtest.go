@@ -34,6 +34,9 @@ type Lab struct {
 // the test has failed, what the agents logged is shown at its end.
 func Up(t *testing.T, n int, opts ...func(*lab.Options)) *Lab {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("short: a lab takes seconds; make test runs it")
+	}
 	o := lab.Options{State: filepath.Join(t.TempDir(), "lab"), Nodes: n, Exe: Binary(t),
 		Say: func(node, what string) { t.Logf("%s: %s", node, what) }}
 	for _, opt := range opts {
