@@ -132,6 +132,9 @@ func printJob(s *term.Stream, d job.Detail) error {
 		line("array", "%s (%s tasks)", d.Spec.Array, term.Count(int64(d.Tasks)))
 	}
 	needs := fmt.Sprintf("%d cores a task", d.Spec.CPUs)
+	if d.Spec.CPUs == 1 {
+		needs = "1 core a task"
+	}
 	if d.Spec.Memory > 0 {
 		needs += ", " + term.Bytes(d.Spec.Memory)
 	}
@@ -140,6 +143,9 @@ func printJob(s *term.Stream, d job.Detail) error {
 	}
 	line("needs", "%s", needs)
 	line("submitted", "%s", d.Submitted.Local().Format(time.DateTime))
+	if d.Why != "" {
+		line("waits", "%s", d.Why)
+	}
 	if !d.Started.IsZero() {
 		line("time", "%s", took(d.Summary))
 	}

@@ -119,6 +119,9 @@ func (c *submitCmd) spec() (job.Spec, error) {
 	if spec.Patience, err = optionalDuration("--patience", c.Patience); err != nil {
 		return spec, err
 	}
+	if c.As != "" && c.As != "root" {
+		return spec, fault.New(fault.Misused, "--as %s is not possible: work runs as its user's own account, or as root", c.As).Hint("--as root, or leave --as out")
+	}
 	for _, v := range c.Env {
 		switch name, _, given := strings.Cut(v, "="); {
 		case name == "":
@@ -143,7 +146,7 @@ func (c *submitCmd) script(spec *job.Spec) error {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return fault.New(fault.NotFound, "no script %s: %w", path, err).Hint("bramble submit -- %s, if it is a command", strings.Join(c.Args, " "))
+		return fault.New(fault.NotFound, "no script is called %s here", path).Hint("bramble submit -- %s, if it is a command", strings.Join(c.Args, " "))
 	case info.IsDir():
 		return fault.New(fault.Misused, "%s is a folder, not a script", path).Hint("bramble submit --transfer %s -- COMMAND", path)
 	case info.Size() > 256<<10:
@@ -179,6 +182,11 @@ func optionalDuration(flag, text string) (time.Duration, error) {
 
 // upload brings files to the head's store and returns the manifest's ref.
 func upload(e *env, cl *cluster.Cluster, paths []string) (string, error) {
+	for _, path := range paths {
+		if _, err := os.Stat(path); path == "" || err != nil {
+			return "", fault.New(fault.NotFound, "--transfer: no file is called %q here", path).Hint("--transfer FILE with the path of a file or folder on this machine")
+		}
+	}
 	tree, err := artefact.Scan(e.ctx, paths)
 	if err != nil {
 		return "", err

@@ -215,6 +215,7 @@ func (s *Service) detail(ctx context.Context, _ bus.Caller, req idRequest) (Deta
 		if d.Summary, known = st.Job(req.ID); !known {
 			return
 		}
+		d.Why = st.Why(req.ID)
 		d.Failures, d.Placements = st.Failures(req.ID), st.Placements(req.ID)
 		d.Indices = map[string]string{}
 		for _, state := range []TaskState{Pending, Running, Done, Failed, Cancelled} {

@@ -42,6 +42,7 @@ func (n *Node) finish(r *Result) {
 	}
 	n.slots.Remove(k)
 	delete(n.killed, k)
+	delete(n.late, k)
 	n.start()
 }
 

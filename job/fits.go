@@ -49,7 +49,7 @@ func (s Spec) Validate() (Spec, error) {
 		return s, fault.New(fault.Misused, "command, script and environment are %s once written down; a job carries at most %s", bytesText(int64(len(marshal(s)))), bytesText(maxWritten)).
 			Hint("send large data as a file: --transfer FILE")
 	case len(s.Name) > maxName || strings.ContainsFunc(s.Name, unicode.IsControl) || !utf8.ValidString(s.Name):
-		return s, fault.New(fault.Misused, "the job's name %.40q… can't be used: at most %d bytes of text without control characters", s.Name, maxName).Hint("--name WORD")
+		return s, fault.New(fault.Misused, "%.60q can't be a job's name: at most %d bytes of text, without control characters", s.Name, maxName).Hint("--name WORD")
 	case len(s.Token) > maxToken:
 		return s, fault.New(fault.Misused, "the submission's token is longer than %d bytes", maxToken)
 	case slices.ContainsFunc(s.Args, hasNUL) || slices.ContainsFunc(s.Env, hasNUL):

@@ -42,6 +42,7 @@ type Node struct {
 	killed  map[Key]bool        // by the head's order
 	results map[Key]*Result     // ended, and not on the head's disk as far as we know
 	unsaid  []Key               // of results, those to report
+	late    map[Key]bool        // ended under an earlier agent, and the keeper has not told how yet
 	owed    report              // what else is to be reported
 	here    map[ID]map[Key]bool // attempts that use a job's folder
 }
@@ -67,6 +68,7 @@ var ErrKeeperLost = errors.New("the keeper was lost")
 func NewNode(n *Node) *Node {
 	n.greet, n.news, n.begin = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	n.specs, n.killed, n.results, n.here = map[ID]Spec{}, map[Key]bool{}, map[Key]*Result{}, map[ID]map[Key]bool{}
+	n.late = map[Key]bool{}
 	n.slots = Slots{Cores: n.Cores, Memory: n.Memory}
 	return n
 }
@@ -155,7 +157,9 @@ func (n *Node) recall(ctx context.Context) error {
 			}
 			n.specs[k.Job] = spec
 		}
-		if st.Running {
+		if !st.Running {
+			n.late[k] = true
+		} else {
 			n.slots.Add(Attempt{Key: k, CPUs: spec.CPUs, Memory: spec.Memory})
 			n.slots.Promote(k)
 		}
@@ -179,12 +183,20 @@ func (n *Node) count(_ context.Context, _ bus.Caller, at stamp) (census, error) 
 	}
 	n.unsaid = n.unsaid[:0]
 	for k := range n.results {
-		spec := n.specs[k.Job]
-		c.Ended = append(c.Ended, Attempt{Key: k, CPUs: max(1, spec.CPUs), Memory: spec.Memory})
+		c.Ended = append(c.Ended, n.attempt(k))
 		n.unsaid = append(n.unsaid, k)
+	}
+	for k := range n.late {
+		c.Ended = append(c.Ended, n.attempt(k))
 	}
 	signal(n.news)
 	return c, nil
+}
+
+// attempt is an attempt with what its job says it takes.
+func (n *Node) attempt(k Key) Attempt {
+	spec := n.specs[k.Job]
+	return Attempt{Key: k, CPUs: max(1, spec.CPUs), Memory: spec.Memory}
 }
 
 var errLate = errors.New("something newer of the head's has come already")
@@ -221,7 +233,7 @@ func (n *Node) do(_ context.Context, _ bus.Caller, e errand) (none, error) {
 // take queues attempts; one that is here already was handed over twice.
 func (n *Node) take(attempts []Attempt) {
 	for _, a := range attempts {
-		if n.results[a.Key] == nil && !n.slots.holds(a.Key) {
+		if n.results[a.Key] == nil && !n.late[a.Key] && !n.slots.holds(a.Key) {
 			n.enter(a.Key)
 			n.slots.Add(a)
 		}
@@ -239,6 +251,7 @@ func (n *Node) kill(keys []Key) {
 			}
 		case n.results[k] != nil:
 			n.say(k)
+		case n.late[k]: // its result is about to be said
 		default:
 			n.drop(k, "it was not to be started any more")
 		}
@@ -254,6 +267,7 @@ func (n *Node) giveBack(keys []Key) {
 			signal(n.news)
 		case n.results[k] != nil:
 			n.say(k)
+		case n.late[k]:
 		default:
 			n.drop(k, "it was asked back")
 		}
@@ -264,6 +278,7 @@ func (n *Node) giveBack(keys []Key) {
 func (n *Node) drop(k Key, why string) {
 	n.slots.Remove(k)
 	delete(n.killed, k)
+	delete(n.late, k)
 	n.leave(k)
 	n.owed.Rejected = append(n.owed.Rejected, k)
 	n.owed.Reason = why

@@ -134,6 +134,21 @@ func TestPatience(t *testing.T) {
 	}
 }
 
+func TestWhyItWaits(t *testing.T) {
+	inBubble(t, two, func(c *cluster) {
+		c.submit(Spec{Args: []string{"stay"}, On: "node1", Array: "1-2"})
+		busy := c.submit(Spec{Args: []string{"say"}, On: "node1"})
+		c.nodes["node2"].down()
+		c.notice("node2", fleet.Down)
+		away := c.submit(Spec{Args: []string{"say"}, On: "node2"})
+		for id, want := range map[ID]string{1: "", busy: "busy", away: "is up"} {
+			if got := c.detail(id).Why; (got == "") != (want == "") || !strings.Contains(got, want) {
+				t.Errorf("job %d waits because %q, want %q", id, got, want)
+			}
+		}
+	})
+}
+
 // A node that was removed loses its work at once, and what it still says of it is not heard.
 func TestNodeGone(t *testing.T) {
 	inBubble(t, two, func(c *cluster) {

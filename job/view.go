@@ -194,6 +194,30 @@ func (s *State) TaskState(id ID, index int) (state TaskState, ok bool) {
 	return Pending, true
 }
 
+// Why is what a job waits for, in words; "" while something of it runs.
+func (s *State) Why(id ID) string {
+	j := s.jobs[id]
+	if j == nil || !j.ended.IsZero() || len(j.active) > 0 {
+		return ""
+	}
+	if !s.placesAll(j) {
+		return "the head has just started, and its nodes have not all told yet what they run"
+	}
+	up := 0
+	for _, name := range j.sel.names {
+		if n := s.nodes[name]; n != nil && n.link == linkUp && !n.drained {
+			up++
+		}
+	}
+	switch {
+	case len(j.sel.names) == 0:
+		return "no node is meant by --on " + j.spec.On + " now"
+	case up == 0:
+		return "none of the nodes that may run it is up"
+	}
+	return "the nodes that may run it are busy"
+}
+
 // Load is what a node does; ok is false for a node that is not known.
 func (s *State) Load(name string) (load Load, ok bool) {
 	n := s.nodes[name]
