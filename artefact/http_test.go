@@ -642,6 +642,9 @@ func TestLargeFileNeedsLittleMemory(t *testing.T) {
 }
 
 func TestTenThousandSmallFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it takes seconds; make test runs it")
+	}
 	const count = 10_000
 	from, to := t.TempDir(), t.TempDir()
 	for i := range count {

@@ -228,6 +228,9 @@ func TestPullPaths(t *testing.T) {
 }
 
 func TestManyFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it takes seconds; make test runs it")
+	}
 	r := newSpread(t, "n1", "n2")
 	dir := t.TempDir()
 	for i := range 2000 {
@@ -246,6 +249,9 @@ func TestManyFiles(t *testing.T) {
 }
 
 func TestLargeFile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it takes seconds; make test runs it")
+	}
 	r := newSpread(t, "n1")
 	path := filepath.Join(t.TempDir(), "big")
 	f, err := os.Create(path)

@@ -44,15 +44,18 @@ func (b *bench) sizes(ctx context.Context, s *section) error {
 		return err
 	}
 	defer idle.stop()
-	rest := time.NewTimer(b.idle)
+	began, rest := time.Now(), time.NewTimer(b.idle)
 	defer rest.Stop()
 	if b.source != "" {
 		b.binaries(ctx, s)
 	}
+	b.say("sizes: resting")
 	select {
 	case <-rest.C:
 	case <-ctx.Done():
-		s.note("the rest was cut short")
+		if time.Since(began) < b.idle {
+			s.note("The rest was cut short after %s.", seconds(time.Since(began)))
+		}
 	}
 	if err := idle.measure(s); err != nil {
 		return err

@@ -192,6 +192,9 @@ func alive(pid string) bool {
 }
 
 func TestForgetFreesTheDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it takes seconds; make test runs it")
+	}
 	each(t, func(t *testing.T, k keeper.Keeper, spool string) {
 		ctx := t.Context()
 		var ids []string

@@ -203,6 +203,9 @@ func TestLongSocketPath(t *testing.T) {
 
 // An idle keeper is small, and small again after a burst.
 func TestIdleKeeperIsSmall(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it takes seconds; make test runs it")
+	}
 	l := launch(t, t.TempDir())
 	c := ensure(t, l)
 	if underRace { // what the detector needs says nothing about the keeper
