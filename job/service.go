@@ -505,8 +505,12 @@ func (s *Service) takeFleetNews() {
 // selections tells the state which nodes each selection in use means now.
 func (s *Service) selections() {
 	s.reselect = false
+	inUse := s.state.Selections()
+	if len(inUse) == 0 {
+		return // thousands may be joining
+	}
 	workers := s.workers()
-	for _, on := range s.state.Selections() {
+	for _, on := range inUse {
 		s.happen(Eligible{On: on, Nodes: match(on, workers)})
 	}
 }
