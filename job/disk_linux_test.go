@@ -63,6 +63,9 @@ func fill(t *testing.T, path string, left uint64) {
 // The head's disk fills up, first to the reserve, then to the last byte: new work is refused with the reason, nothing
 // that was accepted is lost, and all goes on when there is room again, without a restart and after one.
 func TestFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it takes seconds; make test runs it")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a small disk needs root")
 	}

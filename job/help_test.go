@@ -361,8 +361,9 @@ type fakeKeeper struct {
 	tasks   map[string]*fakeTask
 	changed chan struct{}
 	over    chan struct{}
-	deaf    bool // Start fails
-	stubbed bool // SIGTERM is ignored
+	deaf    bool          // Start fails
+	stubbed bool          // SIGTERM is ignored
+	slow    time.Duration // before Ended tells anything
 	running sync.WaitGroup
 }
 
@@ -511,6 +512,7 @@ func (k *fakeKeeper) Ended(ctx context.Context) (<-chan []keeper.Status, error) 
 	told := map[string]bool{}
 	go func() {
 		defer close(batches)
+		pause(ctx, k.slow)
 		for {
 			k.mu.Lock()
 			var batch []keeper.Status

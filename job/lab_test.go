@@ -89,6 +89,9 @@ func must(t *testing.T, err error) {
 
 // The head is killed twice while clients submit: what was acknowledged is there afterwards, and nothing twice.
 func TestHeadKilledWhileItTakesSubmissions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it takes seconds; make test runs it")
+	}
 	l, marks := loopback(t, 2)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -157,6 +160,9 @@ func TestHeadKilledWhileItTakesSubmissions(t *testing.T) {
 
 // Agents are killed under running tasks and started again while the tasks go on: exit status and output are intact.
 func TestAgentsKilledUnderTasks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it takes seconds; make test runs it")
+	}
 	l, marks := loopback(t, 2)
 	c := l.Connect()
 	script := mark(marks, `for i in 1 2 3 4 5 6 7 8; do echo out $i; echo err $i >&2; sleep 0.5; done; head -c 100000 /dev/zero | tr "\0" x; exit $BRAMBLE_TASK_ID`)
@@ -225,6 +231,9 @@ func numbered(word string) string {
 // A thousand tasks while the head is killed twice, a node dies with all its processes and comes back, and another hangs
 // for a while: every task has exactly one final attempt, and no attempt ran twice.
 func TestThousandTasksThroughFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it takes seconds; make test runs it")
+	}
 	const tasks = 1000
 	l, marks := loopback(t, 4)
 	c := l.Connect()

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -165,7 +166,17 @@ func TestNodeGone(t *testing.T) {
 
 // Head and agents stop and start again over the same folders while tasks run: nothing is lost, nothing runs twice.
 func TestRestart(t *testing.T) {
+	for name, slow := range map[string]time.Duration{"": 0, "slow keepers": time.Second} {
+		t.Run(name, func(t *testing.T) { testRestart(t, slow) })
+	}
+}
+
+// testRestart has keepers tell only after a while what has ended.
+func testRestart(t *testing.T, slow time.Duration) {
 	inBubble(t, two, func(c *cluster) {
+		for _, w := range c.nodes {
+			w.keeper.slow = slow
+		}
 		id := c.submit(Spec{Args: []string{"sleep", "7"}, Array: "1-30"})
 		for range 4 {
 			time.Sleep(5 * time.Second)
@@ -434,33 +445,103 @@ func TestInputsArePinned(t *testing.T) {
 	})
 }
 
-// A delivery of which nobody knows whether it arrived must neither lose a task nor run it twice.
+// stub is a node of which a test says how it behaves.
+type stub struct {
+	count func() census
+	do    func(context.Context, errand) error
+
+	mu     sync.Mutex
+	orders []string
+}
+
+// up connects the stub in place of a node's agent and returns what ends it.
+func (f *stub) up(c *cluster, name string) (down func()) {
+	c.nodes[name].down()
+	conn := c.bus.Node(name)
+	ctx, cancel := context.WithCancel(c.t.Context())
+	bus.Handle(ctx, conn, bus.Node("job", name, "do"), func(ctx context.Context, _ bus.Caller, e errand) (none, error) {
+		f.mu.Lock()
+		for _, o := range e.Orders {
+			for _, a := range o.Start {
+				f.orders = append(f.orders, "start "+a.String())
+			}
+			for _, k := range o.Kill {
+				f.orders = append(f.orders, "kill "+k.String())
+			}
+		}
+		f.mu.Unlock()
+		if f.do == nil {
+			return none{}, nil
+		}
+		return none{}, f.do(ctx, e)
+	})
+	bus.Handle(ctx, conn, bus.Node("job", name, "count"), func(context.Context, bus.Caller, stamp) (census, error) {
+		found := census{Cores: 2, Memory: 1 << 30}
+		if f.count != nil {
+			found = f.count()
+		}
+		return found, nil
+	})
+	conn.Flush(ctx)
+	c.notice(name, fleet.Up)
+	time.Sleep(2 * resyncMost) // until all that was in doubt is known
+	return func() {
+		cancel()
+		conn.Close()
+	}
+}
+
+func (f *stub) heard() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return strings.Join(f.orders, ", ")
+}
+
+// A delivery of which nobody knows whether it arrived must not lose a task, though the node stays connected.
 func TestErrandLost(t *testing.T) {
 	inBubble(t, []string{"node1"}, func(c *cluster) {
-		w := c.nodes["node1"]
-		w.down()
-		w.conn = c.bus.Node("node1") // an agent that takes errands and does not answer, then is one that does
-		ctx, cancel := context.WithCancel(c.t.Context())
-		var deaf atomic.Int64
-		bus.Handle(ctx, w.conn, bus.Node("job", "node1", "do"), func(ctx context.Context, _ bus.Caller, e errand) (none, error) {
-			deaf.Add(1)
-			<-ctx.Done()
-			return none{}, ctx.Err()
-		})
-		bus.Handle(ctx, w.conn, bus.Node("job", "node1", "count"), func(context.Context, bus.Caller, stamp) (census, error) {
-			return census{Cores: 2, Memory: 1 << 30}, nil
-		})
-		c.notice("node1", fleet.Up)
+		var f stub
+		var lost atomic.Bool
+		f.do = func(ctx context.Context, _ errand) error {
+			if lost.CompareAndSwap(false, true) {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		}
+		down := f.up(c, "node1")
 		id := c.submit(Spec{Args: []string{"say", "x"}})
 		time.Sleep(time.Minute)
-		cancel()
-		w.conn.Close()
-		if deaf.Load() == 0 {
-			t.Fatal("no errand came")
+		down()
+		if got := f.heard(); got != "start 1.0.1, start 1.0.2" {
+			t.Errorf("the node heard %q", got)
 		}
-		w.up()
+		c.nodes["node1"].up()
 		if sum := c.wait(id); sum.State != Done || len(c.begun()) != 1 {
 			t.Errorf("job is %s after %v", sum.State, c.begun())
+		}
+	})
+}
+
+// What is handed to a node while it counts what it holds is not missing there.
+func TestStartWhileTheNodeCounts(t *testing.T) {
+	inBubble(t, []string{"node1"}, func(c *cluster) {
+		var f stub
+		var armed, counted atomic.Bool
+		f.count = func() census {
+			if armed.CompareAndSwap(true, false) {
+				counted.Store(true)
+				c.submit(Spec{Args: []string{"say", "x"}})
+				time.Sleep(time.Second)
+			}
+			return census{Cores: 2, Memory: 1 << 30}
+		}
+		down := f.up(c, "node1")
+		armed.Store(true)
+		c.notice("node1", fleet.Up) // counts again
+		time.Sleep(time.Minute)
+		down()
+		if got := f.heard(); !counted.Load() || got != "start 1.0.1" {
+			t.Errorf("the node heard %q", got)
 		}
 	})
 }
