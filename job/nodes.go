@@ -1,0 +1,92 @@
+package job
+
+import (
+	"slices"
+	"sync"
+
+	"bramble/fleet"
+)
+
+// fleetNews is what happened to nodes and the loop has not seen. It has a lock of its own and never
+// waits, since the fleet may hold what the loop needs when it tells.
+type fleetNews struct {
+	news chan struct{}
+
+	mu      sync.Mutex
+	changes []change
+}
+
+// change is a node's new state.
+type change struct {
+	node string
+	to   fleet.State
+}
+
+// FleetChanged takes in a change of a node's state; it does not block.
+func (s *Service) FleetChanged(n fleet.Node, c fleet.Change) {
+	if isWorker(n) {
+		s.fleet.mu.Lock()
+		s.fleet.changes = append(s.fleet.changes, change{n.Name, c.To})
+		s.fleet.mu.Unlock()
+	}
+	signal(s.fleet.news)
+}
+
+// RollChanged is called when labels changed, so that selections may mean other nodes; it does not block.
+func (s *Service) RollChanged() { signal(s.fleet.news) }
+
+func (s *Service) takeFleetNews() {
+	s.fleet.mu.Lock()
+	changes := s.fleet.changes
+	s.fleet.changes = nil
+	s.fleet.mu.Unlock()
+	for _, c := range changes {
+		switch c.to {
+		case fleet.Up:
+			s.courier(c.node).resync()
+		case fleet.Suspect:
+			s.happen(NodeSuspect{c.node})
+		case fleet.Down:
+			s.happen(NodeDown{c.node})
+		case fleet.Gone:
+			s.happen(NodeGone{c.node})
+			s.dismiss(c.node)
+		}
+	}
+	s.reselect = true
+}
+
+// selections tells the state which nodes each selection in use means now.
+func (s *Service) selections() {
+	s.reselect = false
+	inUse := s.state.Selections()
+	if len(inUse) == 0 {
+		return // thousands may be joining
+	}
+	workers := s.workers()
+	for _, on := range inUse {
+		s.happen(Eligible{On: on, Nodes: match(on, workers)})
+	}
+}
+
+func (s *Service) workers() []fleet.Node {
+	return slices.DeleteFunc(s.Fleet.Nodes(), func(n fleet.Node) bool { return !isWorker(n) })
+}
+
+func isWorker(n fleet.Node) bool { return slices.Contains(n.Roles, fleet.RoleWorker) }
+
+// match is the names of the workers that a selection means; none for one that cannot be read, which submit has refused.
+func match(on string, workers []fleet.Node) []string {
+	var sel fleet.Selector
+	if on != "" {
+		var err error
+		if sel, err = fleet.ParseSelector(on); err != nil {
+			return nil
+		}
+	}
+	names := []string{}
+	for _, n := range sel.Match(workers) {
+		names = append(names, n.Name)
+	}
+	return names
+}
