@@ -68,7 +68,6 @@ func StartServer(opts ServerOptions) (*Server, error) {
 		StoreDir:                   opts.Dir,
 		SyncAlways:                 true,
 		DisableJetStreamBanner:     true,
-		NoFastProducerStall:        true,
 	}
 	if opts.Listen != "" {
 		host, port, err := splitHostPort(opts.Listen)
