@@ -31,7 +31,7 @@ type submitCmd struct {
 	Wait     bool     `help:"Stay until it has ended, print its output, and end with its status."`
 	To       string   `help:"With --wait: folder for the files that come back." default:"." placeholder:"DIR"`
 	JSON     bool     `help:"Print JSON."`
-	Args     []string `arg:"" passthrough:"" help:"A script file with its arguments, or -- and a command."`
+	Args     []string `arg:"" optional:"" passthrough:"" help:"A script file with its arguments, or -- and a command."`
 }
 
 func (submitCmd) Examples() string {
@@ -172,6 +172,9 @@ func (c *submitCmd) script(spec *job.Spec) error {
 func optionalDuration(flag, text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
+	}
+	if strings.Trim(text, "0") == "" {
+		return 0, fault.New(fault.Misused, "%s 0 leaves no time at all", flag).Hint("leave %s out for the usual", flag)
 	}
 	d, err := term.ParseDuration(text)
 	if err != nil {
