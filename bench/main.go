@@ -25,6 +25,7 @@ type options struct {
 	only   string        // ids of parts, comma-separated; "": all
 	limit  time.Duration // of everything together
 	source string        // the module's folder; "": binaries are not built
+	folder string        // where temporary files go
 
 	labNodes int
 	runs     int // of each contender
@@ -55,13 +56,13 @@ func (b *bench) parts() []part {
 	parts := []part{
 		{"launch", 20 * time.Second, b.launch},
 		{"journal", 30 * time.Second, b.journal},
-		{"jobs", 110 * time.Second, b.jobs},
-		{"fanout", 110 * time.Second, b.fanOut},
-		{"swarm", 60 * time.Second, func(ctx context.Context, s *section) error { return b.swarm(ctx, s, b.nodes, 50*time.Millisecond) }},
-		{"sizes", 150 * time.Second, b.sizes},
+		{"fanout", 100 * time.Second, b.fanOut},
+		{"jobs", 100 * time.Second, b.jobs},
+		{"swarm", time.Minute, func(ctx context.Context, s *section) error { return b.swarm(ctx, s, b.nodes, 50*time.Millisecond) }},
+		{"sizes", 2 * time.Minute, b.sizes},
 	}
-	if b.large > 0 {
-		parts = append(parts, part{"large", 150 * time.Second,
+	if b.large > 0 { // last, for it may have all the time that is left
+		parts = append(parts, part{"large", b.limit,
 			func(ctx context.Context, s *section) error { return b.swarm(ctx, s, b.large, 500*time.Millisecond) }})
 	}
 	return slices.DeleteFunc(parts, func(p part) bool {
@@ -88,7 +89,7 @@ func main() {
 }
 
 func parse(args []string) (options, error) {
-	o := options{source: ".", labNodes: 64, runs: 5, nodes: 1000, commands: 100, tasks: 20_000, latency: 50, records: 2000, idle: time.Minute}
+	o := options{source: ".", folder: diskFolder(), labNodes: 64, runs: 5, nodes: 1000, commands: 100, tasks: 20_000, latency: 50, records: 2000, idle: time.Minute}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.exe, "bramble", "bin/bramble", "the `binary` to measure")
 	f.StringVar(&o.out, "out", "docs/performance.md", "the `page` to write; not written with -only")
@@ -120,7 +121,7 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 		fmt.Fprintf(progress, "%6.1f s  %s\n", time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
 	}}
 	var err error
-	if b.dir, err = os.MkdirTemp(diskFolder(), "bramble-bench-"); err != nil {
+	if b.dir, err = os.MkdirTemp(b.folder, "bramble-bench-"); err != nil {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
@@ -157,7 +158,7 @@ func (b *bench) one(ctx context.Context, p part, end time.Time) (section, error)
 	case ctx.Err() != nil:
 		return s, ctx.Err()
 	case err != nil && inner.Err() != nil:
-		s.failed = fmt.Sprintf("cut short after %s: %v", seconds(within), err)
+		s.failed = fmt.Sprintf("cut short after %s: %s", seconds(within), strings.TrimSuffix(err.Error(), ": "+inner.Err().Error()))
 	case err != nil:
 		s.failed = err.Error()
 	}

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	nodeAnonTarget = 12_000_000 // bytes, agent and keeper
-	nodeTarget     = 30_000_000
-	headAnonTarget = 64_000_000
+	nodeAnonTarget = 12 * mebi // bytes, agent and keeper
+	nodeTarget     = 30 * mebi
+	headAnonTarget = 64 * mebi
 	headNodes      = 100 // nodes of the head that is measured
 )
 
@@ -56,9 +56,9 @@ func headMemory(s *section, r *rack, what string, target int64) error {
 	if err != nil {
 		return err
 	}
-	line := row{what: what, figure: fmt.Sprintf("%s RssAnon (RSS %s)", megabytes(m.anon), megabytes(m.rss))}
+	line := row{what: what, figure: fmt.Sprintf("%s RssAnon (RSS %s)", mebibytes(m.anon), mebibytes(m.rss))}
 	if target > 0 {
-		line.target, line.verdict = "≤ "+megabytes(target)+" RssAnon", judge(m.anon <= target)
+		line.target, line.verdict = "≤ "+mebibytes(target)+" RssAnon", judge(m.anon <= target)
 	}
 	s.add(line)
 	return nil
@@ -131,11 +131,11 @@ func (n *idleNode) measure(s *section) error {
 		return err
 	}
 	both := agent.plus(keeper)
-	s.add(row{what: "agent and keeper, RssAnon", figure: megabytes(both.anon), target: "≤ " + megabytes(nodeAnonTarget), verdict: judge(both.anon <= nodeAnonTarget)})
-	s.add(row{what: "agent and keeper, pages that both map counted once", figure: megabytes(both.pss), target: "≤ " + megabytes(nodeTarget), verdict: judge(both.pss <= nodeTarget)})
-	s.add(row{what: "agent and keeper, plain sum of RSS", figure: megabytes(both.rss)})
+	s.add(row{what: "agent and keeper, RssAnon", figure: mebibytes(both.anon), target: "≤ " + mebibytes(nodeAnonTarget), verdict: judge(both.anon <= nodeAnonTarget)})
+	s.add(row{what: "agent and keeper, pages that both map counted once", figure: mebibytes(both.pss), target: "≤ " + mebibytes(nodeTarget), verdict: judge(both.pss <= nodeTarget)})
+	s.add(row{what: "agent and keeper, plain sum of RSS", figure: mebibytes(both.rss)})
 	s.note("agent: RssAnon %s, RSS %s, PSS %s; keeper: %s, %s, %s. The node runs from a copy of the binary that no other process maps, so the sum of both PSS is their memory with shared pages counted once.",
-		megabytes(agent.anon), megabytes(agent.rss), megabytes(agent.pss), megabytes(keeper.anon), megabytes(keeper.rss), megabytes(keeper.pss))
+		mebibytes(agent.anon), mebibytes(agent.rss), mebibytes(agent.pss), mebibytes(keeper.anon), mebibytes(keeper.rss), mebibytes(keeper.pss))
 	return nil
 }
 

@@ -181,8 +181,13 @@ func times(a, b float64) string {
 	}
 }
 
-// megabytes of a million bytes.
+// megabytes of a million bytes, as files are counted.
 func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }
+
+// mebibytes of 1024 × 1024 bytes, as memory is counted.
+func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/mebi) }
+
+const mebi = 1 << 20
 
 // count is a number with commas between its thousands.
 func count(n int) string {

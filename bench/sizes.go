@@ -27,7 +27,7 @@ var targets = [][3]string{{"linux", "amd64", ""}, {"linux", "arm64", ""}, {"linu
 // sizes measures memory at rest and, while that rest lasts, builds the binaries and measures them.
 func (b *bench) sizes(ctx context.Context, s *section) error {
 	s.title = "Sizes"
-	s.how = fmt.Sprintf("Memory of a node that has done nothing for %s, and of a head with %d nodes, %d of them simulated, likewise; binaries as they are released. A MB is a million bytes.", b.idle, headNodes, headNodes-2)
+	s.how = fmt.Sprintf("Memory of a node that has done nothing for %s, and of a head with %d nodes, %d of them simulated, likewise; binaries as they are released. A MB is a million bytes; memory is in MiB, of 1024 × 1024, as boards' memory is counted, and its targets are read so.", b.idle, headNodes, headNodes-2)
 	r, err := b.raise(ctx, "idle", 1, false)
 	if err != nil {
 		return err

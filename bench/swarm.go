@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,7 +36,7 @@ func (b *bench) swarm(ctx context.Context, s *section, nodes int, target time.Du
 	begun := time.Now()
 	simulated, err := b.simulate(ctx, r, nodes)
 	if err != nil {
-		return b.partly(ctx, r, nodes, err)
+		return err
 	}
 	defer simulated.stop()
 	joined := time.Since(begun)
@@ -70,29 +72,41 @@ func (b *bench) simulate(ctx context.Context, r *rack, nodes int) (*child, error
 	if err != nil {
 		return nil, err
 	}
-	if err := c.await(ctx, "simulated nodes are up"); err != nil {
-		c.stop()
-		return nil, err
-	}
-	go func() { // what else it says is of no interest, but must not block it
-		for c.lines.Scan() {
+	up := make(chan error, 1)
+	go func() { up <- c.await(context.WithoutCancel(ctx), "simulated nodes are up") }()
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	begun := time.Now()
+	for {
+		select {
+		case err := <-up:
+			if err != nil {
+				c.stop()
+				return nil, err
+			}
+			return c, nil
+		case <-tick.C:
+			b.say("about %s of %s nodes are connected", count(c.connections()), count(nodes))
+		case <-ctx.Done():
+			err := fmt.Errorf("only about %s of %s nodes had joined after %s: %w", count(c.connections()), count(nodes), seconds(time.Since(begun)), ctx.Err())
+			c.cmd.Process.Signal(syscall.SIGTERM)
+			<-up
+			c.stop()
+			return nil, err
 		}
-	}()
-	return c, nil
+	}
 }
 
-// partly tells how many nodes were up when time ran out.
-func (b *bench) partly(ctx context.Context, r *rack, nodes int, err error) error {
-	if !errors.Is(err, context.DeadlineExceeded) {
-		return err
+// connections are the open sockets of the program.
+func (c *child) connections() int {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", c.cmd.Process.Pid))
+	n := 0
+	for _, path := range files {
+		if to, err := os.Readlink(path); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
 	}
-	short, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	names, asked := r.simulated(short)
-	if asked != nil {
-		return err
-	}
-	return fmt.Errorf("only %s of %s nodes had joined by then", count(len(names)), count(nodes))
+	return n
 }
 
 // simulated are the names of the nodes that are not the rack's own.
