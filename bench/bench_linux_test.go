@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -80,5 +82,45 @@ func leavesNothing(t *testing.T, o options) {
 	left, err := os.ReadDir(o.folder)
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestCountSymbols(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: it builds a program; make test runs it")
+	}
+	dir := t.TempDir()
+	files := map[string]string{"go.mod": "module example.org/greeter\n", "main.go": "package main\n\nimport \"fmt\"\n\n" +
+		"var zeroed [1 << 24]byte\n\nfunc main() { fmt.Println(len(zeroed), zeroed[len(fmt.Sprint())]) }\n"}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := &bench{options: options{source: dir}, dir: t.TempDir()}
+	size, err := b.build(t.Context(), [3]string{runtime.GOOS, runtime.GOARCH, ""}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := elf.Open(b.built())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer binary.Close()
+	got, err := countSymbols(binary, []string{"example.org/greeter"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum int64
+	for name, bytes := range got {
+		if sum += bytes; bytes <= 0 {
+			t.Errorf("%s costs %d", name, bytes)
+		}
+	}
+	if sum > size || sum < size/3 || got[goOwn] < size/6 {
+		t.Errorf("all together are %d of a file of %d: %v", sum, size, got)
+	}
+	if main := got["example.org/greeter"]; main > 0 { // the linker calls the package main, whatever its path
+		t.Errorf("the program itself costs %d", main)
 	}
 }

@@ -66,25 +66,20 @@ func TestWords(t *testing.T) {
 	}
 }
 
-func TestCountSymbols(t *testing.T) {
-	const nm = `
-  401000       1000 T runtime.mallocgc
-  402000        200 T bramble/bus.(*Conn).Call
-  403000         30 T github.com/nats-io/nats%2ego.(*Conn).flusher
-  404000          4 T github.com/nats-io/nats-server/v2/server.(*client).parse
-  405000         50 R type:.eq.github.com/nats-io/nats-server/v2/server.stats
-  406000     900000 B bramble/bus.big
-  407000         60 r runtime.pclntab
-         U puts
-`
-	got := countSymbols([]byte(nm), []string{"bramble", "github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2", "github.com/nats-io"})
-	want := costs{"Go's own library and runtime": 1000, "bramble": 200, "github.com/nats-io/nats.go": 30, "github.com/nats-io/nats-server/v2": 54, "function tables, for all": 60}
-	for name := range want {
-		if got[name] != want[name] {
-			t.Errorf("%s: %d, want %d", name, got[name], want[name])
+func TestOwner(t *testing.T) {
+	modules := []string{"bramble", "github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2", "github.com/nats-io"}
+	for symbol, want := range map[string]string{
+		"runtime.mallocgc":                                            goOwn,
+		"bramble/bus.(*Conn).Call":                                    "bramble",
+		"bramblebush.f":                                               goOwn,
+		"github.com/nats-io/nats%2ego.(*Conn).flusher":                "github.com/nats-io/nats.go",
+		"github.com/nats-io/nats-server/v2/server.(*client).parse":    "github.com/nats-io/nats-server/v2",
+		"type:.eq.github.com/nats-io/nats-server/v2/server.stats":     "github.com/nats-io/nats-server/v2",
+		"go:itab.*bramble/bus.writer,io.Writer":                       goOwn,
+		"slices.SortFunc[go.shape.[]bramble/fleet.Node,go.shape.int]": goOwn,
+	} {
+		if got := owner(symbol, modules); got != want {
+			t.Errorf("%s is %s's, want %s", symbol, got, want)
 		}
-	}
-	if len(got) != len(want) {
-		t.Errorf("got %v", got)
 	}
 }

@@ -1,11 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"debug/buildinfo"
+	"debug/elf"
 	"fmt"
 	"maps"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -116,26 +114,52 @@ func (b *bench) modules(ctx context.Context) (string, error) {
 	for _, m := range info.Deps {
 		paths = append(paths, m.Path)
 	}
-	out, err := exec.CommandContext(ctx, "go", "tool", "nm", "-size", b.built()).Output()
+	binary, err := elf.Open(b.built())
 	if err != nil {
-		return "", fmt.Errorf("go tool nm: %w", err)
+		return "", err
 	}
-	return countSymbols(out, paths).String(), nil
+	defer binary.Close()
+	total, err := countSymbols(binary, paths)
+	return total.String(), err
 }
 
-// countSymbols sums what `go tool nm -size` prints, by module; what is no module's is Go's own.
-func countSymbols(nm []byte, modules []string) costs {
+// The costs that are no module's.
+const (
+	goOwn  = "Go's own library and runtime"
+	tables = "tables of functions, for all"
+	pooled = "types, strings and other things that the linker pools"
+)
+
+// countSymbols sums the sizes of what is in the file, by module; what is no module's is Go's own.
+func countSymbols(binary *elf.File, modules []string) (costs, error) {
+	symbols, err := binary.Symbols()
+	if err != nil {
+		return nil, fmt.Errorf("symbols: %w", err)
+	}
 	total := costs{}
-	for lines := bufio.NewScanner(bytes.NewReader(nm)); lines.Scan(); {
-		f := strings.Fields(lines.Text()) // address, size, kind, name
-		if len(f) < 4 || strings.ContainsAny(f[2], "bBU") {
-			continue // zeroed memory takes no room in the file
-		}
-		if size, err := strconv.ParseInt(f[1], 10, 64); err == nil {
-			total[owner(f[3], modules)] += size
+	inFile := func(s *elf.Section) bool { return s.Type != elf.SHT_NOBITS && s.Flags&elf.SHF_ALLOC != 0 }
+	for _, s := range binary.Sections {
+		if inFile(s) {
+			total[pooled] += int64(s.Size)
 		}
 	}
-	return total
+	if s := binary.Section(".gopclntab"); s != nil {
+		total[tables] = int64(s.Size)
+	}
+	for _, s := range symbols {
+		if int(s.Section) >= len(binary.Sections) {
+			continue
+		}
+		if section := binary.Sections[s.Section]; inFile(section) && section.Name != ".gopclntab" && elf.ST_TYPE(s.Info) != elf.STT_NOTYPE {
+			total[owner(s.Name, modules)] += int64(s.Size)
+		}
+	}
+	for name, size := range total {
+		if name != pooled {
+			total[pooled] -= size
+		}
+	}
+	return total, nil
 }
 
 // owner is the module of a symbol: the longest that its package's path begins with.
@@ -148,13 +172,7 @@ func owner(symbol string, modules []string) string {
 			best = m
 		}
 	}
-	switch {
-	case best != "":
-		return best
-	case strings.HasPrefix(symbol, "runtime.pclntab"), strings.HasPrefix(symbol, "runtime.findfunctab"):
-		return "function tables, for all"
-	}
-	return "Go's own library and runtime"
+	return cmp.Or(best, goOwn)
 }
 
 // listed is the least that a module costs to be named.
@@ -172,6 +190,6 @@ func (c costs) String() string {
 		words = append(words, fmt.Sprintf("%s %s", name, megabytes(c[name])))
 	}
 	words = append(words, "all smaller ones together "+megabytes(rest))
-	return "What each module costs, counted as the sizes of its symbols (code and data, `go tool nm -size`) in an unstripped binary for this machine; types and strings that the linker pools count as Go's own: " +
+	return "What each module costs, counted as the sizes of its symbols, code and data, in an unstripped binary for this machine: " +
 		strings.Join(words, ", ") + "."
 }
