@@ -85,8 +85,9 @@ func (s *sshds) start(ctx context.Context, b *bench, r *rack) error {
 
 func (s *sshds) key() string { return filepath.Join(s.dir, "key") }
 
-// configure makes a node's host key and configuration, and returns sshd's command line. Without PAM, motd and
-// look-ups of names it is as fast as it can be.
+// configure makes a node's host key and configuration, and returns sshd's command line. Without PAM, motd and look-ups
+// of names it is as fast as it can be. SHLVL keeps Debian's bash from reading ~/.bashrc for ssh, which would measure
+// what this machine's account has there.
 func (s *sshds) configure(ctx context.Context, node string) ([]string, error) {
 	sshd, err := findSSHD()
 	if err != nil {
@@ -98,7 +99,7 @@ func (s *sshds) configure(ctx context.Context, node string) ([]string, error) {
 	}
 	config := filepath.Join(s.dir, "config-"+node)
 	text := fmt.Sprintf("Port 22\nHostKey %s\nAuthorizedKeysFile %s.pub\nPidFile none\nUsePAM no\nStrictModes no\nUseDNS no\n"+
-		"PrintMotd no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n", host, s.key())
+		"PrintMotd no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nSetEnv SHLVL=1\n", host, s.key())
 	return []string{sshd, "-D", "-e", "-f", config}, os.WriteFile(config, []byte(text), 0o600)
 }
 
