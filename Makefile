@@ -33,7 +33,7 @@ vet:
 cross: # All that is released compiles; the client verbs and the demo compile for macOS too.
 	@for t in $(TARGETS) darwin/arm64; do \
 		echo "build $$t"; \
-		GOOS=$${t%%/*} GOARCH=$$(echo $$t | cut -d/ -f2) GOARM=$$(echo $$t | cut -s -d/ -f3) CGO_ENABLED=0 $(GO) build -o /dev/null . || exit 1; \
+		GOOS=$${t%%/*} GOARCH=$$(echo $$t | cut -d/ -f2) GOARM=$$(echo $$t | cut -s -d/ -f3) CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o /dev/null . || exit 1; \
 	done
 
 bench: build ## Measure beside peers; writes docs/performance.md.

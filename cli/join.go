@@ -49,5 +49,6 @@ func (c *joinCmd) Run(e *env) error {
 		fmt.Fprintf(s, "%s is a node of %s.\n", s.Bold(i.Name), s.Bold(i.Cluster))
 	}
 	defer notified(e.ctx, &o)()
+	defer restKeeper(state)
 	return agent.RunNode(e.ctx, o)
 }

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"syscall"
+	"time"
 
 	"bramble/agent"
 	"bramble/host"
@@ -18,6 +21,20 @@ func (c *keeperCmd) Run(e *env) error {
 	defer machine.Close()
 	l := agent.Layout(c.State)
 	return keeper.Main(e.ctx, keeper.Options{Spool: l.Spool(), Socket: l.Socket(), Host: machine, Log: logger("info")}, os.Stdout)
+}
+
+// restKeeper ends the keeper of an agent that was told to stop, unless it holds tasks: then it stays for the next agent.
+func restKeeper(state string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	k, err := keeper.Connect(ctx, agent.Layout(state).Socket())
+	if err != nil {
+		return
+	}
+	defer k.Close()
+	if held, err := k.List(ctx); err == nil && len(held) == 0 {
+		syscall.Kill(k.Pid(), syscall.SIGTERM)
+	}
 }
 
 func absolute(path string) string {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"bramble/sim"
@@ -26,6 +27,7 @@ bramble sim --nodes 1000 --report             # how fast is a command on all of 
 }
 
 func (c *simCmd) Run(e *env) error {
+	debug.SetGCPercent(400) // thousands of nodes in one process: memory is cheaper than collections
 	cl, err := e.open()
 	if err != nil {
 		return err
