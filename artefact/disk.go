@@ -94,15 +94,6 @@ func replaceFile(temp, path string, data []byte) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// freeBytes is what an unprivileged writer may still use of dir's file system.
-func freeBytes(dir string) (int64, error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
-}
-
 // lockFile takes a lock that ends with the process; fault.Conflict when another one has it.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

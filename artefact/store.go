@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/host"
 )
 
 // Store keeps blobs in a folder:
@@ -60,7 +61,7 @@ func OpenStore(dir string, o Options) (*Store, error) {
 		o.Grace = DefaultGrace
 	}
 	if o.Free == nil {
-		o.Free = freeBytes
+		o.Free = host.DiskFree
 	}
 	s := &Store{dir: dir, o: o, opened: time.Now(), touched: map[Ref]time.Time{}, busy: map[Ref]chan struct{}{}}
 	for _, sub := range []string{"blobs", "partial", "pins", "corrupt", "tmp"} {
