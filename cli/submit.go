@@ -103,7 +103,7 @@ func left(e *env, id job.ID, err error) error {
 
 // spec reads the flags into what is handed in.
 func (c *submitCmd) spec() (job.Spec, error) {
-	spec := job.Spec{Name: c.Name, Account: c.As, On: c.On, Array: c.Array, CPUs: c.CPUs, Retries: c.Retries, Env: c.Env, Return: c.Return}
+	spec := job.Spec{Name: c.Name, As: c.As, On: c.On, Array: c.Array, CPUs: c.CPUs, Retries: c.Retries, Env: c.Env, Return: c.Return}
 	var err error
 	if c.Mem != "" {
 		if spec.Memory, err = term.ParseBytes(c.Mem); err != nil {

@@ -36,7 +36,7 @@ func (s *Service) answer(ctx context.Context) error {
 func (s *Service) submit(ctx context.Context, who bus.Caller, sub Submission) (receipt, error) {
 	spec := sub.Spec
 	spec.User = who.Name
-	if spec.Account != "" && (spec.Account != "root" || who.Role != trust.Admin) {
+	if spec.As != "" && (spec.As != "root" || who.Role != trust.Admin) {
 		return receipt{}, fault.New(fault.Denied, "only an admin may submit work that runs as root").Hint("leave --as out")
 	}
 	spec, err := spec.Validate()

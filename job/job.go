@@ -12,26 +12,6 @@ import (
 // ID numbers jobs from 1 and is never reused.
 type ID int64
 
-// Spec is what a person submits.
-type Spec struct {
-	Name     string        `json:"name,omitempty"`
-	User     string        `json:"user"`              // who submitted, set by the head from the caller
-	Account  string        `json:"account,omitempty"` // "root" for an admin who said --as root
-	Args     []string      `json:"args,omitempty"`    // the command; empty when Script is set
-	Script   []byte        `json:"script,omitempty"`  // a script file's bytes, run by its #! line
-	Env      []string      `json:"env,omitempty"`
-	On       string        `json:"on,omitempty"`      // fleet selection; "" is every worker
-	Array    string        `json:"array,omitempty"`   // as typed: A-B[:S][%K],…; "" is a single task with index 0
-	CPUs     int           `json:"cpus"`              // slots per task; a node has one per core
-	Memory   int64         `json:"memory,omitempty"`  // bytes per task; 0: no limit, none reserved
-	Timeout  time.Duration `json:"timeout,omitempty"` // per attempt
-	Patience time.Duration `json:"patience"`          // how long a down node's tasks wait for it before they move
-	Retries  int           `json:"retries,omitempty"` // attempts beyond the first after a task failed by itself
-	Inputs   string        `json:"inputs,omitempty"`  // artefact manifest ref that becomes the task's folder
-	Return   []string      `json:"return,omitempty"`  // globs of files that come back
-	Token    string        `json:"token,omitempty"`   // made up by who submits; what comes again with it from the same user is the same job
-}
-
 // DefaultPatience is how long a down node's tasks wait for it when nobody said otherwise.
 const DefaultPatience = time.Minute
 
@@ -69,8 +49,19 @@ func ParseKey(text string) (Key, error) {
 // Attempt is one attempt and what it takes of its node.
 type Attempt struct {
 	Key
-	CPUs   int   `json:"cpus"`
-	Memory int64 `json:"memory,omitempty"` // bytes
+	CPUs   int     `json:"cpus"`
+	Memory int64   `json:"memory,omitempty"` // bytes
+	Whole  bool    `json:"whole,omitempty"`  // nothing else runs beside it
+	Member bool    `json:"member,omitempty"` // of an allocation that another node leads: reserved here, and steps run in it
+	Shares []Share `json:"shares,omitempty"` // of a leading one that has several nodes or ranks: all of them, the leader first
+}
+
+// Share is what an allocation has on one node.
+type Share struct {
+	Node   string `json:"node"`
+	Ranks  int    `json:"ranks"`
+	CPUs   int    `json:"cpus"`
+	Memory int64  `json:"memory,omitempty"` // bytes
 }
 
 // Result is how an attempt ended on its node.

@@ -46,9 +46,9 @@ func (n *Node) prepare(ctx context.Context, k Key, spec Spec) (keeper.Task, erro
 
 // account is whose account the work runs as; without root it is our own.
 func (n *Node) account(spec Spec) (host.Account, string, error) {
-	name := cmp.Or(spec.Account, n.Accounts.AccountFor(spec.User))
+	name := cmp.Or(spec.As, n.Accounts.AccountFor(spec.User))
 	if name == "" || os.Geteuid() != 0 {
-		if spec.Account != "" && os.Geteuid() != 0 {
+		if spec.As != "" && os.Geteuid() != 0 {
 			return host.Account{}, "", fault.New(fault.Denied, "the agent on %s does not run as root", n.Conn.Who().Name)
 		}
 		return host.Account{Name: cmp.Or(os.Getenv("USER"), spec.User), UID: uint32(os.Getuid()), GID: uint32(os.Getgid()),

@@ -349,7 +349,7 @@ func TestWhoMay(t *testing.T) {
 		denied(t, "another's logs", logs(bob))
 		_, err = eve.Submit(c.t.Context(), Spec{Args: []string{"true"}})
 		denied(t, "a viewer's submit", err)
-		_, err = bob.Submit(c.t.Context(), Spec{Args: []string{"true"}, Account: "root"})
+		_, err = bob.Submit(c.t.Context(), Spec{Args: []string{"true"}, As: "root"})
 		denied(t, "an operator's work as root", err)
 		if _, err := eve.Job(c.t.Context(), id); err != nil {
 			t.Errorf("a viewer may look: %v", err)

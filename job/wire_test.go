@@ -11,7 +11,7 @@ import (
 func TestWire(t *testing.T) {
 	at := time.Date(2026, 11, 24, 6, 0, 0, 0, time.UTC)
 	key := Key{Job: 7, Index: 3, Attempt: 1}
-	spec := Spec{Name: "n", User: "ann", Account: "root", Args: []string{"true"}, Script: []byte("#!/bin/sh"), Env: []string{"A=b"}, On: "all", Array: "1-3%2",
+	spec := Spec{Name: "n", User: "ann", As: "root", Args: []string{"true"}, Script: []byte("#!/bin/sh"), Env: []string{"A=b"}, On: "all", Array: "1-3%2",
 		CPUs: 2, Memory: 1 << 20, Timeout: time.Minute, Patience: time.Second, Retries: 1, Inputs: "ref", Return: []string{"out*"}}
 	bustest.Golden(t, "1", map[string]any{
 		"errand": errand{Stamp: stamp{Head: "h", No: 9}, Specs: map[ID]Spec{7: spec}, Forget: []Key{key}, Orders: []order{
