@@ -49,11 +49,11 @@ func ParseKey(text string) (Key, error) {
 // Attempt is one attempt and what it takes of its node.
 type Attempt struct {
 	Key
-	CPUs   int     `json:"cpus"`
-	Memory int64   `json:"memory,omitempty"` // bytes
-	Whole  bool    `json:"whole,omitempty"`  // nothing else runs beside it
-	Member bool    `json:"member,omitempty"` // of an allocation that another node leads: reserved here, and steps run in it
-	Shares []Share `json:"shares,omitempty"` // of a leading one that has several nodes or ranks: all of them, the leader first
+	CPUs   int            `json:"cpus"`             // all of the node's for an exclusive one
+	Memory int64          `json:"memory,omitempty"` // bytes
+	Gres   map[string]int `json:"gres,omitempty"`
+	Member bool           `json:"member,omitempty"` // of an allocation that another node leads: reserved here, and steps run in it
+	Shares []Share        `json:"shares,omitempty"` // of a leading one that has several nodes or ranks: all of them, the leader first
 }
 
 // Share is what an allocation has on one node.
