@@ -143,8 +143,8 @@ func printJob(s *term.Stream, d job.Detail) error {
 	}
 	line("needs", "%s", needs)
 	line("submitted", "%s", d.Submitted.Local().Format(time.DateTime))
-	if d.Why != "" {
-		line("waits", "%s", d.Why)
+	if d.Why.Text != "" {
+		line("waits", "%s", whyText(d.Why))
 	}
 	if !d.Started.IsZero() {
 		line("time", "%s", took(d.Summary))
@@ -387,4 +387,12 @@ func (c *cancelCmd) Run(e *env) error {
 		fmt.Fprintf(e.out.Stdout, "job %d is cancelled\n", id)
 	}
 	return nil
+}
+
+// whyText is why a job waits, and until when if that is known.
+func whyText(r job.Reason) string {
+	if r.Until.IsZero() {
+		return r.Text
+	}
+	return fmt.Sprintf("%s; until %s at the latest", r.Text, r.Until.Local().Format(time.DateTime))
 }

@@ -11,13 +11,14 @@ func (st *step) nodeUp(ev NodeUp) {
 		n.slots.Cores, n.slots.Memory = ev.Cores, ev.Memory
 		s.index.stale = true
 	}
+	n.told = true
 	st.results(n, ev.Name, ev.Results)
 	believed := n.held()
 	n.hold(ev.Held)
 	here := make(map[Key]bool, len(ev.Held))
 	for _, h := range ev.Held {
 		here[h.Key] = true
-		st.confirm(n, h.Key, !h.Waiting)
+		st.confirm(n, h.Attempt, !h.Waiting)
 	}
 	for _, k := range believed {
 		if !here[k] {
@@ -42,13 +43,24 @@ func (n *node) hold(list []Held) {
 
 // held is the attempts on a node.
 func (n *node) held() []Key {
-	keys := make([]Key, 0, len(n.slots.running)+len(n.slots.waiting))
-	for _, list := range [][]Attempt{n.slots.running, n.slots.waiting} {
-		for _, a := range list {
-			keys = append(keys, a.Key)
-		}
+	list := n.slots.all()
+	keys := make([]Key, len(list))
+	for i, a := range list {
+		keys[i] = a.Key
 	}
 	return keys
+}
+
+// offer says how much of a generic resource a node has.
+func (n *node) offer(name string, count int) {
+	switch {
+	case count > 0 && n.offers == nil:
+		n.offers = map[string]int{name: count}
+	case count > 0:
+		n.offers[name] = count
+	default:
+		delete(n.offers, name)
+	}
 }
 
 func (st *step) nodeGone(name string) {
@@ -68,7 +80,7 @@ func (st *step) nodeGone(name string) {
 func (s *State) watch(n *node) {
 	n.moveAt = time.Time{}
 	for _, k := range n.held() {
-		if j, _, ok := s.current(n, k); ok {
+		if j, _, ok := s.holder(n, k); ok {
 			n.moveAt = earlier(n.moveAt, n.downAt.Add(j.spec.Patience))
 		}
 	}
@@ -78,7 +90,7 @@ func (s *State) watch(n *node) {
 // outlast moves the attempts on a down node whose job's patience has run out.
 func (st *step) outlast(n *node) {
 	for _, k := range n.held() {
-		j, _, ok := st.s.current(n, k)
+		j, _, ok := st.s.holder(n, k)
 		if ok && !n.downAt.Add(j.spec.Patience).After(st.now) {
 			st.move(n, k, whyDown)
 		}

@@ -76,7 +76,7 @@ type Detail struct {
 	Failures   []Failure         `json:"failures,omitempty"`
 	Placements []Placement       `json:"placements,omitempty"` // at most MaxPlacements
 	Indices    map[string]string `json:"indices"`              // per state the tasks in it, as "1-40,44"
-	Why        string            `json:"why,omitempty"`        // what it waits for, in words
+	Why        Reason            `json:"why,omitzero"`         // what it waits for, looked at more closely than Reason
 }
 
 // MaxPlacements is how many placements a Detail tells.

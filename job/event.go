@@ -11,7 +11,7 @@ type (
 	// until every node named in Expect has told what it holds, at most 15 s; when Expect is nil, that long.
 	HeadStarted struct{ Expect []string }
 
-	// Submitted brings a job that Spec.Validate and Fits have passed, and the nodes that its On selects.
+	// Submitted brings a job that Spec.Validate, Partition.Admit and Fits have passed, and the nodes that its Selection means.
 	// One whose Token is known already is accepted under the number that it has.
 	Submitted struct {
 		Spec  Spec
@@ -25,8 +25,32 @@ type (
 	// Eligible says which nodes a selection matches now; the caller sends it for each of
 	// State.Selections when the head has started, and when nodes or labels change.
 	Eligible struct {
-		On    string
+		Selection
 		Nodes []string
+	}
+	// Offered says how much of a generic resource each node has; the caller sends it for each of
+	// State.GresInUse when the head has started, when a job brings a new one, and when labels change.
+	Offered struct {
+		Gres  string
+		Nodes map[string]int
+	}
+	// Partitions says which there are, before HeadStarted and at each change.
+	Partitions struct{ List []Partition }
+	// Hold keeps what has not started of a job from starting, or, when not On, lets it.
+	Hold struct {
+		ID ID
+		By string
+		On bool
+	}
+	// Requeue takes what runs of a job, or of one of its tasks, from its nodes; it waits again and starts anew.
+	Requeue struct {
+		ID    ID
+		Index *int
+	}
+	// Alter changes what was asked for.
+	Alter struct {
+		ID  ID
+		Set Alteration
 	}
 
 	// NodeUp says that a node is connected and what it holds, which is the truth about it:
@@ -77,6 +101,11 @@ func (HeadStarted) event() {}
 func (Submitted) event()   {}
 func (Cancel) event()      {}
 func (Eligible) event()    {}
+func (Offered) event()     {}
+func (Partitions) event()  {}
+func (Hold) event()        {}
+func (Requeue) event()     {}
+func (Alter) event()       {}
 func (NodeUp) event()      {}
 func (NodeSuspect) event() {}
 func (NodeDown) event()    {}

@@ -21,13 +21,6 @@ const (
 	maxName, maxToken = 200, 64
 )
 
-// Capacity is what one node can give to a task.
-type Capacity struct {
-	Name   string
-	Cores  int
-	Memory int64 // bytes
-}
-
 // Validate checks what a person asked for on its own and fills in what was left out.
 // Its errors are fault.Misused. Whether any node can do it is for Fits to say.
 func (s Spec) Validate() (Spec, error) {
@@ -82,57 +75,6 @@ func (s *Spec) size() int {
 		}
 	}
 	return n + len(s.Name) + len(s.Array) + len(s.On)
-}
-
-// Fits reports whether any of the nodes that a job's On selects, up or not, could run a
-// task of it when empty. If not, the error (fault.Misused, or fault.NotFound when there are
-// no nodes) says what the largest has.
-func Fits(s Spec, nodes []Capacity) error {
-	if len(nodes) == 0 {
-		return fault.New(fault.NotFound, "no node takes this job%s", onText(s)).Hint("bramble nodes shows who is here; bramble join adds one")
-	}
-	most, big := nodes[0], nodes[0]
-	for _, n := range nodes {
-		if n.Cores >= s.CPUs && n.Memory >= s.Memory {
-			return nil
-		}
-		if n.Cores > most.Cores {
-			most = n
-		}
-		if n.Memory > big.Memory {
-			big = n
-		}
-	}
-	return fault.New(fault.Misused, "no node%s has %s", onText(s), lacks(s, most, big)).Hint("%s", askLess(s, most, big))
-}
-
-// lacks says what the nodes with the most cores and the most memory are short of.
-func lacks(s Spec, most, big Capacity) string {
-	cores := fmt.Sprintf("%d cores: the largest, %s, has %d", s.CPUs, most.Name, most.Cores)
-	memory := fmt.Sprintf("%s of memory: the largest, %s, has %s", bytesText(s.Memory), big.Name, bytesText(big.Memory))
-	switch {
-	case most.Cores < s.CPUs && big.Memory < s.Memory:
-		return cores + ", and none has " + memory
-	case most.Cores < s.CPUs:
-		return cores
-	case big.Memory < s.Memory:
-		return memory
-	}
-	return fmt.Sprintf("both %d cores and %s of memory: %s has %d and %s, %s has %d and %s", s.CPUs, bytesText(s.Memory),
-		most.Name, most.Cores, bytesText(most.Memory), big.Name, big.Cores, bytesText(big.Memory))
-}
-
-// askLess is what would fit.
-func askLess(s Spec, most, big Capacity) string {
-	switch cores, memory := most.Cores < s.CPUs, big.Memory < s.Memory; {
-	case cores && memory:
-		return fmt.Sprintf("--cpus %d --mem %dM", big.Cores, big.Memory>>20)
-	case cores:
-		return fmt.Sprintf("--cpus %d", most.Cores)
-	case memory:
-		return fmt.Sprintf("--mem %dM", big.Memory>>20)
-	}
-	return fmt.Sprintf("--cpus %d --mem %dM", big.Cores, big.Memory>>20)
 }
 
 func onText(s Spec) string {

@@ -8,8 +8,8 @@ import (
 )
 
 func TestFits(t *testing.T) {
-	pi3 := Capacity{"pi3", 4, 906 << 20}
-	xeon := Capacity{"xeon", 16, 512 << 20}
+	pi3 := Capacity{Name: "pi3", Cores: 4, Memory: 906 << 20}
+	xeon := Capacity{Name: "xeon", Cores: 16, Memory: 512 << 20}
 	for _, c := range []struct {
 		spec      Spec
 		nodes     []Capacity

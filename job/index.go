@@ -15,11 +15,13 @@ type node struct {
 	drained bool
 	paused  time.Time // gets no work before; zero: it does
 	downAt  time.Time
-	moveAt  time.Time // when the first of its attempts outlasts its job's patience; zero: nothing to move
-	slots   Slots     // what it holds, attempts that no longer count included
-	level   int       // its place in index.levels; -1 when it takes no work
-	start   []Attempt // placed on it in the present Step
-	after   uint64    // the record that start waits for
+	moveAt  time.Time      // when the first of its attempts outlasts its job's patience; zero: nothing to move
+	slots   Slots          // what it holds, attempts that no longer count included
+	level   int            // its place in index.levels; -1 when it takes no work
+	told    bool           // it has said what it holds since the head started
+	offers  map[string]int // generic resources
+	start   []Attempt      // placed on it in the present Step
+	after   uint64         // the record that start waits for
 }
 
 // link is how a node is connected.
@@ -31,9 +33,17 @@ const (
 	linkDown
 )
 
-// selection is the nodes that an --on matches.
+// Selection is which nodes a job may use: those of its partition that its --on selects.
+type Selection struct {
+	Partition string `json:"partition,omitempty"`
+	On        string `json:"on,omitempty"`
+}
+
+func (s *Spec) selection() Selection { return Selection{s.Partition, s.On} }
+
+// selection is the nodes that a Selection matches.
 type selection struct {
-	on    string
+	Selection
 	names []string
 	set   bitset
 	jobs  int // open jobs that use it
@@ -161,7 +171,7 @@ func (x *index) put(n *node) {
 		x.behind.set(n.at)
 	}
 	room := n.slots.Room()
-	if n.link != linkUp || n.drained || !n.paused.IsZero() || room <= -maxAhead*n.slots.Cores {
+	if !n.takes() || room <= -maxAhead*n.slots.Cores {
 		return
 	}
 	n.level = x.zero + room
@@ -189,16 +199,32 @@ func (x *index) pick(sel *selection, lowest int, ok func(*node) bool) *node {
 	return nil
 }
 
-// keep holds back the nodes that count tasks of this shape would get next, for the rest of this placing.
-func (x *index) keep(c *class, count int) {
+// pickHeld is the same among those that are held back.
+func (x *index) pickHeld(sel *selection, lowest int, ok func(*node) bool) *node {
+	for w, word := range x.held {
+		for word &= sel.set[w]; word != 0; word &= word - 1 {
+			if n := x.nodes[w*64+bits.TrailingZeros64(word)]; n.level >= x.zero+lowest && ok(n) {
+				return n
+			}
+		}
+	}
+	return nil
+}
+
+func (x *index) isHeld(n *node) bool { return x.held[n.at/64]&(1<<(n.at%64)) != 0 }
+
+// takes reports whether a node takes work.
+func (n *node) takes() bool { return n.link == linkUp && !n.drained && n.paused.IsZero() }
+
+// keep holds back, for the rest of this placing, the nodes that count tasks would get next, of those that ok accepts.
+func (x *index) keep(sel *selection, count int, ok func(*node) bool) {
 	for level := len(x.levels) - 1; level >= 0 && count > 0; level-- {
 		if x.count[level] == 0 {
 			continue
 		}
 		for w, word := range x.levels[level] {
-			for word &= c.sel.set[w] &^ x.held[w]; word != 0 && count > 0; word &= word - 1 {
-				n := x.nodes[w*64+bits.TrailingZeros64(word)]
-				if c.cpus <= n.slots.Cores && c.memory <= n.slots.Memory {
+			for word &= sel.set[w] &^ x.held[w]; word != 0 && count > 0; word &= word - 1 {
+				if n := x.nodes[w*64+bits.TrailingZeros64(word)]; ok(n) {
 					x.held.set(n.at)
 					count--
 				}

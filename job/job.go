@@ -49,11 +49,17 @@ func ParseKey(text string) (Key, error) {
 // Attempt is one attempt and what it takes of its node.
 type Attempt struct {
 	Key
-	CPUs   int            `json:"cpus"`             // all of the node's for an exclusive one
-	Memory int64          `json:"memory,omitempty"` // bytes
-	Gres   map[string]int `json:"gres,omitempty"`
-	Member bool           `json:"member,omitempty"` // of an allocation that another node leads: reserved here, and steps run in it
-	Shares []Share        `json:"shares,omitempty"` // of a leading one that has several nodes or ranks: all of them, the leader first
+	CPUs   int             `json:"cpus"`             // all of the node's for an exclusive one
+	Memory int64           `json:"memory,omitempty"` // bytes
+	Gres   map[string]Gres `json:"gres,omitempty"`   // generic resources
+	Member bool            `json:"member,omitempty"` // of an allocation that another node leads: reserved here, and steps run in it
+	Shares []Share         `json:"shares,omitempty"` // of a leading one that has several nodes or ranks: all of them, the leader first
+}
+
+// Gres is how much of a generic resource an attempt takes.
+type Gres struct {
+	Take int `json:"take"`
+	Of   int `json:"of"` // how much its node has
 }
 
 // Share is what an allocation has on one node.

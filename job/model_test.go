@@ -28,10 +28,10 @@ type world struct {
 	snapshot []byte    // of a moment whose entries were on disk
 	parked   []Action
 
-	accepted map[ID]int   // elements of the jobs that were acknowledged
-	executed map[Key]bool // attempts that ran
-	outcome  map[Key]bool // attempts that ended, and whether well
-	final    map[Key]Key  // by task (attempt 0): the attempt that was final on disk
+	accepted map[ID]int      // elements of the jobs that were acknowledged
+	executed map[string]bool // attempts that ran, members of an allocation by their node
+	outcome  map[Key]bool    // attempts that ended, and whether well
+	final    map[Key]Key     // by task (attempt 0): the attempt that was final on disk
 	seen     map[string]int
 	log      []string
 }
@@ -56,7 +56,7 @@ type machine struct {
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		t: t, rnd: rand.New(rand.NewPCG(seed, 7)), now: begin, s: NewState(), rate: 3 + 9*int(seed%4), crashes: 2 + 8*int(seed%3),
-		accepted: map[ID]int{}, executed: map[Key]bool{}, outcome: map[Key]bool{}, final: map[Key]Key{}, seen: map[string]int{},
+		accepted: map[ID]int{}, executed: map[string]bool{}, outcome: map[Key]bool{}, final: map[Key]Key{}, seen: map[string]int{},
 	}
 	for i, cores := range []int{1, 2, 4, 4, 3} {
 		w.machines = append(w.machines, &machine{name: fmt.Sprintf("n%d", i+1), slots: Slots{Cores: cores, Memory: 1000}})
@@ -100,7 +100,10 @@ func (w *world) checkLoad() {
 	load := map[string]int{}
 	for _, j := range w.s.jobs {
 		for _, a := range j.active {
-			load[a.node.name] += j.spec.CPUs
+			if j.spec.Spread() {
+				continue // its shares are in the books, and those are checked
+			}
+			load[a.node.name] += a.cpus
 		}
 	}
 	for _, m := range w.machines {
@@ -203,8 +206,9 @@ func (w *world) crash() {
 	}
 	w.step(HeadStarted{Expect: expect})
 	for _, on := range w.s.Selections() {
-		w.step(Eligible{On: on, Nodes: eligible(on)})
+		w.step(Eligible{Selection: on, Nodes: eligible(on.On)})
 	}
+	w.offer()
 	for _, m := range w.machines {
 		if m.drained {
 			w.step(Drained{m.name})
@@ -258,8 +262,47 @@ func (w *world) submit() {
 	if w.rnd.IntN(3) == 0 {
 		s.On = "odd"
 	}
+	switch w.rnd.IntN(16) {
+	case 0:
+		s.Nodes, s.Ranks, s.CPUs, s.Memory = 2+w.rnd.IntN(2), 3, 1, 100
+		s.Array = fmt.Sprintf("1-%d", 1+w.rnd.IntN(4))
+	case 1:
+		s.Ranks, s.CPUs, s.Memory, s.MemoryPerCPU = 2+w.rnd.IntN(5), 1, 0, 100
+		s.Array = fmt.Sprintf("1-%d", 1+w.rnd.IntN(4))
+	case 2:
+		s.Exclusive = true
+	case 3:
+		s.Gres = map[string]int{"camera": 1}
+	case 4:
+		s.Hold = true
+	case 5:
+		s.Begin = w.now.Add(time.Duration(w.rnd.IntN(20)) * time.Second)
+	}
+	if last := int(w.s.Last()); last > 0 && w.rnd.IntN(4) == 0 {
+		kind := []DependencyKind{After, AfterAny, AfterOK, AfterNotOK, Singleton}[w.rnd.IntN(5)]
+		s.Depend = []Dependency{{Kind: kind, Job: ID(1 + w.rnd.IntN(last))}}
+	}
+	s.User = []string{"ada", "bob"}[w.rnd.IntN(2)]
+	s.NoRequeue = w.rnd.IntN(5) == 0
+	if w.rnd.IntN(2) == 0 {
+		s.Timeout = time.Duration(1+w.rnd.IntN(30)) * time.Second
+	}
+	var nodes []Capacity
+	for _, name := range eligible(s.On) {
+		m := w.machine(name)
+		nodes = append(nodes, Capacity{Name: name, Cores: m.slots.Cores, Memory: m.slots.Memory, Gres: map[string]int{"camera": cameras[name]}})
+	}
+	if Fits(s, nodes) != nil {
+		return
+	}
 	w.step(Submitted{Spec: s, Nodes: eligible(s.On)})
+	w.offer()
 }
+
+// offer says which machines have a camera.
+func (w *world) offer() { w.step(Offered{Gres: "camera", Nodes: cameras}) }
+
+var cameras = map[string]int{"n1": 1, "n4": 2}
 
 // connect lets a machine say what it holds; after an outage or in between.
 func (w *world) connect(m *machine) {
@@ -310,12 +353,22 @@ func (w *world) giveBack(m *machine, k Key, kill bool) {
 	case waits:
 		m.slots.Remove(k)
 		m.say(Rejected{Node: m.name, Keys: []Key{k}, Reason: "asked to"})
+	case runs && kill && m.member(k):
+		m.slots.Remove(k)
+		m.say(Rejected{Node: m.name, Keys: []Key{k}, Reason: "its share is given up"})
+		w.run(m)
 	case runs && kill:
 		w.finish(m, k, host.Exit{Code: -1, Signal: "SIGKILL"})
 	case runs:
 		w.seen["late recall"]++
 		m.say(Started{Node: m.name, Keys: []Key{k}})
 	}
+}
+
+// member reports whether an attempt is a share of an allocation that another machine leads.
+func (m *machine) member(k Key) bool {
+	i := find(m.slots.Running(), k)
+	return i >= 0 && m.slots.Running()[i].Member
 }
 
 func (m *machine) say(ev Event) {
@@ -327,17 +380,24 @@ func (m *machine) say(ev Event) {
 // run starts what may start, and checks that no attempt does twice and nothing is over-committed.
 func (w *world) run(m *machine) {
 	for _, a := range m.slots.Start() {
-		if w.executed[a.Key] {
-			w.t.Fatalf("%s ran twice", a.Key)
+		run := a.Key.String()
+		if a.Member {
+			run += " " + m.name
+		}
+		if w.executed[run] {
+			w.t.Fatalf("%s ran twice", run)
 		}
 		if w.accepted[a.Job] == 0 {
 			w.t.Fatalf("%s ran and its job was not on disk", a.Key)
 		}
-		w.executed[a.Key] = true
+		w.executed[run] = true
 	}
-	cpus, memory := 0, int64(0)
+	cpus, memory, cams := 0, int64(0), 0
 	for _, a := range m.slots.Running() {
-		cpus, memory = cpus+a.CPUs, memory+a.Memory
+		cpus, memory, cams = cpus+a.CPUs, memory+a.Memory, cams+a.Gres["camera"].Take
+	}
+	if cams > cameras[m.name] {
+		w.t.Fatalf("%s runs work for %d cameras", m.name, cams)
 	}
 	if cpus > m.slots.Cores || memory > m.slots.Memory {
 		w.t.Fatalf("%s runs work for %d cores and %d bytes", m.name, cpus, memory)
@@ -356,7 +416,8 @@ func (w *world) finish(m *machine, k Key, exit host.Exit) {
 
 // finishOne ends something that runs on the machine.
 func (w *world) finishOne(m *machine, failRate int) {
-	if list := m.slots.Running(); len(list) > 0 {
+	list := slices.DeleteFunc(slices.Clone(m.slots.Running()), func(a Attempt) bool { return a.Member })
+	if len(list) > 0 {
 		exit := host.Exit{}
 		if w.rnd.IntN(100) < failRate {
 			exit.Code = 1
@@ -375,6 +436,9 @@ func (w *world) hear(m *machine, twice bool) {
 		m.out = m.out[1:]
 	}
 	w.step(ev)
+	if _, up := ev.(NodeUp); up {
+		w.offer()
+	}
 }
 
 func (w *world) pass(d time.Duration) {
@@ -430,6 +494,18 @@ func (w *world) chance() {
 		if w.s.Last() > 0 {
 			w.step(Cancel{ID: 1 + ID(w.rnd.IntN(int(w.s.Last()))), By: "bob"})
 		}
+	case n < 973:
+		if w.s.Last() > 0 {
+			id := ID(1 + w.rnd.IntN(int(w.s.Last())))
+			switch w.rnd.IntN(3) {
+			case 0:
+				w.step(Hold{ID: id, By: "bob", On: w.rnd.IntN(2) == 0})
+			case 1:
+				w.step(Requeue{ID: id})
+			case 2:
+				w.step(Alter{ID: id, Set: Alteration{Nice: new(w.rnd.IntN(100) - 50)}})
+			}
+		}
 	case n < 976:
 		w.compare()
 	case n < 976+w.crashes:
@@ -443,6 +519,9 @@ func (w *world) settle() {
 		w.step(Undrained{m.name})
 		w.connect(m)
 	}
+	for id := range w.s.Last() {
+		w.step(Hold{ID: id + 1})
+	}
 	for range 5000 {
 		w.sync(len(w.journal))
 		for _, m := range w.machines {
@@ -455,10 +534,15 @@ func (w *world) settle() {
 			w.finishOne(m, 0)
 		}
 		w.pass(100 * time.Millisecond)
-		if !slices.ContainsFunc(w.s.Jobs(), func(sum Summary) bool { return sum.Ended.IsZero() }) {
+		if len(w.s.List(true, 0)) == 0 && len(w.parked) == 0 && !slices.ContainsFunc(w.machines, func(m *machine) bool { return len(m.in)+len(m.out) > 0 }) {
 			w.sync(len(w.journal))
 			return
 		}
+	}
+	for _, m := range w.machines {
+		n := w.s.nodes[m.name]
+		w.t.Logf("%s holds %v and %v, the head says %v and %v; link %v, drained %v, paused %v, held %v", m.name, m.slots.Running(), m.slots.Waiting(),
+			n.slots.Running(), n.slots.Waiting(), n.link, n.drained, n.paused, w.s.index.isHeld(n))
 	}
 	w.t.Fatal("jobs never end")
 }
@@ -476,6 +560,7 @@ func (w *world) judge() {
 			state, _ := w.s.TaskState(id, index)
 			k, final := w.final[Key{Job: id, Index: index}]
 			switch {
+			case state == Failed && !final && sum.Spec.NoRequeue: // its node was lost
 			case state == Done && (!final || !w.outcome[k]), state == Failed && (!final || w.outcome[k]), state == Cancelled && w.outcome[k]:
 				w.t.Fatalf("task %d of job %d is %s; its final attempt was %v (well: %v)", index, id, state, k, w.outcome[k])
 			}
@@ -510,7 +595,7 @@ func TestModel(t *testing.T) {
 	for _, what := range []string{
 		"job.Start", "job.Forget", "job.Kill", "job.Recall", "job.Moved", "job.JobEnded", "job.WakeAt", "crash", "late recall",
 	} {
-		if seen[what] < 10 {
+		if seen[what] < 5 {
 			t.Errorf("%s was seen %d times only: the model doesn't test it", what, seen[what])
 		}
 	}

@@ -2,6 +2,7 @@ package job
 
 import (
 	"slices"
+	"strconv"
 	"sync"
 
 	"bramble/fleet"
@@ -64,9 +65,49 @@ func (s *Service) selections() {
 		return // thousands may be joining
 	}
 	workers := s.workers()
-	for _, on := range inUse {
-		s.happen(Eligible{On: on, Nodes: match(on, workers)})
+	for _, sel := range inUse {
+		s.happen(Eligible{Selection: sel, Nodes: s.eligible(sel, workers)})
 	}
+	for _, name := range s.state.GresInUse() {
+		s.happen(offered(name, workers))
+	}
+}
+
+// eligible is the names of the workers of a partition that a selection means.
+func (s *Service) eligible(sel Selection, workers []fleet.Node) []string {
+	names := match(sel.On, workers)
+	if sel.Partition == "" {
+		return names
+	}
+	p, known := s.state.partitions[sel.Partition]
+	if !known {
+		return []string{}
+	}
+	in := match(p.On, workers)
+	return slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(in, name) })
+}
+
+// offered is how much of a generic resource each worker has: as much as its label of that name says.
+func offered(name string, workers []fleet.Node) Offered {
+	ev := Offered{Gres: name, Nodes: map[string]int{}}
+	for _, n := range workers {
+		if count := offers(n, name); count > 0 {
+			ev.Nodes[n.Name] = count
+		}
+	}
+	return ev
+}
+
+// offers is how much of a generic resource a node has: the number that its label of that name has for a value, or one.
+func offers(n fleet.Node, name string) int {
+	value, labelled := n.Labels[name]
+	if !labelled {
+		return 0
+	}
+	if count, err := strconv.Atoi(value); err == nil {
+		return max(0, count)
+	}
+	return 1
 }
 
 func (s *Service) workers() []fleet.Node {

@@ -19,6 +19,8 @@ const (
 	whyDown       = "the node is down"
 	whyGone       = "the node was removed"
 	whyMissing    = "the node no longer has it"
+	whyRequeued   = "it was requeued"
+	whyOver       = "its allocation is over"
 )
 
 // Step lets an event happen to the state at a time and returns what is to be done
@@ -26,11 +28,14 @@ const (
 // clock, does nothing itself, and from the same state and event comes the same answer.
 func Step(s *State, ev Event, now time.Time) []Action {
 	st := &step{s: s, now: now}
+	s.now, s.planned = now, 0
 	_, ticked := ev.(Tick)
 	st.happen(ev)
 	st.commit()
 	st.due()
+	st.touch()
 	st.place()
+	st.touch() // jobs that wait for others to begin
 	return st.actions(st.wake(ticked))
 }
 
@@ -44,7 +49,19 @@ func (st *step) happen(ev Event) {
 	case Cancel:
 		st.cancel(ev)
 	case Eligible:
-		s.setSelection(ev.On, ev.Nodes)
+		s.setSelection(ev.Selection, ev.Nodes)
+	case Offered:
+		for _, n := range s.index.nodes {
+			n.offer(ev.Gres, ev.Nodes[n.name])
+		}
+	case Partitions:
+		s.setPartitions(ev.List)
+	case Hold:
+		st.hold(ev)
+	case Requeue:
+		st.requeue(ev)
+	case Alter:
+		st.alter(ev)
 	case NodeUp:
 		st.nodeUp(ev)
 	case NodeSuspect:
@@ -79,12 +96,15 @@ func (st *step) headStarted(expect []string) {
 	st.rec = appendHead(st.rec, s.epoch+1)
 	s.applyHead(s.epoch + 1)
 	s.headAfter = st.seq()
+	s.remember()
+	s.touched = nil
 	for _, j := range s.inOrder() {
 		if !j.ended.IsZero() {
 			continue
 		}
 		s.openJob(j)
 		s.window = st.now.Add(headWindow)
+		s.touched = append(s.touched, j)
 	}
 	if s.window.IsZero() || expect == nil {
 		return
@@ -105,6 +125,13 @@ func (st *step) closeWindow() {
 		}
 		s.settle(j)
 	}
+	for _, n := range s.index.nodes {
+		for _, a := range n.slots.all() {
+			if _, _, ok := s.holder(n, a.Key); !ok && a.Member {
+				st.send(&st.kills, n.name, a.Key, whySuperseded)
+			}
+		}
+	}
 }
 
 func (st *step) submitted(ev Submitted) {
@@ -120,8 +147,9 @@ func (st *step) submitted(ev Submitted) {
 	st.rec = appendSubmitted(st.rec, id, ev.Spec)
 	st.accepted = id
 	s.openJob(j)
-	s.setSelection(ev.Spec.On, ev.Nodes)
+	s.setSelection(ev.Spec.selection(), ev.Nodes)
 	j.after = st.seq()
+	s.touched = append(s.touched, j)
 	s.settle(j)
 }
 
@@ -133,6 +161,7 @@ func (st *step) cancel(ev Cancel) {
 	}
 	st.rec = appendStopped(st.rec, j.id, ev.By)
 	j.applyStopped(ev.By, st.now)
+	s.toldBegun(j)
 	s.leave(j)
 	for _, task := range j.activeTasks() {
 		a := j.active[task]
@@ -147,8 +176,8 @@ func (st *step) cancel(ev Cancel) {
 func (s *State) placesAll(j *job) bool { return s.window.IsZero() || j.epoch == s.epoch }
 
 // setSelection says which nodes a selection matches.
-func (s *State) setSelection(on string, names []string) {
-	sel := s.selections[on]
+func (s *State) setSelection(key Selection, names []string) {
+	sel := s.selections[key]
 	if sel == nil || slices.Equal(sel.names, names) {
 		return
 	}
@@ -171,7 +200,7 @@ func (st *step) results(n *node, name string, results []Result) {
 		}
 		j, task, ok := st.s.current(n, k)
 		if ok {
-			st.s.release(j, task)
+			st.release(j, task, n)
 		} else if j, task, ok = st.s.find(k); ok {
 			ok = st.s.mayBe(j, task, k.Attempt) && j.pending.Remove(task)
 		}
@@ -202,7 +231,7 @@ func (st *step) finish(j *job, task int, node string, r *Result) bool {
 	switch {
 	case r.OK():
 		if j.fresh.Len() == 0 {
-			st.done = append(st.done, j)
+			st.done, j.freshOn = append(st.done, j), node
 		}
 		j.fresh.Add(task)
 		j.freshUs.add(usageOf(r))
@@ -215,13 +244,18 @@ func (st *step) finish(j *job, task int, node string, r *Result) bool {
 		st.putBack(j, task, r.Attempt, true)
 		return false
 	default:
-		f := failureOf(r, node, st.now)
-		st.rec = appendFailed(st.rec, j.id, task, f, usageOf(r))
-		s.applyFailed(j, task, f, usageOf(r), st.now)
-		st.closeIfOver(j)
+		st.fail(j, task, failureOf(r, node, st.now), usageOf(r))
 	}
 	s.settle(j)
 	return true
+}
+
+// fail makes a task final that failed for good.
+func (st *step) fail(j *job, task int, f Failure, u Usage) {
+	st.rec = appendFailed(st.rec, j.id, task, f, u)
+	st.s.applyFailed(j, task, f, u, st.now)
+	st.s.toldBegun(j)
+	st.closeIfOver(j)
 }
 
 // learn takes a task's wall time into the job's mean.
@@ -235,8 +269,9 @@ func (j *job) learn(wall time.Duration) {
 // commit writes down the successes of this Step, a range at a time.
 func (st *step) commit() {
 	for _, j := range st.done {
-		st.rec = appendDone(st.rec, j.id, &j.fresh, j.freshUs)
-		st.s.applyDone(j, &j.fresh, j.freshUs, st.now)
+		st.rec = appendDone(st.rec, j.id, &j.fresh, j.freshOn, j.freshUs)
+		st.s.applyDone(j, &j.fresh, j.freshOn, j.freshUs, st.now)
+		st.s.toldBegun(j)
 		j.fresh.Clear()
 		j.freshUs = Usage{}
 		st.closeIfOver(j)
@@ -252,6 +287,7 @@ func (st *step) cancelTasks(j *job, tasks Ranges) {
 	j.pending.RemoveAll(&tasks)
 	st.rec = appendCancelled(st.rec, j.id, &tasks)
 	st.s.applyCancelled(j, &tasks, st.now)
+	st.s.toldBegun(j)
 	st.closeIfOver(j)
 }
 
@@ -274,17 +310,50 @@ func (st *step) putBack(j *job, task, attempt int, failed bool) {
 	st.s.settle(j)
 }
 
-// move takes an attempt from a node without its doing.
+// release takes a task off its nodes; those that have a share of it are told, all but one.
+func (st *step) release(j *job, task int, but *node) {
+	s, a := st.s, j.active[task]
+	if a.recalled {
+		s.recalling -= a.cpus
+	}
+	k := j.key(task, a.attempt)
+	if len(a.others) > 0 && a.node != but {
+		st.send(&st.kills, a.node.name, k, whyOver)
+	}
+	for _, n := range a.others {
+		if n != but {
+			st.send(&st.kills, n.name, k, whyOver)
+		}
+	}
+	j.group.take(-a.cpus, st.now)
+	use := useKey{j.spec.Partition, j.spec.User}
+	if s.inUse[use] -= a.cpus; s.inUse[use] == 0 {
+		delete(s.inUse, use)
+	}
+	delete(j.active, task)
+}
+
+// move takes an attempt from a node without its doing, and from all others that have a share of it.
 func (st *step) move(n *node, k Key, why string) {
-	j, task, ok := st.s.current(n, k)
+	j, task, ok := st.s.holder(n, k)
 	if !ok {
 		return
 	}
-	st.s.release(j, task)
+	lost := !j.waits(task) && (why == whyDown || why == whyGone || why == whyMissing)
+	if why == whyMissing {
+		st.release(j, task, nil) // a share may still be on its way there
+	} else {
+		st.release(j, task, n)
+	}
 	if j.stopped != nil {
 		var one Ranges
 		one.Add(task)
 		st.cancelTasks(j, one)
+		return
+	}
+	if lost && j.spec.NoRequeue {
+		st.fail(j, task, Failure{Index: k.Index, Attempt: k.Attempt, Node: n.name, Code: -1, Error: why, Ended: st.now}, Usage{})
+		st.s.settle(j)
 		return
 	}
 	st.putBack(j, task, k.Attempt, false)
@@ -299,7 +368,11 @@ func (st *step) started(ev Started) {
 	}
 	for _, k := range ev.Keys {
 		n.slots.Promote(k)
-		st.confirm(n, k, true)
+		a := Attempt{Key: k}
+		if i := find(n.slots.running, k); i >= 0 {
+			a = n.slots.running[i]
+		}
+		st.confirm(n, a, true)
 	}
 	s.index.put(n)
 	if n.link == linkDown {
@@ -308,19 +381,28 @@ func (st *step) started(ev Started) {
 }
 
 // confirm notes that a node holds an attempt, or has it killed when it should not.
-func (st *step) confirm(n *node, k Key, started bool) {
-	s := st.s
-	j, task, ok := s.current(n, k)
-	if !ok && s.claim(n, k, st.now) {
-		j, task, ok = s.current(n, k)
+func (st *step) confirm(n *node, at Attempt, started bool) {
+	s, k := st.s, at.Key
+	j, task, ok := s.holder(n, k)
+	if !ok && s.claim(n, at) {
+		if !st.complete(at) {
+			return
+		}
+		j, task, ok = s.holder(n, k)
 	}
 	if !ok {
-		st.send(&st.kills, n.name, k, whySuperseded)
+		if !s.mayBeShare(at) {
+			st.send(&st.kills, n.name, k, whySuperseded)
+		}
 		return
 	}
-	if a := j.active[task]; started {
+	a := j.active[task]
+	if a.node != n {
+		return
+	}
+	if started {
 		if a.recalled {
-			s.recalling -= j.spec.CPUs
+			s.recalling -= a.cpus
 		}
 		a.started, a.recalled = true, false
 		j.active[task] = a
@@ -328,6 +410,26 @@ func (st *step) confirm(n *node, k Key, started bool) {
 	if j.stopped != nil {
 		st.send(&st.kills, n.name, k, whyCancelled)
 	}
+}
+
+// complete enters what other nodes have of an allocation that its leader has claimed. It reports whether they may
+// still have it: one that has told what it holds and does not have its share has lost it.
+func (st *step) complete(at Attempt) bool {
+	s := st.s
+	for i, share := range at.Shares {
+		n := s.nodes[share.Node]
+		if i == 0 || n == nil || n.slots.holds(at.Key) {
+			continue
+		}
+		if n.told {
+			st.move(n, at.Key, whyMissing)
+			return false
+		}
+		n.slots.Add(Attempt{Key: at.Key, CPUs: share.CPUs, Memory: share.Memory, Member: true})
+		n.slots.Promote(at.Key)
+		s.index.put(n)
+	}
+	return true
 }
 
 // rejected takes back what a node will not start. A refusal out of turn earns it a pause.
@@ -338,7 +440,7 @@ func (st *step) rejected(ev Rejected) {
 	}
 	for _, k := range ev.Keys {
 		n.slots.Remove(k)
-		j, task, ok := s.current(n, k)
+		j, task, ok := s.holder(n, k)
 		if ok && j.stopped == nil && !j.active[task].recalled {
 			n.paused = st.now.Add(refusalPause)
 			s.timers = earlier(s.timers, n.paused)
@@ -359,6 +461,7 @@ func (st *step) due() {
 		return
 	}
 	s.timers = time.Time{}
+	st.beginDue()
 	for _, n := range s.index.nodes {
 		if !n.paused.IsZero() && !n.paused.After(st.now) {
 			n.paused = time.Time{}

@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -145,23 +146,35 @@ func check(t *testing.T, s *State) {
 				t.Fatalf("job %d: task %d is active and something else", j.id, task)
 			}
 			k := j.key(task, a.attempt)
-			if find(a.node.slots.running, k) < 0 && find(a.node.slots.waiting, k) < 0 {
-				t.Fatalf("%s is active on %s, whose books don't have it", k, a.node.name)
-			}
-			if s.nodes[a.node.name] != a.node {
-				t.Fatalf("%s is on %s, which is gone", k, a.node.name)
+			for _, n := range append([]*node{a.node}, a.others...) {
+				if !n.slots.holds(k) {
+					t.Fatalf("%s is active on %s, whose books don't have it", k, n.name)
+				}
+				if s.nodes[n.name] != n {
+					t.Fatalf("%s is on %s, which is gone", k, n.name)
+				}
 			}
 		}
 		if (j.class != nil) != (s.placeable(j) > 0) {
 			t.Fatalf("job %d: %d tasks may be placed, waiting: %v", j.id, s.placeable(j), j.class != nil)
 		}
 	}
-	recalling := 0
+	recalling, inUse, byGroup := 0, map[useKey]int{}, map[*group]int{}
 	for _, j := range s.jobs {
 		for _, a := range j.active {
+			inUse[useKey{j.spec.Partition, j.spec.User}] += a.cpus
+			byGroup[j.group] += a.cpus
 			if a.recalled {
-				recalling += j.spec.CPUs
+				recalling += a.cpus
 			}
+		}
+	}
+	if !maps.Equal(inUse, s.inUse) {
+		t.Fatalf("users use %v, the books say %v", inUse, s.inUse)
+	}
+	for _, g := range s.groups {
+		if g.cpus != byGroup[g] {
+			t.Fatalf("%s of %s uses %d cores, the books say %d", g.user, g.account, byGroup[g], g.cpus)
 		}
 	}
 	if recalling != s.recalling {
@@ -253,10 +266,10 @@ func TestCoresAndMemory(t *testing.T) {
 	wide.CPUs = 3
 	c.want(submit(wide, "a"), "accepted 2")
 	small := spec("")
-	c.want(submit(small, "a"), "accepted 3") // a is held back for job 1
+	c.want(submit(small, "a"), "accepted 3", "start a 3.0.1") // a is held back for job 1, which needs less of it
 	c.want(ended("a", long, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.3.1")
-	c.want(ended("a", long, "1.2.1"), "final 1.2.1", "forget a 1.2.1", "start a 2.0.1")
-	c.want(ended("a", long, "1.3.1"), "final 1.3.1", "forget a 1.3.1", "start a 3.0.1", "ended 1")
+	c.want(ended("a", long, "1.2.1"), "final 1.2.1", "forget a 1.2.1")
+	c.want(ended("a", long, "1.3.1"), "final 1.3.1", "forget a 1.3.1", "start a 2.0.1", "ended 1")
 	if load, _ := c.s.Load("a"); load.Used != 4 || load.MemUsed != 0 || load.Running != 2 {
 		t.Errorf("load is %+v", load)
 	}
@@ -525,11 +538,11 @@ func TestHeadRestart(t *testing.T) {
 	c.want(submit(spec("1-6"), "a", "b", "c"), "accepted 1", "start b 1.1.1 1.3.1", "start a 1.2.1")
 	c.want(ended("b", long, "1.3.1"), "final 1.3.1", "forget b 1.3.1", "start b 1.4.1")
 	c.restart(nil, "wake 15s")
-	if got := c.s.Selections(); !reflect.DeepEqual(got, []string{""}) {
-		t.Errorf("selections are %q", got)
+	if got := c.s.Selections(); !reflect.DeepEqual(got, []Selection{{}}) {
+		t.Errorf("selections are %v", got)
 	}
-	c.want(Eligible{On: "", Nodes: []string{"a", "b", "c"}})
-	c.want(Eligible{On: "gone", Nodes: []string{"a"}})
+	c.want(Eligible{Selection: Selection{On: ""}, Nodes: []string{"a", "b", "c"}})
+	c.want(Eligible{Selection: Selection{On: "gone"}, Nodes: []string{"a"}})
 	// Old work waits; work that came after the start does not.
 	c.want(up("c", 2))
 	c.want(submit(spec(""), "a", "b", "c"), "accepted 2", "start c 2.0.1")

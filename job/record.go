@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
+
+	"bramble/fleet"
 )
 
 // The journal. Each Step that changes what must survive writes one record; records
@@ -15,17 +18,19 @@ import (
 //
 // A record is
 //
-//	version  byte, 1
+//	version  byte, 2
 //	seq      uvarint, the record's number
 //	at       varint, the Step's time in nanoseconds since 1970
 //	entries  until the end: a kind byte, uvarint job (but for a head entry), then
 //	  1 head       uvarint epoch                              the head started
 //	  2 submitted  text spec as JSON                          a job was accepted
-//	  3 done       ranges, usage                              tasks ended with status 0
+//	  3 done       ranges, text node, usage                   tasks ended with status 0
 //	  4 failed     uvarint task, failure, usage               a task failed for good
 //	  5 spent      uvarint task, uvarint attempt, byte        an attempt is over and its task is not: 1 it failed by itself, 0 it was moved
 //	  6 stopped    text by                                    somebody cancelled the job
 //	  7 cancelled  ranges                                     open tasks of a cancelled job are final
+//	  8 held       text by                                    somebody keeps the job from starting; "" lets it
+//	  9 altered    text alteration as JSON                    what was asked for was changed
 //
 // where text is uvarint length and bytes; ranges is uvarint count and for each run
 // uvarint gap from the end of the one before and uvarint length less one; usage is
@@ -41,7 +46,7 @@ import (
 //   - a cancellation before its tasks are killed, or their end would read as failure.
 //
 // Assignments are not in the journal: see nextAttempt.
-const recordVersion = 1
+const recordVersion = 2
 
 const (
 	entryHead = iota + 1
@@ -51,6 +56,8 @@ const (
 	entrySpent
 	entryStopped
 	entryCancelled
+	entryHeld
+	entryAltered
 )
 
 // Apply brings the state up to date with a journal record. One that it has already
@@ -104,8 +111,8 @@ func (s *State) applyEntry(r *reader, at time.Time) error {
 func (s *State) applyToJob(j *job, kind byte, r *reader, at time.Time) error {
 	switch kind {
 	case entryDone:
-		if tasks, usage := r.ranges(j.array.Len()), r.usage(); !r.bad {
-			s.applyDone(j, &tasks, usage, at)
+		if tasks, node, usage := r.ranges(j.array.Len()), string(r.bytes()), r.usage(); !r.bad {
+			s.applyDone(j, &tasks, node, usage, at)
 		}
 	case entryFailed:
 		task, f, usage := r.task(j), r.failure(), r.usage()
@@ -122,6 +129,14 @@ func (s *State) applyToJob(j *job, kind byte, r *reader, at time.Time) error {
 		if tasks := r.ranges(j.array.Len()); !r.bad {
 			s.applyCancelled(j, &tasks, at)
 		}
+	case entryHeld:
+		j.held = string(r.bytes())
+	case entryAltered:
+		var set Alteration
+		if err := json.Unmarshal(r.bytes(), &set); err != nil && !r.bad {
+			return err
+		}
+		j.applyAltered(set)
 	default:
 		return fmt.Errorf("unknown entry of kind %d", kind)
 	}
@@ -136,14 +151,20 @@ func (s *State) applySubmitted(id ID, spec Spec, at time.Time) (*job, error) {
 		return nil, err
 	}
 	j := &job{id: id, spec: spec, array: array, submitted: at, epoch: s.epoch, wall: -1}
+	if spec.Hold {
+		j.held = spec.User
+	}
 	s.keep(j)
 	s.last = max(s.last, id)
 	return j, nil
 }
 
-// keep files a job under its number and its token.
+// keep files a job under its number, its token, and the jobs that it waits for.
 func (s *State) keep(j *job) {
 	s.jobs[j.id] = j
+	if j.ended.IsZero() {
+		s.depends(j)
+	}
 	if token := tokenOf(j.spec); token != "" {
 		s.tokens[token] = j.id
 	}
@@ -164,8 +185,9 @@ func tokenOf(spec Spec) string {
 	return spec.User + "\n" + spec.Token
 }
 
-func (s *State) applyDone(j *job, tasks *Ranges, usage Usage, at time.Time) {
+func (s *State) applyDone(j *job, tasks *Ranges, node string, usage Usage, at time.Time) {
 	j.done.AddAll(tasks)
+	j.over(node, tasks.Len())
 	if len(j.spent) > 0 {
 		for task := range tasks.All() {
 			delete(j.spent, task)
@@ -177,6 +199,7 @@ func (s *State) applyDone(j *job, tasks *Ranges, usage Usage, at time.Time) {
 
 func (s *State) applyFailed(j *job, task int, f Failure, usage Usage, at time.Time) {
 	j.failed.Add(task)
+	j.over(f.Node, 1)
 	delete(j.spent, task)
 	if len(j.failures) < keptFailures {
 		j.failures = append(j.failures, f)
@@ -195,6 +218,24 @@ func (s *State) applySpent(j *job, task, attempt int, failed bool) {
 		j.spent = map[int]spent{}
 	}
 	j.spent[task] = had
+	j.attempts++
+}
+
+// ranOn is the nodes that tasks ended on, folded.
+func (j *job) ranOn() string {
+	if j.ran == nil {
+		return j.ranText
+	}
+	return fleet.Fold(slices.Sorted(maps.Keys(j.ran)))
+}
+
+// over notes that attempts have ended on a node.
+func (j *job) over(node string, attempts int) {
+	j.attempts += attempts
+	if j.ran == nil {
+		j.ran = map[string]bool{}
+	}
+	j.ran[node] = true
 }
 
 func (j *job) applyStopped(by string, at time.Time) { j.stopped = &stop{By: by, At: at} }
@@ -215,8 +256,10 @@ func (s *State) closeWhenFinal(j *job, at time.Time) {
 		return
 	}
 	j.ended, j.spent = at, nil
-	j.spec.Script, j.spec.Env = nil, nil // what only its tasks needed; thousands of ended jobs are remembered
+	j.spec.Script, j.spec.Env, j.spec.Each = nil, nil, nil // what only its tasks needed; thousands of ended jobs are remembered
+	j.ranText, j.ran = j.ranOn(), nil
 	s.ended = append(s.ended, j.id)
+	s.resolveDependents(j)
 	if len(s.ended) > keptEnded {
 		s.forget(s.ended[0])
 		s.ended = s.ended[1:]
@@ -240,8 +283,16 @@ func appendSubmitted(b []byte, id ID, spec Spec) []byte {
 	return appendBytes(appendEntry(b, entrySubmitted, id), marshal(spec))
 }
 
-func appendDone(b []byte, id ID, tasks *Ranges, usage Usage) []byte {
-	return appendUsage(appendRanges(appendEntry(b, entryDone, id), tasks), usage)
+func appendDone(b []byte, id ID, tasks *Ranges, node string, usage Usage) []byte {
+	return appendUsage(appendBytes(appendRanges(appendEntry(b, entryDone, id), tasks), []byte(node)), usage)
+}
+
+func appendHeld(b []byte, id ID, by string) []byte {
+	return appendBytes(appendEntry(b, entryHeld, id), []byte(by))
+}
+
+func appendAltered(b []byte, id ID, set Alteration) []byte {
+	return appendBytes(appendEntry(b, entryAltered, id), marshal(set))
 }
 
 func appendFailed(b []byte, id ID, task int, f Failure, usage Usage) []byte {
@@ -262,11 +313,11 @@ func appendCancelled(b []byte, id ID, tasks *Ranges) []byte {
 	return appendRanges(appendEntry(b, entryCancelled, id), tasks)
 }
 
-// marshal is a spec as JSON; a Spec has nothing that JSON can't hold.
-func marshal(spec Spec) []byte {
-	data, err := json.Marshal(spec)
+// marshal is a Spec or an Alteration as JSON, which have nothing that JSON can't hold.
+func marshal(what any) []byte {
+	data, err := json.Marshal(what)
 	if err != nil {
-		panic(fmt.Sprintf("job: spec as JSON: %v", err))
+		panic(fmt.Sprintf("job: %T as JSON: %v", what, err))
 	}
 	return data
 }

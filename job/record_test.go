@@ -37,15 +37,17 @@ func TestRecordBytes(t *testing.T) {
 		name, want string
 		got        []byte
 	}{
-		{"header", "01" + "ac02" + "80a8d6b907", appendHeader(nil, 300, at)},
+		{"header", "02" + "ac02" + "80a8d6b907", appendHeader(nil, 300, at)},
 		{"head", "01" + "03", appendHead(nil, 3)},
 		{"submitted", "02" + "07" + "22" + hex.EncodeToString([]byte(`{"user":"u","cpus":1,"patience":0}`)), appendSubmitted(nil, 7, Spec{User: "u", CPUs: 1})},
-		{"done", "03" + "07" + "02" + "0202" + "0500" + "ac02" + "02" + "01" + "8020" + "80a8d6b907" + "80a8d6b907", appendDone(nil, 7, &tasks, usage)},
+		{"done", "03" + "07" + "02" + "0202" + "0500" + "0161" + "ac02" + "02" + "01" + "8020" + "80a8d6b907" + "80a8d6b907", appendDone(nil, 7, &tasks, "a", usage)},
 		{"failed", "04" + "07" + "05" + "02" + "0161" + "01" + "07" + hex.EncodeToString([]byte("SIGKILL")) + "03" + "0165" + "80a8d6b907" +
 			"00" + "00" + "00" + "00" + "00" + "00", appendFailed(nil, 7, 5, failure, Usage{})},
 		{"spent", "05" + "07" + "05" + "02" + "01", appendSpent(nil, 7, 5, 2, true)},
 		{"stopped", "06" + "07" + "03" + hex.EncodeToString([]byte("bob")), appendStopped(nil, 7, "bob")},
 		{"cancelled", "07" + "07" + "02" + "0202" + "0500", appendCancelled(nil, 7, &tasks)},
+		{"held", "08" + "07" + "03" + hex.EncodeToString([]byte("bob")), appendHeld(nil, 7, "bob")},
+		{"altered", "09" + "07" + "0a" + hex.EncodeToString([]byte(`{"nice":5}`)), appendAltered(nil, 7, Alteration{Nice: new(5)})},
 	} {
 		if got := hex.EncodeToString(c.got); got != c.want {
 			t.Errorf("%s is\n%s, want\n%s", c.name, got, c.want)
@@ -108,12 +110,12 @@ func TestDamagedRecords(t *testing.T) {
 		says   string
 	}{
 		{nil, "version 0"},
-		{[]byte{2, 1, 2}, "version 2"},
-		{[]byte{1, 1}, "cut off"},
+		{[]byte{3, 1, 2}, "version 3"},
+		{[]byte{2, 1}, "cut off"},
 		{journal[1], "records between them are missing"},
-		{[]byte{1, 1, 2, 99, 1}, "kind 99"},
-		{[]byte{1, 1, 2, entryDone, 7}, "job 7, which is not open"},
-		{[]byte{1, 1, 2, entryHead}, "cut off"},
+		{[]byte{2, 1, 2, 99, 1}, "kind 99"},
+		{[]byte{2, 1, 2, entryDone, 7}, "job 7, which is not open"},
+		{[]byte{2, 1, 2, entryHead}, "cut off"},
 	} {
 		if err := s.Apply(c.record); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%v: got %v, want %q", c.record, err, c.says)
@@ -128,11 +130,11 @@ func TestDamagedRecords(t *testing.T) {
 }
 
 func FuzzApply(f *testing.F) {
-	f.Add([]byte{1, 1, 2, entryHead, 1})
+	f.Add([]byte{2, 1, 2, entryHead, 1})
 	f.Add(append(appendSubmitted(appendHeader(nil, 1, begin), 1, spec("1-9")), appendSpent(nil, 1, 3, 1, true)...))
 	var tasks Ranges
 	tasks.AddRange(0, 3)
-	f.Add(append(appendSubmitted(appendHeader(nil, 1, begin), 1, spec("1-9")), appendDone(nil, 1, &tasks, Usage{})...))
+	f.Add(append(appendSubmitted(appendHeader(nil, 1, begin), 1, spec("1-9")), appendDone(nil, 1, &tasks, "a", Usage{})...))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		s := NewState()
 		if s.Apply(record) != nil {

@@ -143,7 +143,7 @@ func TestWhyItWaits(t *testing.T) {
 		c.notice("node2", fleet.Down)
 		away := c.submit(Spec{Args: []string{"say"}, On: "node2"})
 		for id, want := range map[ID]string{1: "", busy: "busy", away: "is up"} {
-			if got := c.detail(id).Why; (got == "") != (want == "") || !strings.Contains(got, want) {
+			if got := c.detail(id).Why.Text; (got == "") != (want == "") || !strings.Contains(got, want) {
 				t.Errorf("job %d waits because %q, want %q", id, got, want)
 			}
 		}

@@ -28,7 +28,7 @@ func (s *Slots) Start() []Attempt {
 	before := len(s.running)
 	for len(s.waiting) > 0 {
 		next := s.waiting[0]
-		if s.cpus+next.CPUs > s.Cores || next.Memory > 0 && s.memory+next.Memory > s.Memory {
+		if s.cpus+next.CPUs > s.Cores || next.Memory > 0 && s.memory+next.Memory > s.Memory || !s.gresFree(next.Gres) {
 			break
 		}
 		s.waiting = slices.Delete(s.waiting, 0, 1)
@@ -89,6 +89,23 @@ func (s *Slots) fitsNow(cpus int, memory int64) bool {
 // it fits the empty node, and at most so many nodes' worth of cores waits.
 func (s *Slots) mayWait(cpus int, memory int64, nodes int) bool {
 	return cpus <= s.Cores && memory <= s.Memory && s.Room()-cpus >= -nodes*s.Cores
+}
+
+// all is what is held, in a list of its own.
+func (s *Slots) all() []Attempt { return slices.Concat(s.running, s.waiting) }
+
+// gresFree reports whether what an attempt takes of generic resources is in no running one's use.
+func (s *Slots) gresFree(wanted map[string]Gres) bool {
+	for name, want := range wanted {
+		free := want.Of
+		for i := range s.running {
+			free -= s.running[i].Gres[name].Take
+		}
+		if free < want.Take {
+			return false
+		}
+	}
+	return true
 }
 
 func find(list []Attempt, k Key) int {

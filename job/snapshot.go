@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+
+	"bramble/fleet"
 )
 
 // snapshotVersion is the first byte of a snapshot. After it come uvarint seq, epoch and
@@ -12,8 +14,10 @@ import (
 // varint submitted, text spec as JSON, the ranges done, failed and cancelled, uvarint count
 // of failures and each as uvarint index and failure, uvarint count of spent and each as
 // uvarint task, attempt, epoch and tries, byte 1 and text by and varint at when it was
-// cancelled or byte 0, usage, and varint ended. The pieces are those of a record.
-const snapshotVersion = 1
+// cancelled or byte 0, text of who holds it, uvarint count of dependencies and a byte for what
+// came of each, uvarint attempts, text of the nodes that it ran on, usage, and varint ended.
+// The pieces are those of a record.
+const snapshotVersion = 2
 
 // Snapshot is what the journal up to Seq says: everything that survives the head, and
 // nothing of what nodes tell it. Equal states have equal snapshots.
@@ -54,6 +58,13 @@ func (j *job) append(b []byte) []byte {
 	if j.stopped != nil {
 		b = appendTime(appendBytes(b, []byte(j.stopped.By)), j.stopped.At)
 	}
+	b = appendBytes(b, []byte(j.held))
+	b = binary.AppendUvarint(b, uint64(len(j.met)))
+	for _, m := range j.met {
+		b = append(b, byte(m))
+	}
+	b = binary.AppendUvarint(b, uint64(j.attempts))
+	b = appendBytes(b, []byte(j.ranOn()))
 	return appendTime(appendUsage(b, j.usage), j.ended)
 }
 
@@ -108,6 +119,19 @@ func (r *reader) job() (*job, error) {
 	if r.byte() == 1 {
 		j.stopped = &stop{By: string(r.bytes()), At: r.time()}
 	}
+	j.held = string(r.bytes())
+	for n := r.small(); n > 0 && !r.bad; n-- {
+		j.met = append(j.met, outcome(r.byte()))
+	}
+	j.attempts = r.small()
+	on := string(r.bytes())
 	j.usage, j.ended = r.usage(), r.time()
+	if j.ranText = on; j.ended.IsZero() {
+		j.ran = map[string]bool{}
+		names, _ := fleet.Expand(on)
+		for _, name := range names {
+			j.ran[name] = true
+		}
+	}
 	return j, r.err()
 }

@@ -17,18 +17,31 @@ const keptFailures = 1000
 // the nodes once the head has started. Only Step and Apply change it; it belongs to
 // one goroutine.
 type State struct {
-	seq    uint64 // of the newest record
-	epoch  int    // counts starts of the head
-	last   ID     // the newest job's number
-	jobs   map[ID]*job
-	ended  []ID          // in the order they ended, at most keptEnded
-	tokens map[string]ID // submissions that came with one; see tokenOf
-	forgot []ID          // jobs forgotten since the last Step
+	seq        uint64 // of the newest record
+	epoch      int    // counts starts of the head
+	last       ID     // the newest job's number
+	jobs       map[ID]*job
+	ended      []ID               // in the order they ended, at most keptEnded
+	dependents map[ID][]dependent // what waits for an open job's end
+	touched    []*job             // whose dependencies may have come out since the last Step
+	tokens     map[string]ID      // submissions that came with one; see tokenOf
+	forgot     []ID               // jobs forgotten since the last Step
 
+	now        time.Time // of the present Step
 	nodes      map[string]*node
 	index      index
-	selections map[string]*selection
+	selections map[Selection]*selection
+	partitions map[string]Partition
+	gres       map[string]int // open jobs that use each generic resource
+	groups     map[[2]string]*group
+	ranks      []*group       // all groups, in the order they came
+	shared     time.Time      // when it was last looked at who has used how much
+	inUse      map[useKey]int // cores
 	classes    []*class
+	byShape    map[classKey]*class
+	holds      map[*node]*hold // in the present Step
+	planned    int             // plans made in the present Step
+	begins     []*job          // that wait for their begin time
 	order      []*class        // scratch of place
 	window     time.Time       // until when tasks of earlier epochs wait to be claimed by a node; zero: no longer
 	expect     map[string]bool // nodes that have not yet told what they hold since the head started
@@ -46,8 +59,15 @@ func NewState() *State {
 	return &State{
 		jobs:       map[ID]*job{},
 		tokens:     map[string]ID{},
+		dependents: map[ID][]dependent{},
 		nodes:      map[string]*node{},
-		selections: map[string]*selection{},
+		selections: map[Selection]*selection{},
+		partitions: map[string]Partition{},
+		gres:       map[string]int{},
+		groups:     map[[2]string]*group{},
+		inUse:      map[useKey]int{},
+		byShape:    map[classKey]*class{},
+		holds:      map[*node]*hold{},
 	}
 }
 
@@ -65,21 +85,31 @@ type job struct {
 	// Which tasks are final, and how; all others are open.
 	done, failed, cancelled Ranges
 
-	failures []Failure     // the first keptFailures, in the order they happened
-	spent    map[int]spent // open tasks that have used up attempts
-	stopped  *stop         // set when somebody cancelled it
+	failures []Failure       // the first keptFailures, in the order they happened
+	spent    map[int]spent   // open tasks that have used up attempts
+	stopped  *stop           // set when somebody cancelled it
+	held     string          // who keeps it from starting; "": nobody
+	met      []outcome       // of its dependencies
+	attempts int             // that are over
+	ran      map[string]bool // names of the nodes that tasks ended on
+	ranText  string          // the same, folded, once it has ended
 	usage    Usage
 	ended    time.Time // zero while a task is open
 
-	pending Ranges // open and on no node
-	active  map[int]active
-	after   uint64        // the record that must be on disk before its next attempt starts
-	begun   time.Time     // when the first attempt was handed to a node in this epoch
-	wall    time.Duration // moving mean of its tasks' wall time; -1 before the first ends
-	sel     *selection
-	class   *class // where it waits; nil when nothing of it may be placed now
-	fresh   Ranges // done in the present Step
-	freshUs Usage
+	pending   Ranges // open and on no node
+	active    map[int]active
+	after     uint64        // the record that must be on disk before its next attempt starts
+	begun     time.Time     // when the first attempt was handed to a node in this epoch
+	wall      time.Duration // moving mean of its tasks' wall time; -1 before the first ends
+	namesakes int           // open jobs that a singleton waits for
+	sel       *selection
+	group     *group
+	class     *class    // where it waits; nil when nothing of it may be placed now
+	rank      time.Time // its place there
+	plan      plan
+	fresh     Ranges // done in the present Step
+	freshOn   string // the node that said so
+	freshUs   Usage
 }
 
 // spent is what an open task has used up of attempts and tries.
@@ -97,8 +127,10 @@ type stop struct {
 
 // active is an attempt on a node.
 type active struct {
-	node     *node
+	node     *node   // where it runs, or its command does
+	others   []*node // of an allocation
 	attempt  int
+	cpus     int       // on all its nodes
 	since    time.Time // handed over, or asked back, then
 	recalled bool      // the node was asked to give it back unless it has started
 	started  bool      // the node said that it runs
@@ -150,27 +182,44 @@ func (s *State) current(n *node, k Key) (j *job, task int, ok bool) {
 	return j, task, ok && a.node == n && a.attempt == k.Attempt
 }
 
+// holder is the job and task of a key whose attempt has a share on n as far as the head knows.
+func (s *State) holder(n *node, k Key) (j *job, task int, ok bool) {
+	if j, task, ok = s.find(k); !ok {
+		return nil, 0, false
+	}
+	a, ok := j.active[task]
+	return j, task, ok && a.attempt == k.Attempt && (a.node == n || slices.Contains(a.others, n))
+}
+
 // claim makes an attempt that an earlier epoch handed out, and whose task has waited
 // for it since the head started, the task's active one. It reports whether it could;
 // an array at its cap takes no more.
-func (s *State) claim(n *node, k Key, now time.Time) bool {
-	j, task, ok := s.find(k)
+func (s *State) claim(n *node, a Attempt) bool {
+	j, task, ok := s.find(a.Key)
 	full := ok && j.array.Cap > 0 && len(j.active) >= j.array.Cap
-	if !ok || full || !j.pending.Contains(task) || !s.mayBe(j, task, k.Attempt) {
+	if !ok || full || a.Member || j.spec.Spread() && len(a.Shares) == 0 || !j.pending.Contains(task) || !s.mayBe(j, task, a.Attempt) {
 		return false
 	}
+	act := active{node: n, attempt: a.Attempt, since: s.now, cpus: a.CPUs}
+	for i, share := range a.Shares {
+		if i > 0 {
+			act.others = append(act.others, s.addNode(share.Node))
+			act.cpus += share.CPUs
+		}
+	}
 	j.pending.Remove(task)
-	j.active[task] = active{node: n, attempt: k.Attempt, since: now}
+	s.activate(j, task, act)
 	s.settle(j)
 	return true
 }
 
-// release takes a task off the node it is on.
-func (s *State) release(j *job, task int) {
-	if j.active[task].recalled {
-		s.recalling -= j.spec.CPUs
+// mayBeShare reports whether what a node holds may be a share of an allocation whose leader has not said yet that it runs.
+func (s *State) mayBeShare(a Attempt) bool {
+	if !a.Member || s.window.IsZero() {
+		return false
 	}
-	delete(j.active, task)
+	j, task, ok := s.find(a.Key)
+	return ok && j.pending.Contains(task) && s.mayBe(j, task, a.Attempt)
 }
 
 // openJob gives a job that the journal knows the state it has while it runs.
@@ -180,13 +229,19 @@ func (s *State) openJob(j *job) {
 	for _, over := range []*Ranges{&j.done, &j.failed, &j.cancelled} {
 		j.pending.RemoveAll(over)
 	}
-	j.sel = s.selections[j.spec.On]
+	key := j.spec.selection()
+	j.sel = s.selections[key]
 	if j.sel == nil {
-		j.sel = &selection{on: j.spec.On}
-		s.selections[j.spec.On] = j.sel
+		j.sel = &selection{Selection: key}
+		s.selections[key] = j.sel
 		s.resolve(j.sel)
 	}
 	j.sel.jobs++
+	for name := range j.spec.Gres {
+		s.gres[name]++
+	}
+	j.group = s.groupOf(&j.spec)
+	s.await(j)
 }
 
 // closeJob lets go of what an ended job needed while it ran.
@@ -197,9 +252,14 @@ func (s *State) closeJob(j *job) {
 		return
 	}
 	if j.sel.jobs--; j.sel.jobs == 0 {
-		delete(s.selections, j.sel.on)
+		delete(s.selections, j.sel.Selection)
 	}
-	j.sel = nil
+	j.sel, j.plan = nil, plan{}
+	for name := range j.spec.Gres {
+		if s.gres[name]--; s.gres[name] == 0 {
+			delete(s.gres, name)
+		}
+	}
 }
 
 // inOrder is the jobs by number.

@@ -1,6 +1,8 @@
 package job
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -17,7 +19,13 @@ type Summary struct {
 	Ended       time.Time `json:"ended,omitzero"`
 	CancelledBy string    `json:"cancelled_by,omitempty"`
 	CancelledAt time.Time `json:"cancelled_at,omitzero"`
+	HeldBy      string    `json:"held_by,omitempty"` // who keeps it from starting
 	Usage       Usage     `json:"usage"`
+	Ran         string    `json:"ran,omitempty"`      // the nodes that its tasks ended on, as a hostlist
+	Attempts    int       `json:"attempts,omitempty"` // that are over
+	Code        int       `json:"code"`               // exit status: the first failed task's, or 0; -1 when a signal ended it
+	Signal      string    `json:"signal,omitempty"`
+	Reason      Reason    `json:"reason,omitzero"` // why it waits
 }
 
 // Counts is how many of a job's tasks are in each state.
@@ -54,7 +62,7 @@ func (s *State) Job(id ID) (sum Summary, ok bool) {
 	if j == nil {
 		return sum, false
 	}
-	return j.summary(), true
+	return s.summary(j), true
 }
 
 // Jobs is all remembered jobs by number.
@@ -71,7 +79,7 @@ func (s *State) List(open bool, limit int) []Summary {
 	}
 	list := make([]Summary, len(jobs))
 	for i, j := range jobs {
-		list[i] = j.summary()
+		list[i] = s.summary(j)
 	}
 	return list
 }
@@ -80,9 +88,9 @@ func (s *State) List(open bool, limit int) []Summary {
 func (s *State) Open() (c Counts) {
 	for _, j := range s.jobs {
 		if j.ended.IsZero() {
-			sum := j.summary()
-			c.Pending += sum.Counts.Pending
-			c.Running += sum.Counts.Running
+			counts := j.counts()
+			c.Pending += counts.Pending
+			c.Running += counts.Running
 		}
 	}
 	return c
@@ -194,30 +202,6 @@ func (s *State) TaskState(id ID, index int) (state TaskState, ok bool) {
 	return Pending, true
 }
 
-// Why is what a job waits for, in words; "" while something of it runs.
-func (s *State) Why(id ID) string {
-	j := s.jobs[id]
-	if j == nil || !j.ended.IsZero() || len(j.active) > 0 {
-		return ""
-	}
-	if !s.placesAll(j) {
-		return "the head has just started, and its nodes have not all told yet what they run"
-	}
-	up := 0
-	for _, name := range j.sel.names {
-		if n := s.nodes[name]; n != nil && n.link == linkUp && !n.drained {
-			up++
-		}
-	}
-	switch {
-	case len(j.sel.names) == 0:
-		return "no node is meant by --on " + j.spec.On + " now"
-	case up == 0:
-		return "none of the nodes that may run it is up"
-	}
-	return "the nodes that may run it are busy"
-}
-
 // Load is what a node does; ok is false for a node that is not known.
 func (s *State) Load(name string) (load Load, ok bool) {
 	n := s.nodes[name]
@@ -230,15 +214,20 @@ func (s *State) Load(name string) (load Load, ok bool) {
 	}, true
 }
 
-// Selections is every --on that an open job uses, in order; see Eligible.
-func (s *State) Selections() []string {
-	list := make([]string, 0, len(s.selections))
-	for on := range s.selections {
-		list = append(list, on)
+// Selections is every Selection that an open job uses, in order; see Eligible.
+func (s *State) Selections() []Selection {
+	list := make([]Selection, 0, len(s.selections))
+	for sel := range s.selections {
+		list = append(list, sel)
 	}
-	slices.Sort(list)
+	slices.SortFunc(list, func(a, b Selection) int {
+		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.On, b.On))
+	})
 	return list
 }
+
+// GresInUse is every generic resource that an open job takes, in order; see Offered.
+func (s *State) GresInUse() []string { return slices.Sorted(maps.Keys(s.gres)) }
 
 // waits reports whether a task that was handed to a node has not started there.
 func (j *job) waits(task int) bool {
@@ -246,18 +235,27 @@ func (j *job) waits(task int) bool {
 	return find(a.node.slots.waiting, j.key(task, a.attempt)) >= 0
 }
 
-func (j *job) summary() Summary {
-	sum := Summary{
-		ID: j.id, Spec: j.spec, State: j.state(), Tasks: j.array.Len(),
-		Counts:    Counts{Done: j.done.Len(), Failed: j.failed.Len(), Cancelled: j.cancelled.Len()},
-		Submitted: j.submitted, Started: earlier(j.usage.First, j.begun), Ended: j.ended, Usage: j.usage,
-	}
+func (j *job) counts() Counts {
+	c := Counts{Done: j.done.Len(), Failed: j.failed.Len(), Cancelled: j.cancelled.Len()}
 	for task := range j.active {
 		if !j.waits(task) {
-			sum.Counts.Running++
+			c.Running++
 		}
 	}
-	sum.Counts.Pending = j.open() - sum.Counts.Running
+	c.Pending = j.open() - c.Running
+	return c
+}
+
+func (s *State) summary(j *job) Summary {
+	sum := Summary{
+		ID: j.id, Spec: j.spec, State: j.state(), Tasks: j.array.Len(),
+		Counts: j.counts(), Reason: s.reason(j),
+		Submitted: j.submitted, Started: earlier(j.usage.First, j.begun), Ended: j.ended, HeldBy: j.held, Usage: j.usage,
+		Ran: j.ranOn(), Attempts: j.attempts,
+	}
+	if len(j.failures) > 0 {
+		sum.Code, sum.Signal = j.failures[0].Code, j.failures[0].Signal
+	}
 	if j.stopped != nil {
 		sum.CancelledBy, sum.CancelledAt = j.stopped.By, j.stopped.At
 	}

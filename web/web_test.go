@@ -209,7 +209,7 @@ func TestHostileText(t *testing.T) {
 	beat(host.Sample{Load: 1, MemTotal: 4, MemUsed: 1})
 	h.events.Record(event.Event{Kind: event.Audit, Room: evil, Node: "node1", User: evil, Text: evil + "\x1b[2J"})
 	d := array(1, 2, job.Spec{User: evil, Name: evil, On: evil, Args: []string{evil}})
-	d.Why, d.Failures = evil, []job.Failure{{Index: 1, Node: evil, Error: evil, Signal: evil}}
+	d.Why, d.Failures = job.Reason{Text: evil}, []job.Failure{{Index: 1, Node: evil, Error: evil, Signal: evil}}
 	h.jobs.set(d)
 	h.jobs.write(1, job.Line{Index: 1, Attempt: 1, Data: []byte(evil + "\n")})
 	p := h.as("ann", trust.Operator)
