@@ -3,7 +3,7 @@ package job
 import "time"
 
 // nodeUp takes a node's word for what it holds.
-func (st *step) nodeUp(ev NodeUp) {
+func (st *turn) nodeUp(ev NodeUp) {
 	s := st.s
 	n := s.addNode(ev.Name)
 	n.link, n.paused, n.downAt, n.moveAt = linkUp, time.Time{}, time.Time{}, time.Time{}
@@ -63,7 +63,7 @@ func (n *node) offer(name string, count int) {
 	}
 }
 
-func (st *step) nodeGone(name string) {
+func (st *turn) nodeGone(name string) {
 	s := st.s
 	n := s.nodes[name]
 	if n == nil {
@@ -88,7 +88,7 @@ func (s *State) watch(n *node) {
 }
 
 // outlast moves the attempts on a down node whose job's patience has run out.
-func (st *step) outlast(n *node) {
+func (st *turn) outlast(n *node) {
 	for _, k := range n.held() {
 		j, _, ok := st.s.holder(n, k)
 		if ok && !n.downAt.Add(j.spec.Patience).After(st.now) {

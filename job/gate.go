@@ -116,7 +116,7 @@ func (s *State) hasBegun(id ID) bool {
 }
 
 // open up what waited for jobs that began or ended in this Step; what waits for something that can't come is cancelled.
-func (st *step) touch() {
+func (st *turn) touch() {
 	s := st.s
 	for len(s.touched) > 0 {
 		list := s.touched
@@ -187,7 +187,7 @@ func (s *State) await(j *job) {
 }
 
 // begins lets the jobs be placed whose time has come.
-func (st *step) beginDue() {
+func (st *turn) beginDue() {
 	s := st.s
 	s.begins = slices.DeleteFunc(s.begins, func(j *job) bool {
 		if !j.ended.IsZero() {
@@ -203,7 +203,7 @@ func (st *step) beginDue() {
 }
 
 // hold keeps a job from starting, or lets it.
-func (st *step) hold(ev Hold) {
+func (st *turn) hold(ev Hold) {
 	s, j := st.s, st.s.jobs[ev.ID]
 	by := ev.By
 	if !ev.On {
@@ -219,7 +219,7 @@ func (st *step) hold(ev Hold) {
 }
 
 // requeue takes what runs of a job, or of one of its tasks, from its nodes and has it wait again.
-func (st *step) requeue(ev Requeue) {
+func (st *turn) requeue(ev Requeue) {
 	j := st.s.jobs[ev.ID]
 	if j == nil || !j.ended.IsZero() || j.stopped != nil {
 		return
@@ -235,7 +235,7 @@ func (st *step) requeue(ev Requeue) {
 }
 
 // alter changes what was asked for.
-func (st *step) alter(ev Alter) {
+func (st *turn) alter(ev Alter) {
 	s, j := st.s, st.s.jobs[ev.ID]
 	if j == nil || !j.ended.IsZero() {
 		return

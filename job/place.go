@@ -117,7 +117,7 @@ func (s *State) placeable(j *job) int {
 
 // place hands waiting tasks to nodes. A job that finds none holds back the nodes it
 // would get next, so that a later job doesn't starve it.
-func (st *step) place() {
+func (st *turn) place() {
 	s := st.s
 	s.reindex()
 	clear(s.index.held)
@@ -156,7 +156,7 @@ const (
 )
 
 // placeJob places what it can of a job.
-func (st *step) placeJob(j *job) verdict {
+func (st *turn) placeJob(j *job) verdict {
 	s := st.s
 	left := s.usersCPUs(j)
 	for n := s.placeable(j); n > 0; n-- {
@@ -242,14 +242,14 @@ func (s *State) candidates(j *job, ranks func(n *node, most int) int) []candidat
 }
 
 // assign hands a job's next task to a node.
-func (st *step) assign(j *job, n *node) {
+func (st *turn) assign(j *job, n *node) {
 	a := j.need(n, 1)
 	a.Key = st.begin(j, active{node: n, cpus: a.CPUs})
 	st.hand(j, n, a)
 }
 
 // assignAll hands a job's next task to several nodes, the first of which leads.
-func (st *step) assignAll(j *job, chosen []candidate) {
+func (st *turn) assignAll(j *job, chosen []candidate) {
 	act := active{node: chosen[0].node}
 	shares, needs := make([]Share, len(chosen)), make([]Attempt, len(chosen))
 	for i, c := range chosen {
@@ -273,7 +273,7 @@ func (st *step) assignAll(j *job, chosen []candidate) {
 }
 
 // begin makes a job's next task active and names its attempt.
-func (st *step) begin(j *job, a active) Key {
+func (st *turn) begin(j *job, a active) Key {
 	s := st.s
 	task, _ := j.pending.Pop()
 	a.attempt, a.since = s.nextAttempt(j, task), st.now
@@ -282,7 +282,7 @@ func (st *step) begin(j *job, a active) Key {
 }
 
 // hand has an attempt, or its share of one, sent to a node.
-func (st *step) hand(j *job, n *node, a Attempt) {
+func (st *turn) hand(j *job, n *node, a Attempt) {
 	s := st.s
 	s.useSpare(n, a)
 	n.slots.Add(a)
@@ -317,7 +317,7 @@ func (s *State) toldBegun(j *job) {
 
 // recall asks for attempts that have waited on their node while another could start
 // them, and for all that wait on a drained node. It returns when to look again, or zero.
-func (st *step) recall() (again time.Time) {
+func (st *turn) recall() (again time.Time) {
 	s := st.s
 	free := s.index.room - s.recalling
 	if free <= 0 && s.draining == 0 || !s.index.behind.any() {
@@ -345,7 +345,7 @@ func (st *step) recall() (again time.Time) {
 }
 
 // recallOne asks for one waiting attempt if it should move; else it returns when that may be so, or zero.
-func (st *step) recallOne(n *node, a Attempt, free *int) (again time.Time) {
+func (st *turn) recallOne(n *node, a Attempt, free *int) (again time.Time) {
 	s := st.s
 	j, task, ok := s.current(n, a.Key)
 	if !ok || j.stopped != nil || j.spec.Spread() {

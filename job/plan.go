@@ -27,7 +27,7 @@ const (
 // about it, in this order. It is the whole of the scheduler's judgement: it reads no
 // clock, does nothing itself, and from the same state and event comes the same answer.
 func Step(s *State, ev Event, now time.Time) []Action {
-	st := &step{s: s, now: now}
+	st := &turn{s: s, now: now}
 	s.now, s.planned = now, 0
 	_, ticked := ev.(Tick)
 	st.happen(ev)
@@ -39,7 +39,7 @@ func Step(s *State, ev Event, now time.Time) []Action {
 	return st.actions(st.wake(ticked))
 }
 
-func (st *step) happen(ev Event) {
+func (st *turn) happen(ev Event) {
 	s := st.s
 	switch ev := ev.(type) {
 	case HeadStarted:
@@ -91,7 +91,7 @@ func (st *step) happen(ev Event) {
 }
 
 // headStarted opens the jobs that the journal brought back.
-func (st *step) headStarted(expect []string) {
+func (st *turn) headStarted(expect []string) {
 	s := st.s
 	st.rec = appendHead(st.rec, s.epoch+1)
 	s.applyHead(s.epoch + 1)
@@ -116,7 +116,7 @@ func (st *step) headStarted(expect []string) {
 }
 
 // closeWindow gives up waiting for attempts that no node has claimed since the head started.
-func (st *step) closeWindow() {
+func (st *turn) closeWindow() {
 	s := st.s
 	s.window, s.expect = time.Time{}, nil
 	for _, j := range s.inOrder() {
@@ -134,7 +134,7 @@ func (st *step) closeWindow() {
 	}
 }
 
-func (st *step) submitted(ev Submitted) {
+func (st *turn) submitted(ev Submitted) {
 	s, id := st.s, st.s.last+1
 	if known, ok := s.tokens[tokenOf(ev.Spec)]; ok {
 		st.accepted = known
@@ -153,7 +153,7 @@ func (st *step) submitted(ev Submitted) {
 	s.settle(j)
 }
 
-func (st *step) cancel(ev Cancel) {
+func (st *turn) cancel(ev Cancel) {
 	s := st.s
 	j := s.jobs[ev.ID]
 	if j == nil || !j.ended.IsZero() || j.stopped != nil {
@@ -186,7 +186,7 @@ func (s *State) setSelection(key Selection, names []string) {
 }
 
 // results takes results from a node, acknowledges them all, and counts those of attempts that are current.
-func (st *step) results(n *node, name string, results []Result) {
+func (st *turn) results(n *node, name string, results []Result) {
 	if len(results) == 0 {
 		return
 	}
@@ -216,7 +216,7 @@ func (st *step) results(n *node, name string, results []Result) {
 }
 
 // count notes whether results[i] was final; as long as all are, nothing is copied.
-func (st *step) count(results []Result, i int, final bool) {
+func (st *turn) count(results []Result, i int, final bool) {
 	switch {
 	case st.whole != nil && !final:
 		st.final, st.whole = append(st.final, results[:i]...), nil
@@ -226,7 +226,7 @@ func (st *step) count(results []Result, i int, final bool) {
 }
 
 // finish settles what a current attempt's end means for its task, and reports whether the task is final.
-func (st *step) finish(j *job, task int, node string, r *Result) bool {
+func (st *turn) finish(j *job, task int, node string, r *Result) bool {
 	s := st.s
 	switch {
 	case r.OK():
@@ -251,7 +251,7 @@ func (st *step) finish(j *job, task int, node string, r *Result) bool {
 }
 
 // fail makes a task final that failed for good.
-func (st *step) fail(j *job, task int, f Failure, u Usage) {
+func (st *turn) fail(j *job, task int, f Failure, u Usage) {
 	st.rec = appendFailed(st.rec, j.id, task, f, u)
 	st.s.applyFailed(j, task, f, u, st.now)
 	st.s.toldBegun(j)
@@ -267,7 +267,7 @@ func (j *job) learn(wall time.Duration) {
 }
 
 // commit writes down the successes of this Step, a range at a time.
-func (st *step) commit() {
+func (st *turn) commit() {
 	for _, j := range st.done {
 		st.rec = appendDone(st.rec, j.id, &j.fresh, j.freshOn, j.freshUs)
 		st.s.applyDone(j, &j.fresh, j.freshOn, j.freshUs, st.now)
@@ -280,7 +280,7 @@ func (st *step) commit() {
 }
 
 // cancelTasks makes open tasks of a cancelled job final.
-func (st *step) cancelTasks(j *job, tasks Ranges) {
+func (st *turn) cancelTasks(j *job, tasks Ranges) {
 	if tasks.Len() == 0 {
 		return
 	}
@@ -292,7 +292,7 @@ func (st *step) cancelTasks(j *job, tasks Ranges) {
 }
 
 // closeIfOver tells that the job has ended when its last task is final.
-func (st *step) closeIfOver(j *job) {
+func (st *turn) closeIfOver(j *job) {
 	if !j.ended.IsZero() {
 		st.over = append(st.over, j.id)
 		st.s.closeJob(j)
@@ -301,7 +301,7 @@ func (st *step) closeIfOver(j *job) {
 
 // putBack makes a task pending again after an attempt that did not decide it. With it
 // end all that earlier epochs may have handed out, whose numbers would else come again.
-func (st *step) putBack(j *job, task, attempt int, failed bool) {
+func (st *turn) putBack(j *job, task, attempt int, failed bool) {
 	attempt = max(attempt, st.s.nextAttempt(j, task)-1)
 	st.rec = appendSpent(st.rec, j.id, task, attempt, failed)
 	st.s.applySpent(j, task, attempt, failed)
@@ -311,7 +311,7 @@ func (st *step) putBack(j *job, task, attempt int, failed bool) {
 }
 
 // release takes a task off its nodes; those that have a share of it are told, all but one.
-func (st *step) release(j *job, task int, but *node) {
+func (st *turn) release(j *job, task int, but *node) {
 	s, a := st.s, j.active[task]
 	if a.recalled {
 		s.recalling -= a.cpus
@@ -334,7 +334,7 @@ func (st *step) release(j *job, task int, but *node) {
 }
 
 // move takes an attempt from a node without its doing, and from all others that have a share of it.
-func (st *step) move(n *node, k Key, why string) {
+func (st *turn) move(n *node, k Key, why string) {
 	j, task, ok := st.s.holder(n, k)
 	if !ok {
 		return
@@ -361,7 +361,7 @@ func (st *step) move(n *node, k Key, why string) {
 }
 
 // started notes what runs; an attempt that should not run is killed.
-func (st *step) started(ev Started) {
+func (st *turn) started(ev Started) {
 	s, n := st.s, st.s.nodes[ev.Node]
 	if n == nil {
 		return
@@ -381,7 +381,7 @@ func (st *step) started(ev Started) {
 }
 
 // confirm notes that a node holds an attempt, or has it killed when it should not.
-func (st *step) confirm(n *node, at Attempt, started bool) {
+func (st *turn) confirm(n *node, at Attempt, started bool) {
 	s, k := st.s, at.Key
 	j, task, ok := s.holder(n, k)
 	if !ok && s.claim(n, at) {
@@ -414,7 +414,7 @@ func (st *step) confirm(n *node, at Attempt, started bool) {
 
 // complete enters what other nodes have of an allocation that its leader has claimed. It reports whether they may
 // still have it: one that has told what it holds and does not have its share has lost it.
-func (st *step) complete(at Attempt) bool {
+func (st *turn) complete(at Attempt) bool {
 	s := st.s
 	for i, share := range at.Shares {
 		n := s.nodes[share.Node]
@@ -433,7 +433,7 @@ func (st *step) complete(at Attempt) bool {
 }
 
 // rejected takes back what a node will not start. A refusal out of turn earns it a pause.
-func (st *step) rejected(ev Rejected) {
+func (st *turn) rejected(ev Rejected) {
 	s, n := st.s, st.s.nodes[ev.Node]
 	if n == nil {
 		return
@@ -452,7 +452,7 @@ func (st *step) rejected(ev Rejected) {
 }
 
 // due does what its time has come for.
-func (st *step) due() {
+func (st *turn) due() {
 	s := st.s
 	if !s.window.IsZero() && (!s.window.After(st.now) || s.expect != nil && len(s.expect) == 0) {
 		st.closeWindow()

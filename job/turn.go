@@ -2,8 +2,8 @@ package job
 
 import "time"
 
-// step is one Step in the making.
-type step struct {
+// turn is one Step in the making.
+type turn struct {
 	s   *State
 	now time.Time
 	rec []byte // entries of this Step's record
@@ -24,10 +24,10 @@ type parcel struct {
 }
 
 // seq is the number of the record that this Step writes.
-func (st *step) seq() uint64 { return st.s.seq + 1 }
+func (st *turn) seq() uint64 { return st.s.seq + 1 }
 
 // wake is when time should next be let pass, if that is news; always after a Tick.
-func (st *step) wake(ticked bool) (at time.Time) {
+func (st *turn) wake(ticked bool) (at time.Time) {
 	s := st.s
 	at = earlier(earlier(s.window, s.timers), st.recall())
 	if at.Equal(s.wake) && !ticked {
@@ -38,7 +38,7 @@ func (st *step) wake(ticked bool) (at time.Time) {
 }
 
 // send says something of one more attempt.
-func (st *step) send(list *[]parcel, node string, k Key, why string) {
+func (st *turn) send(list *[]parcel, node string, k Key, why string) {
 	if n := len(*list); n == 0 || (*list)[n-1].node != node || (*list)[n-1].why != why {
 		*list = append(*list, parcel{node: node, why: why})
 	}
@@ -47,7 +47,7 @@ func (st *step) send(list *[]parcel, node string, k Key, why string) {
 }
 
 // actions is what this Step asks for; its record comes first.
-func (st *step) actions(wake time.Time) []Action {
+func (st *turn) actions(wake time.Time) []Action {
 	s := st.s
 	var list []Action
 	if len(st.rec) > 0 {
