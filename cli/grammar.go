@@ -32,6 +32,9 @@ type grammar struct {
 	Wait   waitCmd   `cmd:"" group:"work" help:"Wait for jobs to end and bring their files back."`
 	Cancel cancelCmd `cmd:"" group:"work" help:"End jobs."`
 
+	Slurm      slurmCmd      `cmd:"" group:"work" help:"One of Slurm's commands: sbatch, squeue and so on."`
+	SlurmShims slurmShimsCmd `cmd:"" group:"work" name:"slurm-shims" help:"Put Slurm's commands, which ask this cluster, into a folder."`
+
 	Demo demoCmd `cmd:"" group:"learn" help:"A guided tour: a real cluster on this machine, at work."`
 	Lab  labCmd  `cmd:"" group:"learn" help:"Make a cluster of imitated machines here, and break them."`
 	Sim  simCmd  `cmd:"" group:"learn" help:"Join thousands of simulated nodes to a cluster."`

@@ -334,6 +334,9 @@ func (c *waitCmd) Run(e *env) error {
 		if err != nil {
 			return err
 		}
+		if err := writeOutput(e, cl, sum); err != nil {
+			return err
+		}
 		if len(sum.Spec.Return) > 0 {
 			if err := bringBack(e, cl, id, sum.Spec.Return, sum.Spec.Array != "", c.To); err != nil {
 				return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"bramble/apps/slurm"
 	"bramble/artefact"
 	"bramble/cluster"
 	"bramble/fault"
@@ -31,6 +33,7 @@ type submitCmd struct {
 	Wait     bool     `help:"Stay until it has ended, print its output, and end with its status."`
 	To       string   `help:"With --wait: folder for the files that come back." default:"." placeholder:"DIR"`
 	JSON     bool     `help:"Print JSON."`
+	warnings []string
 	Args     []string `arg:"" optional:"" passthrough:"" help:"A script file with its arguments, or -- and a command."`
 }
 
@@ -45,6 +48,9 @@ func (c *submitCmd) Run(e *env) error {
 	spec, err := c.spec()
 	if err != nil {
 		return err
+	}
+	for _, w := range c.warnings {
+		fmt.Fprintf(e.out.Stderr, "warning: %s\n", w)
 	}
 	cl, err := e.open()
 	if err != nil {
@@ -84,6 +90,9 @@ func (c *submitCmd) wait(e *env, cl *cluster.Cluster, id job.ID) error {
 	}
 	if err != nil {
 		return left(e, id, err)
+	}
+	if err := writeOutput(e, cl, sum); err != nil {
+		return err
 	}
 	if len(c.Return) > 0 {
 		if err := bringBack(e, cl, id, c.Return, c.Array != "", c.To); err != nil {
@@ -162,10 +171,36 @@ func (c *submitCmd) script(spec *job.Spec) error {
 	if first, _, _ := strings.Cut(string(text), "\n"); strings.HasSuffix(first, "\r") {
 		return fault.New(fault.Misused, "%s has Windows line ends, so its first line names no program", path).Hint("sed -i 's/\\r$//' %s", path)
 	}
+	if slurm.Has(text) {
+		if err := c.batch(spec, path, text); err != nil {
+			return err
+		}
+	}
 	spec.Script, spec.Args = text, c.Args[1:]
 	if spec.Name == "" {
 		spec.Name = filepath.Base(path)
 	}
+	return nil
+}
+
+// batch takes what a script's #SBATCH lines ask for where no flag says otherwise.
+func (c *submitCmd) batch(spec *job.Spec, path string, text []byte) error {
+	b, err := slurm.Read(slurm.Input{Path: path, Script: text, Now: time.Now()})
+	if err != nil {
+		return err
+	}
+	c.warnings = b.Warnings
+	asked := b.Spec
+	place(&asked)
+	asked.Name, asked.Array, asked.On = cmp.Or(spec.Name, asked.Name), cmp.Or(spec.Array, asked.Array), cmp.Or(spec.On, asked.On)
+	asked.Timeout, asked.Memory = cmp.Or(spec.Timeout, asked.Timeout), cmp.Or(spec.Memory, asked.Memory)
+	if asked.CPUs == 0 || spec.CPUs > 1 {
+		asked.CPUs = spec.CPUs
+	}
+	asked.As, asked.Retries, asked.Patience, asked.Return = spec.As, spec.Retries, spec.Patience, spec.Return
+	asked.Env = append(slurm.Exported(os.Environ(), b.Export), spec.Env...)
+	c.Wait, c.Array = c.Wait || b.Wait, asked.Array
+	*spec = asked
 	return nil
 }
 

@@ -13,8 +13,9 @@ import (
 )
 
 // Where tasks run. Dir/JOB is the agent's own: no task may put anything there, since a later agent trusts what it
-// finds. It holds the spec, the script, and the folders that belong to the tasks' account: "common", where all
-// tasks of a job run that brings and returns no files, and INDEX.ATTEMPT for each attempt of one that does.
+// finds. It holds the spec, the script, "slurm" with commands for a script of Slurm's, and the folders that belong
+// to the tasks' account: "common", where all tasks of a job run that brings and returns no files, and
+// INDEX.ATTEMPT for each attempt of one that does.
 
 func (n *Node) jobDir(id ID) string { return filepath.Join(n.Dir, strconv.FormatInt(int64(id), 10)) }
 
@@ -55,6 +56,11 @@ func (n *Node) makeJobDir(id ID, spec Spec, account host.Account) error {
 	if len(spec.Script) > 0 {
 		if err := writeScript(n.scriptPath(id), spec.Script, account); err != nil {
 			return fmt.Errorf("write the script: %w", err)
+		}
+	}
+	if spec.Slurm {
+		if err := n.makeSlurmDir(id); err != nil {
+			return err
 		}
 	}
 	data, err := json.Marshal(spec)

@@ -64,5 +64,9 @@ func (n *Node) environment(k Key, spec Spec, account host.Account, dir string) [
 		"BRAMBLE_JOB_ID="+strconv.FormatInt(int64(k.Job), 10), "BRAMBLE_TASK_ID="+strconv.Itoa(k.Index),
 		"BRAMBLE_ATTEMPT="+strconv.Itoa(k.Attempt), "BRAMBLE_NODE="+n.Conn.Who().Name,
 		"BRAMBLE_USER="+spec.User, "BRAMBLE_CPUS="+strconv.Itoa(spec.CPUs))
+	if spec.Slurm {
+		env = append(env, n.slurmEnv(k, spec, account, dir)...)
+		return n.withSlurm(k.Job, append(env, spec.Env...))
+	}
 	return append(env, spec.Env...)
 }

@@ -54,6 +54,11 @@ type Spec struct {
 	Error  string   `json:"error,omitempty"`  // the same for standard error; "": with Output
 	Append bool     `json:"append,omitempty"` // to those files, rather than writing them anew
 
+	// What a script of Slurm's finds.
+	Slurm      bool   `json:"slurm,omitempty"`       // SLURM_… variables, and commands of those names that do what they can
+	SubmitDir  string `json:"submit_dir,omitempty"`  // where its user was
+	SubmitHost string `json:"submit_host,omitempty"` // and on which machine
+
 	Token string `json:"token,omitempty"` // made up by who submits; what comes again with it from the same user is the same job
 }
 
