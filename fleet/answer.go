@@ -25,6 +25,7 @@ func (s *Service) answer(ctx context.Context) error {
 		bus.Handle(ctx, s.Conn, bus.From("fleet", "*", "leave"), s.leave),
 		bus.HandleStream(ctx, s.Conn, "fleet.read.nodes", s.nodes),
 		bus.Handle(ctx, s.Conn, "fleet.admin.label", s.label),
+		bus.Handle(ctx, s.Conn, "fleet.admin.drain", s.drain),
 		bus.Handle(ctx, s.Conn, "fleet.admin.rename", s.rename),
 		bus.Handle(ctx, s.Conn, "fleet.admin.remove", s.remove),
 		bus.Handle(ctx, s.Conn, "fleet.admin.token-create", s.tokenCreate),

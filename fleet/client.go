@@ -88,6 +88,16 @@ func (c Client) Label(ctx context.Context, names []string, changes []LabelChange
 	return c.Conn.Call(ctx, "fleet.admin.label", labelRequest{names, changes}, nil)
 }
 
+// Drain keeps the named nodes from getting new work; why is for people, and "" for no reason given.
+func (c Client) Drain(ctx context.Context, names []string, why string) error {
+	return c.Conn.Call(ctx, "fleet.admin.drain", drainRequest{Names: names, Why: why}, nil)
+}
+
+// Undrain lets the named nodes get new work again.
+func (c Client) Undrain(ctx context.Context, names []string) error {
+	return c.Conn.Call(ctx, "fleet.admin.drain", drainRequest{Names: names, Undo: true}, nil)
+}
+
 // Rename gives a node another name; its work must have ended.
 func (c Client) Rename(ctx context.Context, old, name string) error {
 	return c.Conn.Call(ctx, "fleet.admin.rename", renameRequest{old, name}, nil)

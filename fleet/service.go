@@ -31,8 +31,8 @@ type Service struct {
 	Log       *slog.Logger
 	// OnChange is told every change of a node's state, in order; it must not block.
 	OnChange func(Node, Change)
-	// OnRoll is told that labels or facts changed, so that a selection may mean other nodes; it must not block.
-	OnRoll func()
+	// OnRoll is told a node whose labels or facts changed, or whether it is drained; it must not block.
+	OnRoll func(Node)
 	// Busy refuses what would pull a node away from under running work.
 	Busy func(name string) error
 
@@ -331,6 +331,9 @@ func (s *Service) update(ctx context.Context, name string, change func(*Node)) e
 	if s.members[name] == m {
 		change(&m.node)
 		s.mark(name)
+		if s.OnRoll != nil {
+			s.OnRoll(m.node)
+		}
 		return nil
 	}
 	return s.Roll.Delete(ctx, "node."+name) // removed meanwhile

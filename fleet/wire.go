@@ -41,6 +41,13 @@ type Welcome struct {
 	Denied  []string  `json:"denied"`  // serial numbers of revoked certificates
 }
 
+// drainRequest keeps nodes from getting new work, or lets them again.
+type drainRequest struct {
+	Names []string `json:"names"`
+	Why   string   `json:"why,omitempty"`
+	Undo  bool     `json:"undo,omitempty"`
+}
+
 // JoinRequest is posted to /join with a token, and to /renew with a certificate.
 type JoinRequest struct {
 	Token string `json:"token,omitempty"`

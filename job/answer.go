@@ -26,6 +26,7 @@ func (s *Service) answer(ctx context.Context) error {
 		bus.HandleStream(ctx, s.Conn, "job.read.watch", s.watch),
 		bus.HandleStream(ctx, s.Conn, "job.read.logs", s.logs),
 		bus.HandleStream(ctx, s.Conn, "job.read.returns", s.returns),
+		s.answerManage(ctx),
 		bus.Handle(ctx, s.Conn, bus.From("job", "*", "hello"), s.hello),
 		bus.Handle(ctx, s.Conn, bus.From("job", "*", "report"), s.report),
 		bus.Handle(ctx, s.Conn, bus.From("job", "*", "spec"), s.spec),
@@ -43,7 +44,10 @@ func (s *Service) submit(ctx context.Context, who bus.Caller, sub Submission) (r
 	if err != nil {
 		return receipt{}, err
 	}
-	nodes, err := s.mayRun(spec)
+	if spec, err = s.admit(ctx, who, spec); err != nil {
+		return receipt{}, err
+	}
+	nodes, err := s.mayRun(ctx, spec)
 	if err != nil {
 		return receipt{}, err
 	}
@@ -58,6 +62,9 @@ func (s *Service) submit(ctx context.Context, who bus.Caller, sub Submission) (r
 	if err := s.inLoop(ctx, func() {
 		s.joining = accepted
 		s.happen(Submitted{Spec: spec, Nodes: nodes})
+		for name := range spec.Gres {
+			s.happen(offered(name, s.workers()))
+		}
 	}); err != nil {
 		keep(0)
 		return receipt{}, err
@@ -121,9 +128,34 @@ func named(spec Spec) string {
 	return " (" + spec.Name + ")"
 }
 
-// mayRun is the names of the nodes that a job selects; an error when none of them could ever run it.
-func (s *Service) mayRun(spec Spec) ([]string, error) {
+// admit checks a submission against who makes it, its partition and the jobs that it waits for.
+func (s *Service) admit(ctx context.Context, who bus.Caller, spec Spec) (Spec, error) {
+	if err := s.mayBeNice(who, spec.Nice, 0); err != nil {
+		return spec, err
+	}
+	if err := s.dependable(ctx, spec); err != nil {
+		return spec, err
+	}
+	p, err := s.partition(ctx, spec.Partition)
+	if err != nil {
+		return spec, err
+	}
+	spec.Partition = p.Name
+	return p.Admit(spec)
+}
+
+// mayRun is the names of the nodes that a job may use; an error when none of them could ever run it.
+func (s *Service) mayRun(ctx context.Context, spec Spec) ([]string, error) {
 	workers := s.workers()
+	if p, err := s.partition(ctx, spec.Partition); err != nil {
+		return nil, err
+	} else if p.On != "" {
+		in := match(p.On, workers)
+		workers = slices.DeleteFunc(workers, func(n fleet.Node) bool { return !slices.Contains(in, n.Name) })
+		if len(workers) == 0 {
+			return nil, fault.New(fault.NotFound, "partition %s has no nodes: --on %s means none", p.Name, p.On).Hint("bramble nodes --on '%s'", p.On)
+		}
+	}
 	if spec.On != "" {
 		sel, err := fleet.ParseSelector(spec.On)
 		if err != nil {
@@ -137,6 +169,12 @@ func (s *Service) mayRun(spec Spec) ([]string, error) {
 	names := make([]string, len(workers))
 	for i, n := range workers {
 		capacity[i] = Capacity{Name: n.Name, Cores: n.Cores, Memory: n.Memory}
+		for name := range spec.Gres {
+			if capacity[i].Gres == nil {
+				capacity[i].Gres = map[string]int{}
+			}
+			capacity[i].Gres[name] = offers(n, name)
+		}
 		names[i] = n.Name
 	}
 	return names, Fits(spec, capacity)
@@ -236,7 +274,7 @@ func (s *Service) detail(ctx context.Context, _ bus.Caller, req idRequest) (Deta
 
 func (s *Service) list(ctx context.Context, _ bus.Caller, req ListRequest, out *bus.Stream) error {
 	var jobs []Summary
-	if err := s.ask(ctx, func(st *State) { jobs = st.List(req.Open, req.Limit) }); err != nil {
+	if err := s.ask(ctx, func(st *State) { jobs = st.List(req) }); err != nil {
 		return err
 	}
 	for _, j := range jobs {

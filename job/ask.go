@@ -1,6 +1,10 @@
 package job
 
-import "bramble/fault"
+import (
+	"time"
+
+	"bramble/fault"
+)
 
 // What goes over the bus. Fields are only ever added.
 
@@ -64,10 +68,36 @@ type idRequest struct {
 	ID ID `json:"id"`
 }
 
+type holdRequest struct {
+	ID ID   `json:"id"`
+	On bool `json:"on"`
+}
+
+type requeueRequest struct {
+	ID    ID   `json:"id"`
+	Index *int `json:"index,omitempty"` // of the task; none: all that run
+}
+
+type alterRequest struct {
+	ID  ID         `json:"id"`
+	Set Alteration `json:"set"`
+}
+
 // ListRequest chooses jobs.
 type ListRequest struct {
-	Open  bool `json:"open,omitempty"`  // only those that have not ended
-	Limit int  `json:"limit,omitempty"` // at most the newest so many; 0: all that are remembered
+	Open  bool      `json:"open,omitempty"`  // only those that have not ended
+	Ended bool      `json:"ended,omitempty"` // only those that have
+	User  string    `json:"user,omitempty"`  // only this one's
+	Name  string    `json:"name,omitempty"`  // only those of this name
+	Since time.Time `json:"since,omitzero"`  // only those that were open then or later
+	Limit int       `json:"limit,omitempty"` // at most the newest so many; 0: all that are remembered
+}
+
+// wants reports whether a job is among those asked for.
+func (r *ListRequest) wants(j *job) bool {
+	return !(r.Open && !j.ended.IsZero() || r.Ended && j.ended.IsZero() ||
+		r.User != "" && r.User != j.spec.User || r.Name != "" && r.Name != j.spec.Name ||
+		!j.ended.IsZero() && j.ended.Before(r.Since))
 }
 
 // Detail is everything about one job.

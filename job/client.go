@@ -44,6 +44,59 @@ func (c Client) Cancel(ctx context.Context, id ID) (Summary, error) {
 	return sum, err
 }
 
+// Hold keeps what has not started of a job from starting.
+func (c Client) Hold(ctx context.Context, id ID) (Summary, error) {
+	return c.change(ctx, "job.do.hold", holdRequest{ID: id, On: true})
+}
+
+// Release lets a held job start.
+func (c Client) Release(ctx context.Context, id ID) (Summary, error) {
+	return c.change(ctx, "job.do.hold", holdRequest{ID: id})
+}
+
+// Requeue stops what runs of a job, or with an index one of its tasks, and has it wait again.
+func (c Client) Requeue(ctx context.Context, id ID, index *int) (Summary, error) {
+	return c.change(ctx, "job.do.requeue", requeueRequest{ID: id, Index: index})
+}
+
+// Alter changes what was asked for.
+func (c Client) Alter(ctx context.Context, id ID, set Alteration) (Summary, error) {
+	return c.change(ctx, "job.do.alter", alterRequest{ID: id, Set: set})
+}
+
+func (c Client) change(ctx context.Context, subject string, req any) (sum Summary, err error) {
+	err = c.Conn.Call(ctx, subject, req, &sum)
+	return sum, err
+}
+
+// Loads tells what nodes do; all of them for no names.
+func (c Client) Loads(ctx context.Context, names ...string) (list []Load, err error) {
+	err = c.Conn.Call(ctx, "job.read.loads", names, &list)
+	return list, err
+}
+
+// Uses tells who has used how much lately, most first.
+func (c Client) Uses(ctx context.Context) (list []Use, err error) {
+	err = c.Conn.Call(ctx, "job.read.uses", none{}, &list)
+	return list, err
+}
+
+// Partitions lists the partitions by name.
+func (c Client) Partitions(ctx context.Context) (list []Partition, err error) {
+	err = c.Conn.Call(ctx, "job.read.partitions", none{}, &list)
+	return list, err
+}
+
+// SetPartition makes a partition or changes it.
+func (c Client) SetPartition(ctx context.Context, p Partition) error {
+	return c.Conn.Call(ctx, "job.admin.partition-set", p, nil)
+}
+
+// RemovePartition ends a partition that no open job is in.
+func (c Client) RemovePartition(ctx context.Context, name string) error {
+	return c.Conn.Call(ctx, "job.admin.partition-remove", name, nil)
+}
+
 // Job tells everything about one job.
 func (c Client) Job(ctx context.Context, id ID) (Detail, error) {
 	var d Detail

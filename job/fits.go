@@ -30,6 +30,13 @@ func (s Spec) Validate() (Spec, error) {
 	if s.CPUs == 0 {
 		s.CPUs = 1
 	}
+	s, err := s.withRanks()
+	if err != nil {
+		return s, err
+	}
+	if err := s.checkWhen(); err != nil {
+		return s, err
+	}
 	switch {
 	case len(s.Args) == 0 && len(s.Script) == 0:
 		return s, fault.New(fault.Misused, "there is nothing to run").Hint("bramble submit -- COMMAND, or bramble submit SCRIPT")

@@ -534,7 +534,7 @@ func (w *world) settle() {
 			w.finishOne(m, 0)
 		}
 		w.pass(100 * time.Millisecond)
-		if len(w.s.List(true, 0)) == 0 && len(w.parked) == 0 && !slices.ContainsFunc(w.machines, func(m *machine) bool { return len(m.in)+len(m.out) > 0 }) {
+		if len(w.s.List(ListRequest{Open: true})) == 0 && len(w.parked) == 0 && !slices.ContainsFunc(w.machines, func(m *machine) bool { return len(m.in)+len(m.out) > 0 }) {
 			w.sync(len(w.journal))
 			return
 		}

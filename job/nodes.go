@@ -17,24 +17,32 @@ type fleetNews struct {
 	changes []change
 }
 
-// change is a node's new state.
+// change is a node's new state, or, without one, that its record changed.
 type change struct {
-	node string
-	to   fleet.State
+	node    string
+	to      fleet.State
+	drained bool
 }
 
 // FleetChanged takes in a change of a node's state; it does not block.
 func (s *Service) FleetChanged(n fleet.Node, c fleet.Change) {
 	if isWorker(n) {
 		s.fleet.mu.Lock()
-		s.fleet.changes = append(s.fleet.changes, change{n.Name, c.To})
+		s.fleet.changes = append(s.fleet.changes, change{n.Name, c.To, n.Drained != ""})
 		s.fleet.mu.Unlock()
 	}
 	signal(s.fleet.news)
 }
 
-// RollChanged is called when labels changed, so that selections may mean other nodes; it does not block.
-func (s *Service) RollChanged() { signal(s.fleet.news) }
+// RollChanged takes in that a node's labels or facts changed, or whether it is drained; it does not block.
+func (s *Service) RollChanged(n fleet.Node) {
+	if isWorker(n) {
+		s.fleet.mu.Lock()
+		s.fleet.changes = append(s.fleet.changes, change{node: n.Name, drained: n.Drained != ""})
+		s.fleet.mu.Unlock()
+	}
+	signal(s.fleet.news)
+}
 
 func (s *Service) takeFleetNews() {
 	s.fleet.mu.Lock()
@@ -42,6 +50,9 @@ func (s *Service) takeFleetNews() {
 	s.fleet.changes = nil
 	s.fleet.mu.Unlock()
 	for _, c := range changes {
+		if c.to != fleet.Gone && s.state.Drained(c.node) != c.drained {
+			s.happen(drainEvent(c.node, c.drained))
+		}
 		switch c.to {
 		case fleet.Up:
 			s.courier(c.node).resync()
@@ -55,6 +66,13 @@ func (s *Service) takeFleetNews() {
 		}
 	}
 	s.reselect = true
+}
+
+func drainEvent(node string, drained bool) Event {
+	if drained {
+		return Drained{node}
+	}
+	return Undrained{node}
 }
 
 // selections tells the state which nodes each selection in use means now.

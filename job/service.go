@@ -40,6 +40,7 @@ type Service struct {
 	inbox    chan func() // runs in the loop
 	writer   *writer
 	output   *outputStore
+	settings *bus.Bucket
 	couriers map[string]*courier
 	waits    []parked                   // actions whose record is not on disk yet
 	durable  uint64                     // newest record on disk
@@ -102,7 +103,7 @@ func (s *Service) Open(ctx context.Context) error {
 	s.fleet.news = make(chan struct{}, 1)
 	s.register()
 	s.tidy(ctx)
-	return nil
+	return s.openPartitions(ctx)
 }
 
 // tidy brings what is kept beside the journal in line with it, since the head may have died between the two.

@@ -1,6 +1,13 @@
 package job
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"bramble/fault"
+)
 
 // Spec is what a person submits.
 type Spec struct {
@@ -85,3 +92,71 @@ const (
 	AfterNotOK DependencyKind = "afternotok" // it has ended, and not every task is done; else this one never starts
 	Singleton  DependencyKind = "singleton"  // no other job of this name and user that was submitted before is open
 )
+
+const (
+	// maxRanks is how many ranks a task has at the most.
+	maxRanks = 1 << 20
+	// maxDepend is how many jobs one waits for at the most.
+	maxDepend = 200
+	// maxNice bounds how many seconds of waiting a job may give away or, for admins, be given.
+	maxNice = 1 << 30
+	// maxGres is how many kinds of generic resources a task takes at the most.
+	maxGres = 16
+)
+
+// withRanks checks what a task takes and fills in how many ranks it has.
+func (s Spec) withRanks() (Spec, error) {
+	switch {
+	case s.Nodes < 0 || s.Ranks < 0 || s.RanksPerNode < 0 || s.MemoryPerCPU < 0:
+		return s, fault.New(fault.Misused, "nodes, ranks and memory can't be negative").Hint("leave out what you don't need")
+	case s.Nodes > maxRanks || s.Ranks > maxRanks || s.RanksPerNode > maxRanks || s.CPUs > maxRanks:
+		return s, fault.New(fault.Misused, "a task has at most %d nodes, ranks and cores", maxRanks)
+	case s.Memory > 0 && s.MemoryPerCPU > 0:
+		return s, fault.New(fault.Misused, "memory is given both for each node and for each core").Hint("leave one of the two out")
+	case len(s.Gres) > maxGres:
+		return s, fault.New(fault.Misused, "a task takes at most %d kinds of generic resources", maxGres)
+	}
+	for name, count := range s.Gres {
+		if name == "" || len(name) > 60 || strings.ContainsFunc(name, unicode.IsSpace) || count < 1 || count > maxRanks {
+			return s, fault.New(fault.Misused, "%.60q: %d is no generic resource: a label's name, and how many", name, count).Hint("--gres camera:1")
+		}
+	}
+	if s.Ranks == 0 {
+		s.Ranks = max(1, s.Nodes) * max(1, s.RanksPerNode)
+	}
+	nodes := max(1, s.Nodes)
+	switch {
+	case s.Ranks < nodes:
+		return s, fault.New(fault.Misused, "%d ranks are too few for %d nodes: each has at least one", s.Ranks, s.Nodes).Hint("--ranks %d", s.Nodes)
+	case s.Nodes > 0 && s.RanksPerNode > 0 && s.Ranks > s.Nodes*s.RanksPerNode:
+		return s, fault.New(fault.Misused, "%d ranks do not go on %d nodes with at most %d on each", s.Ranks, s.Nodes, s.RanksPerNode).Hint("--ranks %d", s.Nodes*s.RanksPerNode)
+	}
+	if s.Ranks == 1 {
+		s.Nodes, s.Ranks, s.RanksPerNode = 0, 0, 0
+	}
+	return s, nil
+}
+
+// checkWhen checks what a job waits for.
+func (s *Spec) checkWhen() error {
+	switch {
+	case len(s.Depend) > maxDepend:
+		return fault.New(fault.Misused, "a job waits for at most %d others", maxDepend)
+	case s.Nice > maxNice || s.Nice < -maxNice:
+		return fault.New(fault.Misused, "--nice %d is out of range: seconds of waiting, at most %d", s.Nice, maxNice).Hint("--nice 60")
+	case len(s.Partition) > 60 || len(s.Account) > 60 || len(s.Comment) > 500:
+		return fault.New(fault.Misused, "partition and account have at most 60 bytes, a comment 500")
+	case strings.ContainsFunc(s.Account+s.Comment, unicode.IsControl):
+		return fault.New(fault.Misused, "an account and a comment can't contain control characters")
+	}
+	kinds := []DependencyKind{After, AfterAny, AfterOK, AfterNotOK, Singleton}
+	for _, d := range s.Depend {
+		if !slices.Contains(kinds, d.Kind) || (d.Kind == Singleton) != (d.Job == 0) || d.Job < 0 {
+			return fault.New(fault.Misused, "%.40s:%d is no dependency: afterok, afterany, afternotok or after with a job's number, or singleton", d.Kind, d.Job).Hint("--depend afterok:7")
+		}
+		if d.Kind == Singleton && s.Name == "" {
+			return fault.New(fault.Misused, "a singleton needs a name: it waits for other jobs of that name").Hint("--name nightly --depend singleton")
+		}
+	}
+	return nil
+}

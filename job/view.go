@@ -66,16 +66,13 @@ func (s *State) Job(id ID) (sum Summary, ok bool) {
 }
 
 // Jobs is all remembered jobs by number.
-func (s *State) Jobs() []Summary { return s.List(false, 0) }
+func (s *State) Jobs() []Summary { return s.List(ListRequest{}) }
 
-// List is the newest limit jobs by number, only those that have not ended when open is set; limit 0 is all.
-func (s *State) List(open bool, limit int) []Summary {
-	jobs := s.inOrder()
-	if open {
-		jobs = slices.DeleteFunc(jobs, func(j *job) bool { return !j.ended.IsZero() })
-	}
-	if limit > 0 {
-		jobs = jobs[max(0, len(jobs)-limit):]
+// List is the newest jobs that are asked for, by number.
+func (s *State) List(req ListRequest) []Summary {
+	jobs := slices.DeleteFunc(s.inOrder(), func(j *job) bool { return !req.wants(j) })
+	if req.Limit > 0 {
+		jobs = jobs[max(0, len(jobs)-req.Limit):]
 	}
 	list := make([]Summary, len(jobs))
 	for i, j := range jobs {
@@ -212,6 +209,12 @@ func (s *State) Load(name string) (load Load, ok bool) {
 		Name: name, Cores: n.slots.Cores, Used: n.slots.cpus, Memory: n.slots.Memory, MemUsed: n.slots.memory,
 		Running: len(n.slots.running), Waiting: len(n.slots.waiting),
 	}, true
+}
+
+// Drained reports whether a node gets no new work.
+func (s *State) Drained(name string) bool {
+	n := s.nodes[name]
+	return n != nil && n.drained
 }
 
 // Selections is every Selection that an open job uses, in order; see Eligible.
