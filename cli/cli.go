@@ -70,7 +70,7 @@ func newParser(g *grammar, out *term.Out, exit func(int)) (*kong.Kong, error) {
 		kong.Writers(out.Stdout, out.Stderr), kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.Help(help), kong.DefaultEnvars("BRAMBLE"), kong.Vars{"version": Version()},
-		kong.ExplicitGroups(groups))
+		kong.ExplicitGroups(groups), kong.WithHyphenPrefixedParameters(true))
 }
 
 // exitStatus ends the process with a status and no message.

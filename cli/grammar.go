@@ -25,12 +25,16 @@ type grammar struct {
 	Push  pushCmd  `cmd:"" group:"work" help:"Copy files and folders to many nodes."`
 	Pull  pullCmd  `cmd:"" group:"work" help:"Copy files and folders from many nodes, each into a folder of its name."`
 
-	Submit submitCmd `cmd:"" group:"work" help:"Queue a command or a script, once or as an array."`
-	Queue  queueCmd  `cmd:"" group:"work" help:"List jobs."`
-	Job    jobCmd    `cmd:"" group:"work" help:"Show everything about a job."`
-	Logs   logsCmd   `cmd:"" group:"work" help:"Print what a job's tasks wrote."`
-	Wait   waitCmd   `cmd:"" group:"work" help:"Wait for jobs to end and bring their files back."`
-	Cancel cancelCmd `cmd:"" group:"work" help:"End jobs."`
+	Submit    submitCmd    `cmd:"" group:"work" help:"Queue a command or a script, once or as an array."`
+	Queue     queueCmd     `cmd:"" group:"work" help:"List jobs."`
+	Job       jobCmd       `cmd:"" group:"work" help:"Show everything about a job; hold, release, requeue or alter it."`
+	Logs      logsCmd      `cmd:"" group:"work" help:"Print what a job's tasks wrote."`
+	Wait      waitCmd      `cmd:"" group:"work" help:"Wait for jobs to end and bring their files back."`
+	Cancel    cancelCmd    `cmd:"" group:"work" help:"End jobs."`
+	History   historyCmd   `cmd:"" group:"work" help:"List ended jobs with what they used."`
+	Partition partitionCmd `cmd:"" group:"work" help:"List, set or remove partitions: named parts of the cluster with limits."`
+	Drain     drainCmd     `cmd:"" group:"cluster" help:"Give nodes no new work, and say when what runs on them has ended."`
+	Undrain   undrainCmd   `cmd:"" group:"cluster" help:"Give drained nodes work again."`
 
 	Slurm      slurmCmd      `cmd:"" group:"work" help:"One of Slurm's commands: sbatch, squeue and so on."`
 	SlurmShims slurmShimsCmd `cmd:"" group:"work" name:"slurm-shims" help:"Put Slurm's commands, which ask this cluster, into a folder."`
@@ -51,4 +55,5 @@ var groups = []kong.Group{
 	{Key: "work", Title: "Work:"},
 	{Key: "see", Title: "See:"},
 	{Key: "learn", Title: "Learn and test:"},
+	{Key: "when", Title: "When and where:"},
 }

@@ -17,20 +17,27 @@ import (
 )
 
 type queueCmd struct {
-	All  bool `short:"a" help:"Ended jobs too."`
-	Last int  `short:"n" help:"With --all, at most so many." default:"50"`
-	JSON bool `help:"Print a JSON list."`
+	All  bool   `short:"a" help:"Ended jobs too."`
+	Last int    `short:"n" help:"With --all, at most so many." default:"50"`
+	User string `short:"u" help:"Only this user's." placeholder:"NAME"`
+	Why  string `help:"Say what a waiting job waits for, and until when if that can be known." placeholder:"JOB"`
+	JSON bool   `help:"Print a JSON list."`
 }
 
-func (queueCmd) Examples() string { return "bramble queue\nbramble queue --all\n" }
+func (queueCmd) Examples() string {
+	return "bramble queue\nbramble queue --all\nbramble queue --why 7\n"
+}
 
 func (c *queueCmd) Run(e *env) error {
+	if c.Why != "" {
+		return c.why(e)
+	}
 	cl, err := e.open()
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	req := job.ListRequest{Open: !c.All}
+	req := job.ListRequest{Open: !c.All, User: c.User}
 	if c.All {
 		req.Limit = c.Last
 	}
@@ -58,6 +65,39 @@ func (c *queueCmd) Run(e *env) error {
 			term.Count(int64(j.Counts.Running)), term.Count(int64(j.Counts.Done)), term.Count(int64(j.Counts.Failed)), took(j), command(j.Spec))
 	}
 	return t.Write(s)
+}
+
+// why says what one job waits for.
+func (c *queueCmd) why(e *env) error {
+	id, _, err := parseTask(c.Why)
+	if err != nil {
+		return err
+	}
+	cl, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	d, err := cl.Jobs.Job(e.ctx, id)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return term.JSON(e.out.Stdout, d.Why)
+	}
+	text := whyText(d.Why)
+	switch {
+	case !d.Ended.IsZero():
+		text = "has ended: " + string(d.State)
+	case text == "" && d.Counts.Running > 0:
+		text = "waits for nothing: it runs"
+	case text == "":
+		text = "waits for nothing: it is about to start"
+	default:
+		text = "waits: " + text
+	}
+	_, err = fmt.Fprintf(e.out.Stdout, "job %d %s\n", id, text)
+	return err
 }
 
 func jobState(s term.Style, j job.Summary) string {
@@ -91,13 +131,21 @@ func command(s job.Spec) string {
 }
 
 type jobCmd struct {
+	Show    jobShowCmd    `cmd:"" default:"withargs" help:"Show everything about a job."`
+	Hold    jobHoldCmd    `cmd:"" help:"Keep what has not started of jobs from starting."`
+	Release jobReleaseCmd `cmd:"" help:"Let held jobs start."`
+	Requeue jobRequeueCmd `cmd:"" help:"Stop what runs of a job and have it wait and start anew."`
+	Alter   jobAlterCmd   `cmd:"" help:"Change what was asked for of a job that waits."`
+}
+
+type jobShowCmd struct {
 	ID   string `arg:"" help:"Number of the job."`
 	JSON bool   `help:"Print JSON."`
 }
 
-func (jobCmd) Examples() string { return "bramble job 7\n" }
+func (jobShowCmd) Examples() string { return "bramble job 7\n" }
 
-func (c *jobCmd) Run(e *env) error {
+func (c *jobShowCmd) Run(e *env) error {
 	id, _, err := parseTask(c.ID)
 	if err != nil {
 		return err
@@ -131,23 +179,34 @@ func printJob(s *term.Stream, d job.Detail) error {
 	if d.Spec.Array != "" {
 		line("array", "%s (%s tasks)", d.Spec.Array, term.Count(int64(d.Tasks)))
 	}
-	needs := fmt.Sprintf("%d cores a task", d.Spec.CPUs)
-	if d.Spec.CPUs == 1 {
-		needs = "1 core a task"
+	line("needs", "%s", needsText(d.Spec))
+	if d.Spec.Partition != "" {
+		line("partition", "%s", d.Spec.Partition)
 	}
-	if d.Spec.Memory > 0 {
-		needs += ", " + term.Bytes(d.Spec.Memory)
+	if d.Spec.Account != "" {
+		line("account", "%s", d.Spec.Account)
 	}
-	if d.Spec.On != "" {
-		needs += ", on " + d.Spec.On
+	if len(d.Spec.Depend) > 0 {
+		line("after", "%s", dependText(d.Spec))
 	}
-	line("needs", "%s", needs)
+	if d.Spec.Comment != "" {
+		line("comment", "%s", d.Spec.Comment)
+	}
 	line("submitted", "%s", d.Submitted.Local().Format(time.DateTime))
 	if d.Why.Text != "" {
 		line("waits", "%s", whyText(d.Why))
 	}
 	if !d.Started.IsZero() {
 		line("time", "%s", took(d.Summary))
+	}
+	if d.Attempts > 0 {
+		line("ran on", "%s (%s)", d.Ran, attemptsText(d.Attempts))
+	}
+	if !d.Ended.IsZero() && d.State != job.Cancelled {
+		line("exit", "%s", exitText(d.Summary))
+	}
+	if d.CancelledBy != "" {
+		line("cancelled", "by %s, %s", d.CancelledBy, d.CancelledAt.Local().Format(time.DateTime))
 	}
 	line("used", "CPU %s, most memory of a task %s", term.Duration(d.Usage.User+d.Usage.System), term.Bytes(d.Usage.MaxRSS))
 	for _, state := range []job.TaskState{job.Pending, job.Running, job.Done, job.Failed, job.Cancelled} {
@@ -390,12 +449,4 @@ func (c *cancelCmd) Run(e *env) error {
 		fmt.Fprintf(e.out.Stdout, "job %d is cancelled\n", id)
 	}
 	return nil
-}
-
-// whyText is why a job waits, and until when if that is known.
-func whyText(r job.Reason) string {
-	if r.Until.IsZero() {
-		return r.Text
-	}
-	return fmt.Sprintf("%s; until %s at the latest", r.Text, r.Until.Local().Format(time.DateTime))
 }

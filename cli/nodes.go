@@ -175,13 +175,9 @@ func (c *nodesLabelCmd) Run(e *env) error {
 		return err
 	}
 	defer cl.Close()
-	nodes, err := cl.Fleet.Select(e.ctx, c.On)
+	names, err := selected(e.ctx, cl, c.On)
 	if err != nil {
 		return err
-	}
-	names := make([]string, len(nodes))
-	for i, n := range nodes {
-		names[i] = n.Name
 	}
 	if err := cl.Fleet.Label(e.ctx, names, changes); err != nil {
 		return err

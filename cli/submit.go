@@ -18,23 +18,24 @@ import (
 )
 
 type submitCmd struct {
-	Array    string   `help:"Many tasks: A-B, A-B:STEP, A-B%CAP, with commas." placeholder:"A-B[:S][%K]"`
-	CPUs     int      `name:"cpus" help:"Cores of each task." default:"1"`
-	Mem      string   `help:"Memory of each task, such as 512M; more ends it." placeholder:"SIZE"`
-	Timeout  string   `help:"End a task after so long." placeholder:"D"`
-	On       string   `help:"Which nodes may run it (default all workers)." placeholder:"SEL"`
-	Name     string   `help:"A name for people."`
-	Retries  int      `help:"Run a task again so many times when it fails."`
-	Patience string   `help:"How long a dead node's tasks wait for it before they move." default:"60s" placeholder:"D"`
-	Env      []string `help:"A variable for the tasks; repeat." placeholder:"K=V" sep:"none"`
-	Transfer []string `help:"A file or folder that arrives in each task's folder; repeat." placeholder:"FILE" sep:"none"`
-	Return   []string `help:"Files that come back from each task's folder; repeat." placeholder:"GLOB" sep:"none"`
-	As       string   `help:"root: run as root (admins)." placeholder:"root"`
-	Wait     bool     `help:"Stay until it has ended, print its output, and end with its status."`
-	To       string   `help:"With --wait: folder for the files that come back." default:"." placeholder:"DIR"`
-	JSON     bool     `help:"Print JSON."`
-	warnings []string
-	Args     []string `arg:"" optional:"" passthrough:"" help:"A script file with its arguments, or -- and a command."`
+	Array         string   `help:"Many tasks: A-B, A-B:STEP, A-B%CAP, with commas." placeholder:"A-B[:S][%K]"`
+	CPUs          int      `name:"cpus" help:"Cores of each task." default:"1"`
+	Mem           string   `help:"Memory of each task, such as 512M; more ends it." placeholder:"SIZE"`
+	Timeout       string   `help:"End a task after so long." placeholder:"D"`
+	On            string   `help:"Which nodes may run it (default all workers)." placeholder:"SEL"`
+	Name          string   `help:"A name for people."`
+	Retries       int      `help:"Run a task again so many times when it fails."`
+	Patience      string   `help:"How long a dead node's tasks wait for it before they move." default:"60s" placeholder:"D"`
+	Env           []string `help:"A variable for the tasks; repeat." placeholder:"K=V" sep:"none"`
+	Transfer      []string `help:"A file or folder that arrives in each task's folder; repeat." placeholder:"FILE" sep:"none"`
+	Return        []string `help:"Files that come back from each task's folder; repeat." placeholder:"GLOB" sep:"none"`
+	As            string   `help:"root: run as root (admins)." placeholder:"root"`
+	scheduleFlags `embed:"" group:"when"`
+	Wait          bool   `help:"Stay until it has ended, print its output, and end with its status."`
+	To            string `help:"With --wait: folder for the files that come back." default:"." placeholder:"DIR"`
+	JSON          bool   `help:"Print JSON."`
+	warnings      []string
+	Args          []string `arg:"" optional:"" passthrough:"" help:"A script file with its arguments, or -- and a command."`
 }
 
 func (submitCmd) Examples() string {
@@ -113,7 +114,10 @@ func left(e *env, id job.ID, err error) error {
 // spec reads the flags into what is handed in.
 func (c *submitCmd) spec() (job.Spec, error) {
 	spec := job.Spec{Name: c.Name, As: c.As, On: c.On, Array: c.Array, CPUs: c.CPUs, Retries: c.Retries, Env: c.Env, Return: c.Return}
-	var err error
+	err := c.apply(&spec, time.Now())
+	if err != nil {
+		return spec, err
+	}
 	if c.Mem != "" {
 		if spec.Memory, err = term.ParseBytes(c.Mem); err != nil {
 			return spec, fmt.Errorf("--mem: %w", err)

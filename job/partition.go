@@ -59,7 +59,7 @@ func (p Partition) Admit(s Spec) (Spec, error) {
 	case p.UserCPUs > 0 && s.CPUs*max(1, s.Ranks) > p.UserCPUs:
 		return s, fault.New(fault.Misused, "partition %s gives a user at most %d cores, and a task of this job takes %d", p.Name, p.UserCPUs, s.CPUs*max(1, s.Ranks)).Hint("--cpus %d", p.UserCPUs)
 	case p.MaxTime > 0 && s.Timeout > p.MaxTime:
-		return s, fault.New(fault.Misused, "partition %s gives a task at most %s, not %s", p.Name, p.MaxTime, s.Timeout).Hint("--time %s", p.MaxTime)
+		return s, fault.New(fault.Misused, "partition %s gives a task at most %s, not %s", p.Name, p.MaxTime, s.Timeout).Hint("--timeout %s", p.MaxTime)
 	}
 	if s.Timeout == 0 {
 		if s.Timeout = p.DefaultTime; s.Timeout == 0 {
