@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"bramble/fault"
+	"bramble/host"
 )
 
 // socket carries JSON messages, each with at most one open file, between an agent and a porter.
@@ -22,17 +23,10 @@ const (
 
 // socketPair makes a socket and the file that is its other end.
 func socketPair() (*socket, *os.File, error) {
-	syscall.ForkLock.RLock()
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET, 0)
-	if err == nil {
-		syscall.CloseOnExec(fds[0])
-		syscall.CloseOnExec(fds[1])
-	}
-	syscall.ForkLock.RUnlock()
+	near, far, err := host.SocketPair()
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
 	}
-	near, far := os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket")
 	s, err := openSocket(near)
 	if err != nil {
 		far.Close()

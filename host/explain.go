@@ -15,8 +15,8 @@ import (
 	"bramble/fault"
 )
 
-// lookPath finds a program in the PATH of env, seen from the calling thread's folder.
-func lookPath(name string, env []string) (string, error) {
+// lookPath finds a program in the PATH of env, as seen from the folder.
+func lookPath(name, folder string, env []string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil // the kernel's own answer says more than ours could
 	}
@@ -24,7 +24,7 @@ func lookPath(name string, env []string) (string, error) {
 	var refused string
 	for dir := range strings.SplitSeq(path, ":") {
 		file := filepath.Join(first(dir, "."), name)
-		switch info, err := os.Stat(file); {
+		switch info, err := os.Stat(inFolder(folder, file)); {
 		case err != nil || info.IsDir():
 		case info.Mode()&0o111 == 0:
 			refused = first(refused, file)
@@ -39,6 +39,14 @@ func lookPath(name string, env []string) (string, error) {
 	}
 	return "", fault.New(fault.NotFound, "no program %q in %s", name, path).
 		Hint("install it on the node, name its full path, or set PATH")
+}
+
+// inFolder is where a file is that is seen from a folder.
+func inFolder(folder, file string) string {
+	if folder == "" || filepath.IsAbs(file) {
+		return file
+	}
+	return filepath.Join(folder, file)
 }
 
 func pathOf(env []string) string {
@@ -69,13 +77,13 @@ func explainDir(dir string, err error) error {
 func explainExec(path string, cmd Command, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOENT):
-		return explainMissing(path, err)
+		return explainMissing(path, inFolder(cmd.Dir, path), err)
 	case errors.Is(err, syscall.ENOTDIR):
 		return fault.New(fault.NotFound, "no program %s: a part of its path is not a folder: %w", path, err)
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return explainRefused(path, cmd.User, err)
+		return explainRefused(path, inFolder(cmd.Dir, path), cmd.User, err)
 	case errors.Is(err, syscall.ENOEXEC):
-		return explainFormat(path, err)
+		return explainFormat(path, inFolder(cmd.Dir, path), err)
 	case errors.Is(err, syscall.E2BIG):
 		return fault.New(fault.Misused, "the arguments and environment of %s are too long: %w", path, err).
 			Hint("put them into a file")
@@ -89,12 +97,12 @@ func explainExec(path string, cmd Command, err error) error {
 	return fault.New(fault.Failed, "start %s: %w", path, err)
 }
 
-// explainMissing tells a missing program from one whose interpreter is missing.
-func explainMissing(path string, err error) error {
-	if _, gone := os.Stat(path); gone != nil {
+// explainMissing tells, of a file that was named by path, a missing program from one whose interpreter is missing.
+func explainMissing(path, file string, err error) error {
+	if _, gone := os.Stat(file); gone != nil {
 		return fault.New(fault.NotFound, "no program %s on this machine: %w", path, err).Hint("ls -l %s", path)
 	}
-	interpreter := interpreterOf(path)
+	interpreter := interpreterOf(file)
 	if strings.HasSuffix(interpreter, "\r") {
 		return fault.New(fault.NotFound, "%s has the line ends of Windows, so its interpreter %q does not exist: %w",
 			path, interpreter, err).Hint("sed -i 's/\\r$//' %s", path)
@@ -104,8 +112,8 @@ func explainMissing(path string, err error) error {
 		Hint("install it, or build the program as a static one")
 }
 
-func explainRefused(path, user string, err error) error {
-	info, statErr := os.Stat(path)
+func explainRefused(path, file, user string, err error) error {
+	info, statErr := os.Stat(file)
 	switch {
 	case statErr == nil && info.IsDir():
 		return fault.New(fault.Denied, "%s is a folder: %w", path, err).Hint("name the program inside it")
@@ -117,8 +125,8 @@ func explainRefused(path, user string, err error) error {
 }
 
 // explainFormat tells a program for another processor from a script without its first line.
-func explainFormat(path string, err error) error {
-	f, openErr := os.Open(path)
+func explainFormat(path, file string, err error) error {
+	f, openErr := os.Open(file)
 	if openErr != nil {
 		return fault.New(fault.Failed, "this machine cannot run %s: %w", path, err)
 	}

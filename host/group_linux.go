@@ -74,32 +74,25 @@ func (gr *group) limitV1(l Limits) error {
 		}
 	}
 	if l.PIDs > 0 {
-		// The forking thread counts while it is in the group; leave sets the true limit. A task that forks
-		// in that moment may get one process more, which is better than one too few.
-		gr.pids = l.PIDs
-		set("pids", "pids.max", strconv.Itoa(l.PIDs+1))
+		set("pids", "pids.max", strconv.Itoa(l.PIDs))
 	}
 	return errors.Join(errs...)
 }
 
-// join moves the calling thread, which will fork, into the version 1 groups.
-func (gr *group) join() error {
+// open opens what a child writes to in order to join the version 1 groups.
+func (gr *group) open() (tasks []int, err error) {
+	if gr == nil {
+		return nil, nil
+	}
 	for _, dir := range gr.folders() {
-		if err := writeFile(filepath.Join(dir, "tasks"), "0"); err != nil {
-			return err
+		fd, err := unix.Open(filepath.Join(dir, "tasks"), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			closeAll(tasks)
+			return nil, err
 		}
+		tasks = append(tasks, fd)
 	}
-	return nil
-}
-
-// leave moves the calling thread back to the groups of its process.
-func (gr *group) leave(home map[string]string) {
-	for controller := range gr.v1 {
-		writeFile(filepath.Join(home[controller], "tasks"), "0")
-	}
-	if dir := gr.v1["pids"]; dir != "" && gr.pids > 0 {
-		writeFile(filepath.Join(dir, "pids.max"), strconv.Itoa(gr.pids))
-	}
+	return tasks, nil
 }
 
 // folders are the version 1 ones, each once.

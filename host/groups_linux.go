@@ -46,7 +46,6 @@ type group struct {
 	struck bool              // by cgroup.kill: Linux 6.18 kills whatever is cloned into such a group ever after
 	base   usage             // of a kept group, whose counters go on
 	v1     map[string]string // version 1: controller → folder
-	pids   int               // version 1: the limit to set once the task has started
 }
 
 // usage is what a group counted.
@@ -124,7 +123,7 @@ func (g *groups) release(gr *group) {
 		return
 	}
 	removeAll(gr.v1)
-	gr.v1, gr.pids = nil, 0
+	gr.v1 = nil
 	g.kept = append(g.kept, gr)
 }
 

@@ -104,6 +104,8 @@ type Process interface {
 	Signal(sig os.Signal) error
 	// Kill ends every process of the tree, daemons that left the group included.
 	Kill() error
+	// EndsWithin reports whether the leader ends within so long; it may report false earlier.
+	EndsWithin(d time.Duration) bool
 	// Wait returns when the leader has ended and, after Kill, when the whole tree has. It may be called once.
 	Wait() Exit
 }
@@ -116,7 +118,7 @@ type Exit struct {
 	Wall   time.Duration `json:"wall"`             // nanoseconds
 	User   time.Duration `json:"user"`             // CPU time in user mode
 	System time.Duration `json:"system"`           // CPU time in the kernel
-	MaxRSS int64         `json:"max_rss"`          // bytes
+	MaxRSS int64         `json:"max_rss"`          // bytes; 0 when unknown, as of a process smaller than the one that started it
 }
 
 // OK reports whether it ended with status 0.

@@ -201,6 +201,8 @@ func (o *orphan) Signal(sig os.Signal) error {
 	return nil
 }
 
+func (o *orphan) EndsWithin(time.Duration) bool { return false }
+
 func (o *orphan) Kill() error {
 	_, err := killAll(func() []int {
 		for _, gr := range o.groups {

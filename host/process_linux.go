@@ -22,14 +22,15 @@ type process struct {
 	mark    string
 	pid     int
 	started time.Time
-	began   int      // the same in ticks after boot; 0 with a group, where it is not needed
-	watch   *os.File // pidfd, so that waiting costs no thread; nil on kernels before 5.3
+	began   int // the same in ticks after boot; 0 with a group, where it is not needed
+	pidfd   int // so that waiting costs no thread; -1 on kernels before 5.3 and once the leader was waited for
 	tty     *os.File
 
 	mu     sync.Mutex // holds the pid's meaning: signals go out only while the leader is unreaped
 	reaped bool
 	status syscall.WaitStatus
 	rusage syscall.Rusage
+	rss    int64 // bytes, of the largest process
 	ended  time.Time
 
 	killing sync.Mutex // held by Kill, and while the group is given back
@@ -175,7 +176,7 @@ func (p *process) settle() {
 
 // Wait returns how the leader ended. MaxRSS is the highest charge of the whole group, page
 // cache included, where memory is limited; else the largest process's, which Linux counts from
-// before exec, so that one smaller than its parent shows the parent's size.
+// before exec, when it still has our memory: what is not above ours is unknown, which is 0.
 func (p *process) Wait() Exit {
 	p.await()
 	p.killing.Lock() // after Kill, the whole tree
@@ -194,7 +195,7 @@ func (p *process) Wait() Exit {
 		Wall:   p.ended.Sub(p.started),
 		User:   max(time.Duration(p.rusage.Utime.Nano()), used.user),
 		System: max(time.Duration(p.rusage.Stime.Nano()), used.system),
-		MaxRSS: cmp.Or(used.peak, int64(p.rusage.Maxrss)<<10),
+		MaxRSS: cmp.Or(used.peak, p.rss),
 	}
 	if p.status.Signaled() {
 		e.Signal = cmp.Or(unix.SignalName(p.status.Signal()), p.status.Signal().String())
@@ -203,14 +204,39 @@ func (p *process) Wait() Exit {
 	return e
 }
 
+// EndsWithin reports whether the leader ends within so long. It lends a thread to the wait, which is
+// cheaper than Wait for a short task; when many are lent already it reports false at once.
+func (p *process) EndsWithin(d time.Duration) bool {
+	select {
+	case p.starter.lent <- struct{}{}:
+		defer func() { <-p.starter.lent }()
+	default:
+		return false
+	}
+	if p.pidfd < 0 {
+		return false
+	}
+	for end := time.Now().Add(d); d > 0; d = time.Until(end) {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}}, int(d.Milliseconds())+1)
+		if err != unix.EINTR {
+			return n > 0
+		}
+	}
+	return false
+}
+
 // await returns when the leader has been reaped.
 func (p *process) await() {
-	if p.watch != nil {
-		if conn, err := p.watch.SyscallConn(); err == nil {
+	if p.pidfd >= 0 && !p.reap() && unix.SetNonblock(p.pidfd, true) == nil {
+		watch := os.NewFile(uintptr(p.pidfd), "pidfd")
+		if conn, err := watch.SyscallConn(); err == nil {
 			conn.Read(func(uintptr) bool { return p.reap() })
 		}
-		p.watch.Close()
+		watch.Close()
+	} else if p.pidfd >= 0 {
+		unix.Close(p.pidfd)
 	}
+	p.pidfd = -1
 	for !p.reap() {
 		unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 	}
@@ -234,6 +260,7 @@ func (p *process) reap() bool {
 		p.status = syscall.WaitStatus(0x7f)
 	}
 	p.reaped, p.ended = true, time.Now()
+	p.rss = p.starter.peak.above(int64(p.rusage.Maxrss) << 10)
 	p.starter.reaper.remove(p)
 	return true
 }

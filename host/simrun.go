@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bramble/fault"
 )
 
@@ -157,12 +159,7 @@ func (p *simProcess) copyOf(f *os.File) (*os.File, error) {
 	}
 	var fd int
 	var dupErr error
-	syscall.ForkLock.RLock() // no child may see it before it is marked to close
-	err = conn.Control(func(old uintptr) { fd, dupErr = syscall.Dup(int(old)) })
-	if err == nil && dupErr == nil {
-		syscall.CloseOnExec(fd)
-	}
-	syscall.ForkLock.RUnlock()
+	err = conn.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
 	if err := errors.Join(err, os.NewSyscallError("dup", dupErr)); err != nil {
 		return nil, err
 	}
@@ -227,6 +224,18 @@ func (p *simProcess) Terminal() io.ReadWriter { return p.terminal }
 func (p *simProcess) Resize(Size) error       { return nil }
 func (p *simProcess) Kill() error             { p.end(syscall.SIGKILL); <-p.ended; return nil }
 func (p *simProcess) Wait() Exit              { <-p.ended; return p.exit }
+
+// EndsWithin is Process's.
+func (p *simProcess) EndsWithin(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
 
 // Signal ends the command if the signal is one that ends programs.
 func (p *simProcess) Signal(sig os.Signal) error {

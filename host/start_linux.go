@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,19 +27,28 @@ type starter struct {
 	root     string
 	accounts *accounts
 	groups   *groups
-	threads  *threads
 	reaper   reaper
+	peak     peak
+	lent     chan struct{} // a place for each thread that may wait for a short task
+	closed   atomic.Bool
+	old      atomic.Bool // this kernel has no clone3 that forgets handlers of signals
 	null     func() (*os.File, error)
-	seal     func()      // keeps files that we inherited from our tasks
-	timid    func() bool // whether the kernel spares us when memory is short, which tasks must not inherit
+	seal     func()                     // keeps files that we inherited from our tasks
+	files    func() (unix.Rlimit, bool) // how many files a task may open
+	timid    func() bool                // whether the kernel spares us when memory is short, which tasks must not inherit
 }
+
+// lentThreads is how many threads wait for short tasks at most: more than such tasks run at a time with a
+// slot per core.
+const lentThreads = 16
 
 func (s *starter) open(opts RealOptions, accounts *accounts) {
 	s.root, s.accounts = opts.Root, accounts
 	s.groups = &groups{scope: scopeOf(opts.StateDir), owner: newOwner()}
-	s.threads = newThreads()
+	s.lent = make(chan struct{}, lentThreads)
 	s.null = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })
 	s.seal = sync.OnceFunc(func() { unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) })
+	s.files = sync.OnceValues(openFiles)
 	s.timid = sync.OnceValue(func() bool {
 		score, _ := os.ReadFile("/proc/self/oom_score_adj")
 		return strings.HasPrefix(string(score), "-")
@@ -57,7 +67,7 @@ func (s *starter) limits(t *tree) (version int, names []string) { return s.group
 
 // Close ends what Start needed; the processes go on. Start then fails.
 func (s *starter) Close() error {
-	s.threads.close()
+	s.closed.Store(true)
 	s.reaper.close()
 	s.groups.close()
 	if null, err := s.null(); err == nil {
@@ -71,6 +81,9 @@ func (s *starter) Close() error {
 func (s *starter) Start(cmd Command) (Process, error) {
 	if err := checkCommand(cmd); err != nil {
 		return nil, err
+	}
+	if s.closed.Load() {
+		return nil, fault.New(fault.Failed, "this host was closed and starts nothing any more")
 	}
 	account, err := s.runAs(cmd.User)
 	if err != nil {
@@ -86,7 +99,7 @@ func (s *starter) Start(cmd Command) (Process, error) {
 	if p.group, err = s.groups.take(cmd.ID, cmd.Limits); err != nil {
 		return nil, err
 	}
-	l.group, l.home = p.group, s.groups.ground.home
+	l.group = p.group
 	if err = s.launch(l, p); err != nil {
 		if p.group != nil {
 			s.groups.release(p.group)
@@ -162,7 +175,7 @@ func (l *launch) openTTY(p *process) error {
 	return nil
 }
 
-// launch forks on a thread. Where the kernel cannot clone into a group, or somebody has removed
+// launch forks. Where the kernel cannot clone into a group, or somebody has removed
 // the group, it forks once more, into the next best.
 func (s *starter) launch(l *launch, p *process) error {
 	err := s.fork(l, p)
@@ -188,16 +201,15 @@ func (s *starter) launch(l *launch, p *process) error {
 	return nil
 }
 
-func (s *starter) fork(l *launch, p *process) (err error) {
-	closed := s.threads.do(func(t *thread) {
-		s.reaper.hold.RLock()
-		defer s.reaper.hold.RUnlock()
-		if err = l.run(t); err == nil {
-			p.begin(l)
-			s.reaper.add(p)
-		}
-	})
-	return cmp.Or(closed, err)
+func (s *starter) fork(l *launch, p *process) error {
+	s.reaper.hold.RLock()
+	defer s.reaper.hold.RUnlock()
+	err := l.run(s)
+	if err == nil {
+		p.begin(l)
+		s.reaper.add(p)
+	}
+	return err
 }
 
 func cannotClone(err error) bool {
@@ -206,15 +218,15 @@ func cannotClone(err error) bool {
 
 // launch is one fork and what it needs.
 type launch struct {
-	cmd     Command
-	account *Account
-	env     []string
-	files   [3]uintptr
-	slave   *os.File // the program's side of a terminal
-	group   *group
-	home    map[string]string // version 1 groups that the forking thread goes back to
-	pid     int
-	pidfd   int
+	cmd      Command
+	account  *Account
+	env      []string
+	files    [3]uintptr
+	slave    *os.File // the program's side of a terminal
+	group    *group
+	pid      int
+	pidfd    int
+	entering int // the step that enters the folder
 }
 
 func (l *launch) closeFiles() {
@@ -223,42 +235,81 @@ func (l *launch) closeFiles() {
 	}
 }
 
-// run forks and executes on the calling thread, in the command's folder.
-func (l *launch) run(t *thread) error {
-	if err := t.enter(l.cmd.Dir, l.cmd.Umask); err != nil {
-		return explainDir(l.cmd.Dir, err)
-	}
-	defer t.leave()
-	path, err := lookPath(l.cmd.Args[0], l.env)
+// run forks and executes in the command's folder.
+func (l *launch) run(s *starter) error {
+	path, err := lookPath(l.cmd.Args[0], l.cmd.Dir, l.env)
 	if err != nil {
 		return err
 	}
-	if l.group != nil && len(l.group.v1) > 0 {
-		defer l.group.leave(l.home)
-		if err := l.group.join(); err != nil {
-			return fmt.Errorf("join the control group of task %s: %w", l.cmd.ID, err)
+	tasks, err := l.group.open()
+	if err != nil {
+		return fmt.Errorf("join the control group of task %s: %w", l.cmd.ID, err)
+	}
+	defer closeAll(tasks)
+	for {
+		at, err := l.play(s, path, tasks)
+		switch {
+		case err == nil:
+			return nil
+		case at < 0 && !s.old.Load() && !l.group.inVersion2() && lacksClone3(err):
+			s.old.Store(true)
+			continue
+		case at == l.entering && at >= 0 && l.cmd.Dir != "":
+			return explainDir(l.cmd.Dir, err)
 		}
-	}
-	attr := &syscall.ProcAttr{Env: l.env, Files: l.files[:], Sys: l.attributes()}
-	if !t.private {
-		attr.Dir = l.cmd.Dir
-	}
-	if l.pid, err = syscall.ForkExec(path, l.cmd.Args, attr); err != nil {
 		return explainExec(path, l.cmd, err)
 	}
-	return nil
 }
 
-func (l *launch) attributes() *syscall.SysProcAttr {
-	l.pidfd = -1
-	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &l.pidfd, Setctty: l.slave != nil}
+// play makes the child; at is the step that failed.
+func (l *launch) play(s *starter, path string, tasks []int) (at int, err error) {
+	child := &script{}
+	if s.old.Load() {
+		child.forgetHandlers()
+	}
+	child.join(tasks)
+	child.call(unix.SYS_SETSID)
+	child.files(l.files)
+	if l.slave != nil {
+		child.call(unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 1)
+	}
+	if limit, known := s.files(); known {
+		child.limitFiles(limit)
+	}
+	if l.cmd.Umask > 0 {
+		child.call(unix.SYS_UMASK, uintptr(l.cmd.Umask))
+	}
+	l.entering = len(child.steps)
+	if l.cmd.Dir != "" { // before the account changes, which need not be able to reach it
+		if err := child.enter(l.cmd.Dir); err != nil {
+			return l.entering, err
+		}
+	}
 	if l.account != nil {
-		sys.Credential = &syscall.Credential{Uid: l.account.UID, Gid: l.account.GID, Groups: l.account.Groups}
+		child.become(l.account)
 	}
+	child.unmask()
+	if err := child.execute(path, l.cmd.Args, l.env); err != nil {
+		return len(child.steps), err
+	}
+	group := -1
 	if l.group.inVersion2() {
-		sys.UseCgroupFD, sys.CgroupFD = true, l.group.fd
+		group = l.group.fd
 	}
-	return sys
+	l.pid, at, err = child.play(!s.old.Load(), group)
+	l.pidfd = int(child.pidfd)
+	return at, err
+}
+
+// lacksClone3 reports whether an error may mean that the kernel, or what guards it, knows clone only.
+func lacksClone3(err error) bool {
+	return errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EPERM)
+}
+
+func closeAll(files []int) {
+	for _, fd := range files {
+		unix.Close(fd)
+	}
 }
 
 // begin fills in what is known once the process runs.
@@ -268,7 +319,5 @@ func (p *process) begin(l *launch) {
 		leader, _ := readProc(p.pid)
 		p.began, _ = strconv.Atoi(leader.began)
 	}
-	if l.pidfd >= 0 && unix.SetNonblock(l.pidfd, true) == nil {
-		p.watch = os.NewFile(uintptr(l.pidfd), "pidfd")
-	}
+	p.pidfd = l.pidfd
 }
