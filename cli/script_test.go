@@ -48,6 +48,9 @@ func startCluster(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { // scripts run as another account
+		t.Fatal(err)
+	}
 	state := filepath.Join(dir, "lab")
 	lab := func(ctx context.Context, verb ...string) {
 		cmd := exec.CommandContext(ctx, "bramble", append(append([]string{"lab"}, verb...), "--state", state)...)

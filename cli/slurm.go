@@ -27,7 +27,10 @@ func (slurmCmd) Examples() string {
 
 // slurmVerbs is each command by name.
 func slurmVerbs() map[string]func(*env, []string) error {
-	return map[string]func(*env, []string) error{"sbatch": sbatch}
+	return map[string]func(*env, []string) error{
+		"sbatch": sbatch, "squeue": asking((*slurm.Tool).Squeue), "sinfo": asking((*slurm.Tool).Sinfo), "sacct": asking((*slurm.Tool).Sacct),
+		"scancel": asking((*slurm.Tool).Scancel), "scontrol": scontrol,
+	}
 }
 
 func slurmNames() []string {

@@ -43,6 +43,7 @@ type Placement struct {
 	Node    string    `json:"node"`
 	Since   time.Time `json:"since"`             // when it was handed over
 	Waiting bool      `json:"waiting,omitempty"` // not started: handed over ahead of time
+	Others  []string  `json:"others,omitempty"`  // the other nodes of its allocation
 }
 
 // Load is what a node does.
@@ -148,7 +149,11 @@ func (s *State) Placements(id ID) []Placement {
 	for _, task := range j.activeTasks() {
 		a := j.active[task]
 		k := j.key(task, a.attempt)
-		list = append(list, Placement{Key: k, Node: a.node.name, Since: a.since, Waiting: find(a.node.slots.waiting, k) >= 0})
+		p := Placement{Key: k, Node: a.node.name, Since: a.since, Waiting: find(a.node.slots.waiting, k) >= 0}
+		for _, n := range a.others {
+			p.Others = append(p.Others, n.name)
+		}
+		list = append(list, p)
 	}
 	return list
 }

@@ -144,7 +144,7 @@ func (b *Batch) dependency(s string) error {
 }
 
 // maxDepend is how many dependencies are read.
-const maxDepend = 1000
+const maxDepend = 200
 
 // depends reads one item of a list of dependencies.
 func (b *Batch) depends(item string) (list []job.Dependency, ok bool) {

@@ -26,21 +26,32 @@ type option struct {
 	lacks string                     // then why
 }
 
-// read takes options and returns what follows them; words that are no options are refused in a directive.
-func (b *Batch) read(words []string, line bool) (rest []string, err error) {
-	table := options()
+// order is what a command does with a word that is no option.
+type order int
+
+const (
+	stop  order = iota // the rest is not its own: sbatch's script
+	mix                // options may follow: most commands
+	alone              // there may be none: a directive
+)
+
+// scan reads options by a table, calls found for each, and returns the other words.
+func scan(command string, table []option, words []string, o order, found func(o option, as, text string) error) (rest []string, err error) {
+	s := scanner{command, table, found}
 	for len(words) > 0 {
 		word := words[0]
 		words = words[1:]
 		switch {
-		case word == "--" && line:
-			return words, nil
+		case word == "--" && o != alone:
+			return append(rest, words...), nil
 		case strings.HasPrefix(word, "--"):
-			words, err = b.long(table, word[2:], words)
+			words, err = s.long(word[2:], words)
 		case len(word) > 1 && word[0] == '-':
-			words, err = b.shorts(table, word[1:], words)
-		case line:
+			words, err = s.shorts(word[1:], words)
+		case o == stop:
 			return append([]string{word}, words...), nil
+		case o == mix:
+			rest = append(rest, word)
 		case word == "hetjob" || word == "packjob":
 			err = fault.New(fault.Misused, "jobs of several unlike parts are not known here").Hint("submit the parts as jobs of their own")
 		default:
@@ -50,16 +61,22 @@ func (b *Batch) read(words []string, line bool) (rest []string, err error) {
 			return nil, err
 		}
 	}
-	return nil, nil
+	return rest, nil
+}
+
+type scanner struct {
+	command string
+	table   []option
+	found   func(o option, as, text string) error
 }
 
 // long reads one option that began with two dashes; a beginning that fits one name only is that name.
-func (b *Batch) long(table []option, word string, words []string) ([]string, error) {
+func (s scanner) long(word string, words []string) ([]string, error) {
 	name, text, given := strings.Cut(word, "=")
-	i := slices.IndexFunc(table, func(o option) bool { return o.name == name })
+	i := slices.IndexFunc(s.table, func(o option) bool { return o.name == name })
 	if i < 0 && name != "" {
 		var like []int
-		for k, o := range table {
+		for k, o := range s.table {
 			if strings.HasPrefix(o.name, name) {
 				like = append(like, k)
 			}
@@ -69,9 +86,9 @@ func (b *Batch) long(table []option, word string, words []string) ([]string, err
 		}
 	}
 	if i < 0 {
-		return nil, unknown(table, name)
+		return nil, s.unknown(name)
 	}
-	o := table[i]
+	o := s.table[i]
 	switch {
 	case o.takes == none && given:
 		return nil, fault.New(fault.Misused, "--%s takes no value", o.name).Hint("--%s", o.name)
@@ -81,17 +98,17 @@ func (b *Batch) long(table []option, word string, words []string) ([]string, err
 		}
 		text, words = words[0], words[1:]
 	}
-	return words, b.apply(o, "--"+o.name, text)
+	return words, s.found(o, "--"+o.name, text)
 }
 
 // shorts reads options that began with one dash: -HQ is two, -n4 has its value with it.
-func (b *Batch) shorts(table []option, word string, words []string) ([]string, error) {
+func (s scanner) shorts(word string, words []string) ([]string, error) {
 	for word != "" {
-		i := slices.IndexFunc(table, func(o option) bool { return o.short == word[0] })
+		i := slices.IndexFunc(s.table, func(o option) bool { return o.short == word[0] })
 		if i < 0 {
-			return nil, fault.New(fault.Misused, "sbatch has no option -%s", clip(word)).Hint("bramble slurm sbatch --help")
+			return nil, fault.New(fault.Misused, "%s has no option -%s", s.command, clip(word)).Hint("%s --help", s.command)
 		}
-		o, dashed := table[i], "-"+word[:1]
+		o, dashed := s.table[i], "-"+word[:1]
 		word = word[1:]
 		text := ""
 		if o.takes == needed {
@@ -102,11 +119,28 @@ func (b *Batch) shorts(table []option, word string, words []string) ([]string, e
 				text, words = words[0], words[1:]
 			}
 		}
-		if err := b.apply(o, dashed, text); err != nil {
+		if err := s.found(o, dashed, text); err != nil {
 			return nil, err
 		}
 	}
 	return words, nil
+}
+
+func (s scanner) unknown(name string) error {
+	names := make([]string, len(s.table))
+	for i, o := range s.table {
+		names[i] = o.name
+	}
+	err := fault.New(fault.Misused, "%s has no option --%s", s.command, clip(name))
+	if near := fleet.Nearest(name, names); near != "" {
+		return err.Hint("--%s", near)
+	}
+	return err.Hint("%s --help", s.command)
+}
+
+// read takes sbatch's options and returns what follows them.
+func (b *Batch) read(words []string, o order) (rest []string, err error) {
+	return scan("sbatch", options(), words, o, b.apply)
 }
 
 func (b *Batch) apply(o option, as, text string) error {
@@ -115,18 +149,6 @@ func (b *Batch) apply(o option, as, text string) error {
 		return nil
 	}
 	return of(as, o.set(b, text))
-}
-
-func unknown(table []option, name string) error {
-	names := make([]string, len(table))
-	for i, o := range table {
-		names[i] = o.name
-	}
-	err := fault.New(fault.Misused, "sbatch has no option --%s", clip(name))
-	if near := fleet.Nearest(name, names); near != "" {
-		return err.Hint("--%s", near)
-	}
-	return err.Hint("bramble slurm sbatch --help")
 }
 
 // clip shortens what a person typed to what fits an error line.

@@ -181,7 +181,9 @@ func (b *Batch) partition(s string) error {
 	if several {
 		b.warn("--partition: " + name + " is used; " + clip(more) + " would have been the second choice")
 	}
-	b.Spec.Partition = name
+	if b.Spec.Partition = name; name == job.DefaultPartition {
+		b.Spec.Partition = "" // what squeue calls that of jobs that name none
+	}
 	return nil
 }
 

@@ -54,7 +54,7 @@ func Read(in Input) (*Batch, error) {
 			b.warn("#SBATCH stands after the script's first command, where sbatch does not look")
 			continue
 		}
-		if _, err := b.read(d.Words, false); err != nil {
+		if _, err := b.read(d.Words, alone); err != nil {
 			return nil, of(b.at, err)
 		}
 	}
@@ -63,7 +63,7 @@ func Read(in Input) (*Batch, error) {
 			return nil, err
 		}
 		b.at = "sbatch"
-		if b.Args, err = b.read(in.Options, true); err != nil {
+		if b.Args, err = b.read(in.Options, stop); err != nil {
 			return nil, err
 		}
 	}
