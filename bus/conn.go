@@ -250,7 +250,7 @@ func (c *Conn) Call(ctx context.Context, subject string, req, resp any) error {
 	defer cancel()
 	over := c.link.Load().ctx
 	defer context.AfterFunc(over, cancel)()
-	m, err := c.nc.RequestWithContext(ctx, c.subject(subject), data)
+	m, err := c.request(ctx, subject, data)
 	if err != nil && over.Err() != nil && c.ctx.Err() == nil {
 		return errConnLost
 	}
@@ -261,6 +261,24 @@ func (c *Conn) Call(ctx context.Context, subject string, req, resp any) error {
 		return faultFrom(text)
 	}
 	return decode(m.Data, resp)
+}
+
+// startsWithin is how long a head that takes connections may need until all its rooms answer.
+const startsWithin = 3 * time.Second
+
+// request asks, and asks the head again for a while when nobody listens: it has just started.
+func (c *Conn) request(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
+	for begun := time.Now(); ; {
+		m, err := c.nc.RequestWithContext(ctx, c.subject(subject), data)
+		if !errors.Is(err, nats.ErrNoResponders) || c.peerKey(subject) != "head" || time.Since(begun) > startsWithin {
+			return m, err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 func (c *Conn) callError(subject string, err error) error {
