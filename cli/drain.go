@@ -114,7 +114,11 @@ func (c *undrainCmd) Run(e *env) error {
 	if err := cl.Fleet.Undrain(e.ctx, names); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.out.Stdout, "%s take new work again\n", fleet.Fold(names))
+	takes := "take"
+	if len(names) == 1 {
+		takes = "takes"
+	}
+	fmt.Fprintf(e.out.Stdout, "%s %s new work again\n", fleet.Fold(names), takes)
 	return nil
 }
 
