@@ -87,8 +87,9 @@ func (c slurmCluster) Cancel(ctx context.Context, id job.ID) error {
 	return err
 }
 
-func (c slurmCluster) Signal(ctx context.Context, id job.ID, index int, signal string, batch bool) error {
-	return fault.New(fault.Failed, "scancel: error: job %d is not sent %s: only TERM and KILL can be, which end it", id, signal).Hint("scancel %d", id)
+func (c slurmCluster) Signal(ctx context.Context, id job.ID, index *int, signal string, leader bool) error {
+	_, err := c.Cluster.Jobs.Signal(ctx, id, index, signal, leader)
+	return err
 }
 
 func (c slurmCluster) Hold(ctx context.Context, id job.ID) error {

@@ -49,7 +49,12 @@ const hangupPatience = 200 * time.Millisecond
 func (p *process) Pid() int { return p.pid }
 
 // Signal sends sig to the group; os.ErrProcessDone once the leader was waited for.
-func (p *process) Signal(sig os.Signal) error {
+func (p *process) Signal(sig os.Signal) error { return p.signal(-p.pid, sig) }
+
+// SignalLeader sends sig to the command itself, not to what it started; os.ErrProcessDone once it was waited for.
+func (p *process) SignalLeader(sig os.Signal) error { return p.signal(p.pid, sig) }
+
+func (p *process) signal(to int, sig os.Signal) error {
 	number, ok := sig.(syscall.Signal)
 	if !ok {
 		return fmt.Errorf("no such signal here: %v", sig)
@@ -59,7 +64,7 @@ func (p *process) Signal(sig os.Signal) error {
 	if p.reaped {
 		return os.ErrProcessDone
 	}
-	err := syscall.Kill(-p.pid, number)
+	err := syscall.Kill(to, number)
 	if errors.Is(err, syscall.ESRCH) {
 		return os.ErrProcessDone
 	}

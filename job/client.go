@@ -59,6 +59,12 @@ func (c Client) Requeue(ctx context.Context, id ID, index *int) (Summary, error)
 	return c.change(ctx, "job.do.requeue", requeueRequest{ID: id, Index: index})
 }
 
+// Signal sends a signal, such as "USR1", to what runs of a job, or with an index to one of its tasks; with leader
+// to the command alone, not to what it has started.
+func (c Client) Signal(ctx context.Context, id ID, index *int, signal string, leader bool) (Summary, error) {
+	return c.change(ctx, "job.do.signal", signalRequest{ID: id, Index: index, Signal: signal, Leader: leader})
+}
+
 // Alter changes what was asked for.
 func (c Client) Alter(ctx context.Context, id ID, set Alteration) (Summary, error) {
 	return c.change(ctx, "job.do.alter", alterRequest{ID: id, Set: set})

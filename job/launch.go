@@ -135,8 +135,15 @@ func (n *Node) hand(ctx context.Context, tasks []keeper.Task) {
 		pause(ctx, time.Second)
 	}
 	for _, t := range tasks { // the signal may have come before the task
-		if k, _ := ParseKey(t.ID); n.isKilled(k) {
+		k, _ := ParseKey(t.ID)
+		if n.isKilled(k) {
 			n.Keeper.Signal(ctx, t.ID, "TERM")
+		}
+		if t.Timeout > 0 {
+			n.mu.Lock()
+			spec := n.specs[k.Job]
+			n.mu.Unlock()
+			n.forewarn(k, spec, time.Now())
 		}
 	}
 }

@@ -24,6 +24,7 @@ func (s *Service) answerManage(ctx context.Context) error {
 		bus.Handle(ctx, s.Conn, "job.do.hold", s.hold),
 		bus.Handle(ctx, s.Conn, "job.do.requeue", s.requeue),
 		bus.Handle(ctx, s.Conn, "job.do.alter", s.alter),
+		bus.Handle(ctx, s.Conn, "job.do.signal", s.signal),
 		bus.Handle(ctx, s.Conn, "job.read.loads", s.loads),
 		bus.Handle(ctx, s.Conn, "job.read.uses", s.uses),
 		bus.Handle(ctx, s.Conn, "job.read.partitions", s.listPartitions),

@@ -100,6 +100,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := errors.Join(
 		bus.Handle(ctx, n.Conn, bus.Node("job", name, "do"), n.do),
 		bus.Handle(ctx, n.Conn, bus.Node("job", name, "count"), n.count),
+		bus.Handle(ctx, n.Conn, bus.Node("job", name, "signal"), n.sendSignal),
 		bus.HandleStream(ctx, n.Conn, bus.Node("job", name, "output"), n.output),
 	); err != nil {
 		return err
@@ -162,6 +163,7 @@ func (n *Node) recall(ctx context.Context) error {
 		} else {
 			n.slots.Add(Attempt{Key: k, CPUs: spec.CPUs, Memory: spec.Memory})
 			n.slots.Promote(k)
+			n.forewarn(k, spec, st.Started)
 		}
 	}
 	return n.sweep()

@@ -49,6 +49,9 @@ const (
 	DefaultGrace = 5 * time.Second
 )
 
+// Leader in front of a signal's name sends it to the command itself, not to what that has started.
+const Leader = "leader:"
+
 // Errors of a Status that are not the task's own doing; such a task may be run again.
 const (
 	Lost    = "the keeper was lost"    // it was killed, or the machine went down

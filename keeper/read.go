@@ -14,6 +14,7 @@ import (
 
 // Signal implements Keeper.
 func (l *Local) Signal(ctx context.Context, id, sig string) error {
+	sig, alone := strings.CutPrefix(sig, Leader)
 	number := host.SignalNumber("SIG" + strings.TrimPrefix(sig, "SIG"))
 	if number == 0 {
 		return fault.New(fault.Misused, "no signal is called %.40q", sig).Hint("TERM, INT, HUP, USR1, STOP, CONT or KILL")
@@ -24,7 +25,7 @@ func (l *Local) Signal(ctx context.Context, id, sig string) error {
 	}
 	select {
 	case <-r.forked:
-		return r.signal(number)
+		return r.signal(number, alone)
 	case <-ctx.Done():
 		return ctx.Err()
 	}

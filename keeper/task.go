@@ -160,11 +160,12 @@ func (r *run) terminate(why *bool) {
 	if r.timer != nil {
 		r.timer.Stop()
 	}
-	r.timer = time.AfterFunc(cmp.Or(r.task.Grace, DefaultGrace), func() { r.signal(syscall.SIGKILL) })
+	r.timer = time.AfterFunc(cmp.Or(r.task.Grace, DefaultGrace), func() { r.signal(syscall.SIGKILL, false) })
 }
 
-// signal reaches the group, SIGKILL the whole tree; an ended task ignores it.
-func (r *run) signal(sig syscall.Signal) error {
+// signal reaches the group, or alone the command itself; SIGKILL the whole tree. An ended task ignores it.
+func (r *run) signal(sig syscall.Signal, alone bool) error {
+	type leader interface{ SignalLeader(os.Signal) error }
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -172,6 +173,9 @@ func (r *run) signal(sig syscall.Signal) error {
 		return nil
 	case sig == syscall.SIGKILL:
 		return r.proc.Kill()
+	}
+	if l, ok := r.proc.(leader); ok && alone {
+		return l.SignalLeader(sig)
 	}
 	return r.proc.Signal(sig)
 }

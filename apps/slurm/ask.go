@@ -19,7 +19,7 @@ type Cluster interface {
 	Partitions(ctx context.Context) ([]job.Partition, error)
 
 	Cancel(ctx context.Context, id job.ID) error
-	Signal(ctx context.Context, id job.ID, index int, signal string, batch bool) error // index -1: all that runs of it
+	Signal(ctx context.Context, id job.ID, index *int, signal string, leader bool) error // no index: all that runs of it
 	Hold(ctx context.Context, id job.ID) error
 	Release(ctx context.Context, id job.ID) error
 	Requeue(ctx context.Context, id job.ID, index *int) error

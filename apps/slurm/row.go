@@ -249,6 +249,14 @@ func (r Row) on(nodes map[string]bool) bool {
 	return len(nodes) == 0 || slices.ContainsFunc(r.Nodes, func(n string) bool { return nodes[n] })
 }
 
+// index is the task's of an array; nil of a whole job.
+func (r Row) index() *int {
+	if r.Index < 0 {
+		return nil
+	}
+	return &r.Index
+}
+
 // CPUs is the cores that the row takes.
 func (r Row) CPUs() int { return max(1, r.Spec.CPUs) * max(1, r.Spec.Ranks, r.Spec.Nodes) }
 

@@ -85,9 +85,9 @@ func (t *Tool) end(ctx context.Context, v view, rows []Row, signal string) error
 	for _, r := range rows {
 		var err error
 		switch {
-		case signal != "" && signal != "KILL" && signal != "TERM" || given(v, "batch") && signal != "":
+		case signal != "" && signal != "KILL":
 			if r.State == Running {
-				err = t.Cluster.Signal(ctx, r.ID, r.Index, signal, given(v, "batch"))
+				err = t.Cluster.Signal(ctx, r.ID, r.index(), signal, given(v, "batch"))
 			}
 		case done[r.ID]:
 		case !t.wholeMeant(r, rows):

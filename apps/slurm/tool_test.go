@@ -61,8 +61,11 @@ func (p *pretend) Drain(_ context.Context, n []string, why string) error {
 }
 func (p *pretend) Undrain(_ context.Context, n []string) error { return p.note("undrain %s", n) }
 
-func (p *pretend) Signal(_ context.Context, id job.ID, index int, signal string, batch bool) error {
-	return p.note("signal %d %d %s %v", id, index, signal, batch)
+func (p *pretend) Signal(_ context.Context, id job.ID, index *int, signal string, leader bool) error {
+	if index != nil {
+		return p.note("signal %d_%d %s %v", id, *index, signal, leader)
+	}
+	return p.note("signal %d %s %v", id, signal, leader)
 }
 
 func (p *pretend) Requeue(_ context.Context, id job.ID, index *int) error {
@@ -282,8 +285,8 @@ func TestTells(t *testing.T) {
 		"scancel -u bob":                             "cancel 5",
 		"scancel --me -t RUNNING -p all":             "cancel 1",
 		"scancel --name=next":                        "cancel 4",
-		"scancel -s USR1 2":                          "signal 2 4 USR1 false",
-		"scancel -b -s 10 1":                         "signal 1 -1 USR1 true",
+		"scancel -s USR1 2":                          "signal 2_4 USR1 false",
+		"scancel -b -s 10 1":                         "signal 1 USR1 true",
 		"scancel -s KILL 1":                          "cancel 1",
 		"scancel 6":                                  "",
 		"scancel -Q 99":                              "",
