@@ -184,6 +184,7 @@ func (b *Batch) settle() error {
 	}
 	if s.WorkDir != "" {
 		s.WorkDir = filepath.Clean(s.WorkDir)
+		b.warn("--chdir: a job runs in a folder of its own on its node; where " + clip(s.WorkDir) + " is there, have the script go to it: cd " + clip(s.WorkDir))
 	}
 	return nil
 }

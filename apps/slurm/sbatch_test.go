@@ -62,7 +62,6 @@ func TestDirectives(t *testing.T) {
 		{"-t 10 --signal=10", job.Spec{Timeout: 10 * time.Minute, Signal: "USR1", SignalBefore: time.Minute}},
 		{"--no-requeue", job.Spec{NoRequeue: true}},
 		{"--no-requeue --requeue", job.Spec{}},
-		{"-D /data/./run", job.Spec{WorkDir: "/data/run"}},
 		{"-w node[1-2],node4", job.Spec{On: "node[1-2,4]", Nodes: 3}},
 		{"-x node3", job.Spec{On: "!node3"}},
 		{"-x rack1n1,node3", job.Spec{On: "!node3,!rack1n1"}},
@@ -117,6 +116,7 @@ func TestWarnings(t *testing.T) {
 		"--signal=USR1":               "there is none",
 		"-N 3 -n 2":                   "fewer tasks than nodes",
 		"--exclusive=user":            "user",
+		"-D /data/./run":              "cd /data/run",
 		"--cpu-freq=high --wait -s":   "--cpu-freq",
 		"\n#SBATCH --kill-on-inv=yes": "line 4: --kill-on-invalid-dep",
 	} {
