@@ -73,7 +73,7 @@ func permissions(who Caller) *server.Permissions {
 	case trust.KindHead:
 		return nil
 	case trust.KindNode:
-		say = []string{"*.from." + who.Name + ".*", "*.from." + who.Name + ".*.*", "_S.head.*." + key + ".*"}
+		say = []string{"*.from." + who.Name + ".*", "_S.head.*." + key}
 		hear = append(hear, "*.node."+who.Name+".*")
 		return &server.Permissions{
 			Publish:   &server.SubjectPermission{Allow: say},
@@ -81,7 +81,7 @@ func permissions(who Caller) *server.Permissions {
 			Response:  &server.ResponsePermission{MaxMsgs: 1, Expires: 2 * time.Minute},
 		}
 	case trust.KindClient:
-		say = []string{"_S.head.*." + key + ".*"}
+		say = []string{"_S.head.*." + key}
 		for class, needs := range classes {
 			if who.Role.Includes(needs) {
 				say = append(say, strings.Join([]string{"*", class, "*", who.Name, string(who.Role)}, "."))

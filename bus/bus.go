@@ -6,7 +6,7 @@
 //	ROOM.CLASS.VERB.USER.ROLE   a client asks the head; CLASS is read, do or admin
 //	ROOM.node.NAME.VERB         the head asks a node; nobody else may publish it
 //	ROOM.from.NAME.VERB         a node reports, or asks the head something about itself
-//	_S.TO.CONN.FROM.ID          a frame of stream ID from identity FROM to connection CONN of identity TO
+//	_S.TO.CONN.FROM             a frame of a stream, from identity FROM to connection CONN of identity TO
 //	_INBOX.WHO.…                answers to WHO
 package bus
 

@@ -108,8 +108,8 @@ func TestPermissions(t *testing.T) {
 		{"node asks as a client", node, "job.do.submit.ann.operator", false},
 		{"node touches the journal", node, "$JS.API.STREAM.CREATE.x", false},
 		{"node reports as another", node, "fleet.from.pi2.beat", false},
-		{"node writes to another's stream", node, "_S.node-pi2.a.head.1", false},
-		{"node writes in another's lane", node, "_S.head.a.node-pi2.1", false},
+		{"node writes to another's stream", node, "_S.node-pi2.a.head", false},
+		{"node writes in another's lane", node, "_S.head.a.node-pi2", false},
 		{"node reports", node, "fleet.from.pi1.beat", true},
 	}
 	for _, tt := range tests {

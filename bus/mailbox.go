@@ -1,7 +1,7 @@
 package bus
 
 import (
-	"context"
+	"encoding/binary"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,37 +16,60 @@ import (
 // streamTable finds the stream that a frame belongs to.
 type streamTable struct {
 	mu     sync.Mutex
-	open   map[string]*Stream // "peer.id" → stream
-	served map[string]int     // peer → streams open for it
+	open   map[streamKey]*Stream
+	served map[string]int // peer → streams open for it
 	next   uint64
 	nonce  string
 }
 
+// streamKey is whom a stream is with, and the number that this side gave it.
+type streamKey struct {
+	peer string
+	id   uint64
+}
+
 func (c *Conn) openMailbox() error {
-	c.streams.open, c.streams.served = map[string]*Stream{}, map[string]int{}
+	c.streams.open, c.streams.served = map[streamKey]*Stream{}, map[string]int{}
 	c.streams.nonce = nats.NewInbox()[len(nats.InboxPrefix):]
-	if err := c.subscribe(c.ctx, strings.Join([]string{"_S", c.who.key(), c.streams.nonce, "*", "*"}, "."), -1, c.frame); err != nil {
+	if err := c.subscribe(c.ctx, strings.Join([]string{"_S", c.who.key(), c.streams.nonce, ">"}, "."), -1, c.frame); err != nil {
 		return err
 	}
 	c.busy.Go(c.keepAlive)
 	return nil
 }
 
-// register makes a stream whose frames from peerKey arrive at the subject returned.
-func (c *Conn) register(ctx context.Context, peerKey string, opener bool) (*Stream, string) {
+// newStream is one that takes part in nothing yet.
+func (c *Conn) newStream(opener bool) *Stream {
+	now := time.Now()
+	return &Stream{c: c, opener: opener, begun: now, heard: now, spoke: now, changed: make(chan struct{})}
+}
+
+// register has the stream get frames of peerKey, at an address of its own.
+func (c *Conn) register(s *Stream, peerKey string) {
 	t := &c.streams
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.next++
-	id := strconv.FormatUint(t.next, 36)
-	s := &Stream{c: c, key: peerKey + "." + id, opener: opener, begun: time.Now(), heard: time.Now(), spoke: time.Now(), changed: make(chan struct{})}
-	s.own = strings.Join([]string{"_S", c.who.key(), t.nonce, peerKey, id}, ".")
-	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.key = streamKey{peerKey, t.next}
+	s.own = address("_S."+c.who.key()+"."+t.nonce+"."+peerKey, t.next)
 	t.open[s.key] = s
-	if !opener {
+	if !s.opener {
 		t.served[peerKey]++
 	}
-	return s, s.own
+}
+
+// address is where a stream's frames go: a mailbox, which is the subject of all frames from one connection to another,
+// and the number of the stream there. One subject a pair keeps the server's caches small and hit.
+func address(mailbox string, id uint64) string { return mailbox + "." + strconv.FormatUint(id, 36) }
+
+// locate takes an address apart.
+func locate(address string) (mailbox string, id uint64, ok bool) {
+	dot := strings.LastIndexByte(address, '.')
+	if dot < 0 {
+		return "", 0, false
+	}
+	id, err := strconv.ParseUint(address[dot+1:], 36, 64)
+	return address[:dot], id, err == nil
 }
 
 // Probe asks the other side of every stream to that party whether it is still there. The head calls it
@@ -54,53 +77,65 @@ func (c *Conn) register(ctx context.Context, peerKey string, opener bool) (*Stre
 func (c *Conn) Probe(id trust.Identity) {
 	key := callerOf(id).key()
 	for _, s := range c.streams.all() {
-		if strings.HasPrefix(s.key, key+".") {
+		if s.key.peer == key {
 			s.send(frameAlive, nil)
 		}
 	}
 }
 
-// frame takes a frame in from the bus; the server has vouched for the peer named in its subject.
+// frame takes a message in from the bus; the server has vouched for the peer named in its subject.
+// A frame is the stream's number, a kind byte and the rest; a status of the server's comes to the address instead.
 func (c *Conn) frame(m *nats.Msg) {
-	part := strings.SplitN(m.Subject, ".", 4)
-	c.streams.mu.Lock()
-	s := c.streams.open[part[3]]
-	c.streams.mu.Unlock()
-	if len(m.Data) == 0 {
-		if s != nil && m.Header.Get("Status") == "503" {
-			s.nobody()
+	part := strings.Split(m.Subject, ".")
+	if len(part) == 5 {
+		if _, id, ok := locate(m.Subject); ok && len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+			if s := c.streams.find(streamKey{part[3], id}); s != nil {
+				s.nobody()
+			}
 		}
 		return
 	}
-	peerKey, _, _ := strings.Cut(part[3], ".")
-	kind := m.Data[0]
-	if m.Reply != "" && !mailboxOf(m.Reply, peerKey) {
+	id, n := binary.Uvarint(m.Data)
+	if len(part) != 4 || n <= 0 || n == len(m.Data) || m.Reply != "" && !addressOf(m.Reply, part[3]) {
 		return
 	}
+	kind, data := m.Data[n], m.Data[n+1:]
+	s := c.streams.find(streamKey{part[3], id})
 	if s == nil {
 		if m.Reply != "" && kind != frameEnd && kind != frameLast { // we gave up or broke meanwhile: tell the other
-			c.nc.Publish(m.Reply, []byte{frameGone})
+			c.sendFrame(m.Reply, frameGone, nil, "")
 		}
 		return
 	}
 	if m.Reply != "" {
 		s.meet(m.Reply)
 	}
-	s.take(kind, m.Data[1:])
+	s.take(kind, data)
+}
+
+// sendFrame sends one frame to an address.
+func (c *Conn) sendFrame(to string, kind byte, data []byte, reply string) error {
+	mailbox, id, ok := locate(to)
+	if !ok {
+		return fault.New(fault.Misused, "%q is no address of a stream", to)
+	}
+	frame := binary.AppendUvarint(make([]byte, 0, len(data)+binary.MaxVarintLen64+1), id)
+	frame = append(append(frame, kind), data...)
+	return c.nc.PublishMsg(&nats.Msg{Subject: mailbox, Reply: reply, Data: frame})
 }
 
 // meet notes where the other side is.
-func (s *Stream) meet(mailbox string) {
+func (s *Stream) meet(address string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.opener && s.peer == "" {
-		s.peer = mailbox
+		s.peer = address
 		s.wake()
 	}
 }
 
-// mailboxOf reports whether subject is a mailbox of that peer, so that nobody can direct our frames to a third party.
-func mailboxOf(subject, peerKey string) bool {
+// addressOf reports whether subject is an address of that peer, so that nobody can direct our frames to a third party.
+func addressOf(subject, peerKey string) bool {
 	return strings.HasPrefix(subject, "_S."+peerKey+".") && strings.Count(subject, ".") == 4 && !strings.ContainsAny(subject, " \t\r\n*>")
 }
 
@@ -144,11 +179,17 @@ func (t *streamTable) forget(s *Stream) {
 		return
 	}
 	delete(t.open, s.key)
-	if peer, _, _ := strings.Cut(s.key, "."); !s.opener {
+	if peer := s.key.peer; !s.opener {
 		if t.served[peer]--; t.served[peer] == 0 {
 			delete(t.served, peer)
 		}
 	}
+}
+
+func (t *streamTable) find(key streamKey) *Stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.open[key]
 }
 
 // full reports whether a peer has as many streams open as one may.

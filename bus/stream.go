@@ -17,8 +17,8 @@ import (
 	"bramble/trust"
 )
 
-// Frames of a stream: one kind byte, then the rest. The first frame of a service has its mailbox as the
-// reply subject; until it comes, the opener knows nowhere to send to.
+// Kinds of frames. The first frame of a service has its address as the reply subject; until it comes,
+// the opener knows nowhere to send to.
 const (
 	frameData   = 'd' // one message
 	frameLast   = 'l' // service → opener: one message, after which all is over and well
@@ -26,11 +26,11 @@ const (
 	frameFinish = 'f' // the sender has no more data; it still listens
 	frameEnd    = 'e' // service → opener: it is over; fault JSON, or nothing when all went well
 	frameCancel = 'x' // opener → service: stop
-	frameAlive  = 'k' // still here; its reply subject is the sender's mailbox
+	frameAlive  = 'k' // still here; its reply subject is the sender's address
 	frameGone   = 'g' // answer to a frame with a reply subject for a stream that is not known here
 )
 
-// announceAfter is how long a service that says nothing keeps its mailbox to itself: most have answered by then.
+// announceAfter is how long a service that says nothing keeps its address to itself: most have answered by then.
 const announceAfter = 20 * time.Millisecond
 
 // overrun is how many unread bytes a peer may have sent before it is cut off: an honest one stays below.
@@ -41,17 +41,19 @@ const overrun = 2*Window + MaxFrame
 // One goroutine may send while another receives.
 type Stream struct {
 	c       *Conn
-	key     string // in c.streams
-	own     string // this side's mailbox subject
+	key     streamKey
+	own     string // this side's address
 	opener  bool
 	begun   time.Time
 	request *nats.Msg // the opener's
+	place   int       // in many
+	many    *Many     // which is told when there is something to receive; nil once it was, or for a single stream
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 
 	mu       sync.Mutex
-	peer     string // the peer's mailbox subject; "" until it is known
-	told     bool   // the peer knows our mailbox
+	peer     string // the peer's address; "" until it is known
+	told     bool   // the peer knows our address
 	silence  *time.Timer
 	queue    [][]byte
 	waiting  int   // bytes in queue
@@ -73,8 +75,10 @@ func (c *Conn) Open(ctx context.Context, subject string, req any) (*Stream, erro
 	if err != nil {
 		return nil, err
 	}
-	s, mailbox := c.register(ctx, c.peerKey(subject), true)
-	s.request = &nats.Msg{Subject: c.subject(subject), Reply: mailbox, Data: data}
+	s := c.newStream(true)
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	c.register(s, c.peerKey(subject))
+	s.request = &nats.Msg{Subject: c.subject(subject), Reply: s.own, Data: data}
 	if err := c.nc.PublishMsg(s.request); err != nil {
 		s.drop(err)
 		return nil, fault.New(fault.Unreachable, "ask %s: %w", subject, err)
@@ -94,16 +98,18 @@ func (c *Conn) peerKey(subject string) string {
 // accept makes the service's side of a stream.
 func (c *Conn) accept(ctx context.Context, m *nats.Msg) (*Stream, error) {
 	who := callerFrom(m.Subject)
-	if !strings.HasPrefix(m.Reply, "_S.") {
+	if !addressOf(m.Reply, who.key()) {
 		c.reply(m, nil, fault.New(fault.Misused, "%s answers with a stream", m.Subject))
 		return nil, errors.New("not opened as a stream")
 	}
 	if who.Kind != trust.KindHead && c.streams.full(who.key()) {
 		err := fault.New(fault.Full, "%s has %d requests open already, and may have no more", who, MaxStreams).Hint("end some of them first")
-		c.nc.Publish(m.Reply, append([]byte{frameEnd}, faultText(err)...))
+		c.sendFrame(m.Reply, frameEnd, []byte(faultText(err)), "")
 		return nil, err
 	}
-	s, _ := c.register(ctx, who.key(), false)
+	s := c.newStream(false)
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	c.register(s, who.key())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.peer = m.Reply
@@ -213,6 +219,9 @@ func (s *Stream) Recv() ([]byte, error) {
 	}
 }
 
+// Over reports whether the peer has ended the stream, so that Recv does not wait any more.
+func (s *Stream) Over() bool { return s.isOver() }
+
 func (s *Stream) isOver() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,6 +297,7 @@ func (s *Stream) drop(why error) bool {
 	}
 	s.mu.Unlock()
 	s.cancel(why)
+	s.arrived()
 	return first
 }
 
@@ -322,11 +332,11 @@ func (s *Stream) send(kind byte, data []byte) error {
 	if to == "" {
 		return nil
 	}
-	m := &nats.Msg{Subject: to, Data: append(append(make([]byte, 0, len(data)+1), kind), data...)}
-	if first || kind == frameAlive {
-		m.Reply = s.own // and the server tells us when nobody listens there any more
+	reply := ""
+	if first && kind != frameLast && kind != frameEnd || kind == frameAlive {
+		reply = s.own // and the server tells us when nobody listens there any more
 	}
-	if err := s.c.nc.PublishMsg(m); err != nil {
+	if err := s.c.sendFrame(to, kind, data, reply); err != nil {
 		return fmt.Errorf("send on stream: %w", err)
 	}
 	return nil
@@ -355,6 +365,9 @@ func (s *Stream) take(kind byte, data []byte) {
 	}
 	if kind == frameLast || !s.note(kind, data) {
 		s.drop(fault.New(fault.Failed, "the other side sends more than it was asked to"))
+	}
+	if kind == frameData || kind == frameFinish {
+		s.arrived()
 	}
 }
 

@@ -133,8 +133,10 @@ func unpack(frame []byte, names []string) (Event, error) {
 		ev.Data = data
 		return ev, nil
 	case Ended:
-		err := json.Unmarshal(data, &ev.End)
-		return ev, err
+		if json.Unmarshal(data, &ev.End) != nil { // of this node only
+			ev.End = End{Error: "its report cannot be read", Try: "bramble nodes", Lost: true}
+		}
+		return ev, nil
 	}
 	return Event{}, fault.New(fault.Failed, "a report of unknown kind %q", frame[0])
 }

@@ -104,10 +104,13 @@ func TestFrames(t *testing.T) {
 	if err != nil || ev.Kind != Stderr || ev.Node != names[300] || string(ev.Data) != "a\x00\xff" {
 		t.Errorf("got %+v, %v", ev, err)
 	}
-	for _, bad := range [][]byte{nil, {'o'}, pack(Stdout, 1500, nil), pack('?', 0, nil), pack(Ended, 0, []byte("{")), append([]byte{byte(Nodes), 0, 0}, '{')} {
+	for _, bad := range [][]byte{nil, {'o'}, pack(Stdout, 1500, nil), pack('?', 0, nil), append([]byte{byte(Nodes), 0, 0}, '{')} {
 		if _, err := unpack(bad, names); err == nil {
 			t.Errorf("%q was read", bad)
 		}
+	}
+	if ev, err := unpack(pack(Ended, 1, []byte("{")), names); err != nil || ev.Node != names[1] || !ev.End.Lost {
+		t.Errorf("an unreadable report: %+v, %v", ev, err)
 	}
 }
 

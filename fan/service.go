@@ -44,9 +44,9 @@ func (s *Service) Run(ctx context.Context) error {
 
 // relay is one run under way.
 type relay struct {
-	say   *speaker      // what goes to the client
-	out   *bus.Stream   // to the client
-	nodes []*bus.Stream // by place; nil for those that are down or wait for their turn
+	say   *speaker    // what goes to the client
+	out   *bus.Stream // to the client
+	ended sync.WaitGroup
 }
 
 func (s *Service) run(ctx context.Context, who bus.Caller, req Request, out *bus.Stream) error {
@@ -72,97 +72,97 @@ func (s *Service) run(ctx context.Context, who bus.Caller, req Request, out *bus
 	if err != nil {
 		return err
 	}
-	r := &relay{out: out, say: newSpeaker(out), nodes: make([]*bus.Stream, len(nodes))}
+	r := &relay{out: out, say: newSpeaker(out)}
 	defer r.say.close()
+	defer r.ended.Wait()
 	for _, f := range frames {
 		if err := r.say.add(f); err != nil {
 			return err
 		}
 	}
-	return r.all(ctx, s, nodes, req, task{User: who.Name, As: req.As, Args: req.Args, Env: req.Env, Timeout: req.Timeout, Stdin: req.Stdin})
-}
-
-// all runs the task on every node, Fanout of them at a time, and returns when all have reported.
-func (r *relay) all(ctx context.Context, s *Service, nodes []fleet.Node, req Request, t task) error {
-	data, err := json.Marshal(t)
+	data, err := json.Marshal(task{User: who.Name, As: req.As, Args: req.Args, Env: req.Env, Timeout: req.Timeout, Stdin: req.Stdin})
 	if err != nil {
 		return err
 	}
-	var ended sync.WaitGroup
-	defer ended.Wait()
+	subjects, places := r.asked(nodes)
+	s.runs.Add(int64(len(subjects)))
+	if req.Fanout > 0 {
+		r.some(ctx, s.Conn, subjects, places, data, req.Fanout)
+		return nil
+	}
+	return r.all(ctx, s.Conn, subjects, places, data, req.Stdin)
+}
+
+// asked is where to ask those nodes that are not down, and their places; of the others it is told that they are.
+func (r *relay) asked(nodes []fleet.Node) (subjects []string, places []int) {
 	for i, n := range nodes {
 		if n.State == fleet.Down {
+			r.end(i, End{Error: "down", Try: "bramble nodes", Lost: true})
 			continue
 		}
-		if r.nodes[i], err = s.begin(ctx, n.Name, data, req.Fanout); err != nil {
-			return err
-		}
+		subjects, places = append(subjects, bus.Node("fan", n.Name, "run")), append(places, i)
 	}
-	if req.Stdin {
-		r.out.Go(r.feed)
+	return subjects, places
+}
+
+// all asks all nodes at once. Only a node that has not ended by the time it is first heard from needs a goroutine.
+func (r *relay) all(ctx context.Context, conn *bus.Conn, subjects []string, places []int, data []byte, stdin bool) error {
+	many, err := conn.OpenMany(ctx, subjects, data)
+	if err != nil {
+		return err
 	}
-	gate := make(chan struct{}, max(1, min(len(nodes), req.Fanout)))
-	for i, n := range nodes {
-		if req.Fanout > 0 {
-			gate <- struct{}{}
+	if stdin {
+		r.out.Go(func() { r.feed(many.Streams) })
+	}
+	for k, in := range many.Heard() {
+		if in.Over() {
+			r.follow(places[k], in)
+		} else {
+			r.ended.Go(func() { r.follow(places[k], in) })
 		}
-		ended.Go(func() {
-			r.follow(ctx, s, i, n, data)
-			if req.Fanout > 0 {
-				<-gate
-			}
-		})
 	}
 	return nil
 }
 
-// begin asks a node at once, unless a fan-out limit makes it wait for its turn.
-func (s *Service) begin(ctx context.Context, node string, data []byte, fanout int) (*bus.Stream, error) {
-	if fanout > 0 {
-		return nil, nil
+// some asks a node when one before it has ended, so that no more than fanout run it at a time.
+func (r *relay) some(ctx context.Context, conn *bus.Conn, subjects []string, places []int, data []byte, fanout int) {
+	gate := make(chan struct{}, fanout)
+	for k, subject := range subjects {
+		gate <- struct{}{}
+		r.ended.Go(func() {
+			defer func() { <-gate }()
+			in, err := conn.Open(ctx, subject, data)
+			if err != nil {
+				r.end(places[k], lost(err))
+				return
+			}
+			r.follow(places[k], in)
+		})
 	}
-	s.runs.Add(1)
-	return s.Conn.Open(ctx, bus.Node("fan", node, "run"), data)
 }
 
 // follow passes a node's reports on until the command has ended there.
-func (r *relay) follow(ctx context.Context, s *Service, i int, n fleet.Node, data []byte) {
-	end := End{Error: "down", Try: "bramble nodes", Lost: true}
-	if n.State != fleet.Down {
-		end = r.reports(ctx, s, i, n.Name, data)
-	}
-	if text, err := json.Marshal(end); err == nil {
-		r.say.add(pack(Ended, i, text))
-	}
-}
-
-func (r *relay) reports(ctx context.Context, s *Service, i int, name string, data []byte) End {
-	in := r.nodes[i]
-	if in == nil {
-		var err error
-		s.runs.Add(1)
-		if in, err = s.Conn.Open(ctx, bus.Node("fan", name, "run"), data); err != nil {
-			return lost(err)
-		}
-	}
+func (r *relay) follow(place int, in *bus.Stream) {
 	defer in.Close()
 	for {
 		frame, err := in.Recv()
 		if err != nil || len(frame) == 0 {
-			return lost(err)
+			r.end(place, lost(err))
+			return
 		}
 		switch kind := Kind(frame[0]); kind {
-		case Ended:
-			var end End
-			if err := json.Unmarshal(frame[1:], &end); err != nil {
-				return lost(err)
-			}
-			return end
-		case Stdout, Stderr:
-			if err := r.say.add(pack(kind, i, frame[1:])); err != nil {
-				return lost(err)
+		case Stdout, Stderr, Ended:
+			err = r.say.add(pack(kind, place, frame[1:]))
+			if kind == Ended || err != nil {
+				return
 			}
 		}
+	}
+}
+
+func (r *relay) end(place int, end End) {
+	if text, err := json.Marshal(end); err == nil {
+		r.say.add(pack(Ended, place, text))
 	}
 }
 
@@ -179,21 +179,17 @@ func lost(err error) End {
 }
 
 // feed gives the client's standard input to every node that still takes it, as fast as the slowest does.
-func (r *relay) feed() {
+func (r *relay) feed(nodes []*bus.Stream) {
 	for data, err := range r.out.Messages() {
 		if err != nil {
 			return
 		}
-		for _, in := range r.nodes {
-			if in != nil {
-				in.Send(data) // a node that has ended takes no more, which is no fault
-			}
+		for _, in := range nodes {
+			in.Send(data) // a node that has ended takes no more, which is no fault
 		}
 	}
-	for _, in := range r.nodes {
-		if in != nil {
-			in.CloseSend()
-		}
+	for _, in := range nodes {
+		in.CloseSend()
 	}
 }
 
