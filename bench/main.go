@@ -97,6 +97,7 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.limit, "limit", 6*time.Minute, "no part begins after so long, and one under way is cut short")
 	large := f.Bool("large", true, "measure 10,000 simulated nodes as well, which takes minutes")
 	f.IntVar(&o.tasks, "tasks", o.tasks, "`tasks` of the array job")
+	f.IntVar(&o.commands, "commands", o.commands, "`commands` on simulated nodes")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -50,21 +50,64 @@ func (b *bench) swarm(ctx context.Context, s *section, nodes int, target time.Du
 	if err != nil {
 		return err
 	}
-	headBefore, nodesBefore := cpuOf(head), cpuOf(simulated.cmd.Process.Pid)
-	took, err := fanOutFor(ctx, r, names, b.commands)
+	both := effort{head, simulated.cmd.Process.Pid}
+	idle := both.during(func() error { return pause(ctx, idleLooked) })
+	var took []time.Duration
+	busy := both.during(func() error { took, err = fanOutFor(ctx, r, names, b.commands); return err })
 	if len(took) > 0 {
 		p50, p99 := sim.Percentile(took, 0.5), sim.Percentile(took, 0.99)
 		s.add(row{what: "last answer, median", figure: duration(p50)})
 		s.add(row{what: "last answer, p99", figure: duration(p99), target: "≤ " + duration(target), verdict: judge(p99 <= target)})
-		each := time.Duration(len(took))
-		ofHead, ofNodes := (cpuOf(head)-headBefore)/each, (cpuOf(simulated.cmd.Process.Pid)-nodesBefore)/each
-		s.note("%d commands, after one that does not count. Each took %s of processor time in the head and %s in the simulated nodes, what they do all the time included. They share %d cores here, so it could not take less than %s; real boards bring their own.",
-			len(took), duration(ofHead), duration(ofNodes), runtime.NumCPU(), duration((ofHead+ofNodes)/time.Duration(runtime.NumCPU())))
+		each := busy.less(idle).over(len(took) + 1)
+		s.note("%d commands, after one that does not count. Each took %s of processor time in the head and %s in the simulated nodes, beyond what they take all the time, which is %s and %s a second. They share %d cores here, so it could not take less than %s; real boards bring their own.",
+			len(took), duration(each.head), duration(each.nodes), duration(idle.second().head), duration(idle.second().nodes),
+			runtime.NumCPU(), duration((each.head+each.nodes)/time.Duration(runtime.NumCPU())))
 	}
 	if err != nil {
 		return err
 	}
 	return headMemory(s, r, fmt.Sprintf("the head's memory with %s nodes", count(nodes)), 0)
+}
+
+// idleLooked is how long it is looked at what head and nodes take without a command.
+const idleLooked = 3 * time.Second
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// effort are the processes of the head and of the nodes.
+type effort struct{ headPID, nodesPID int }
+
+// used is processor time, taken while so long went by.
+type used struct{ head, nodes, while time.Duration }
+
+func (e effort) during(f func() error) used {
+	begun, head, nodes := time.Now(), cpuOf(e.headPID), cpuOf(e.nodesPID)
+	f()
+	return used{cpuOf(e.headPID) - head, cpuOf(e.nodesPID) - nodes, time.Since(begun)}
+}
+
+// second is what was used in one.
+func (u used) second() used {
+	share := func(d time.Duration) time.Duration { return time.Duration(float64(d) * float64(time.Second) / float64(u.while)) }
+	return used{share(u.head), share(u.nodes), time.Second}
+}
+
+// less takes away what would have been used in the same time at the pace of idle.
+func (u used) less(idle used) used {
+	pace, seconds := idle.second(), u.while.Seconds()
+	share := func(d time.Duration) time.Duration { return time.Duration(float64(d) * seconds) }
+	return used{max(0, u.head-share(pace.head)), max(0, u.nodes-share(pace.nodes)), u.while}
+}
+
+func (u used) over(n int) used {
+	return used{u.head / time.Duration(n), u.nodes / time.Duration(n), u.while / time.Duration(n)}
 }
 
 // simulate returns once all simulated nodes are up. Their memberships stay, for the head ends with them.

@@ -110,6 +110,8 @@ func TestPermissions(t *testing.T) {
 		{"node reports as another", node, "fleet.from.pi2.beat", false},
 		{"node writes to another's stream", node, "_S.node-pi2.a.head", false},
 		{"node writes in another's lane", node, "_S.head.a.node-pi2", false},
+		{"node writes in its own lane", node, "_S.head.a.node-pi1", true},
+		{"node speaks for the server to a stream", node, "_S.head.a.node-pi1.1", false},
 		{"node reports", node, "fleet.from.pi1.beat", true},
 	}
 	for _, tt := range tests {

@@ -47,10 +47,13 @@ func (n *Node) serve(ctx context.Context, _ bus.Caller, t task, s *bus.Stream) e
 		return err
 	}
 	var end End
-	if t.TTY != nil {
+	switch teller, ok := n.Host.(teller); {
+	case t.TTY != nil:
 		cmd.TTY = t.TTY
 		end, err = n.terminal(ctx, cmd, s)
-	} else {
+	case ok && !t.Stdin:
+		end, err = n.told(ctx, t, cmd, s, teller)
+	default:
 		end, err = n.pipes(ctx, t, cmd, s)
 	}
 	if err != nil {
@@ -83,7 +86,7 @@ func (n *Node) command(t task) (host.Command, error) {
 		ID:   fmt.Sprintf("run.%d", n.next.Add(1)),
 		Args: t.Args,
 		Env:  environment(account.Env(), []string{"LANG=" + cmp.Or(os.Getenv("LANG"), "C.UTF-8")}, t.Env, own),
-		Dir:  home(account.Home),
+		Dir:  account.Home,
 		User: name,
 	}, nil
 }
@@ -97,17 +100,17 @@ func home(dir string) string {
 }
 
 // start tries the command itself, then as a line for sh.
-func (n *Node) start(cmd host.Command) (host.Process, error) {
+func start(cmd host.Command, by func(host.Command) (host.Process, error)) (host.Process, error) {
 	direct, shell := words(cmd.Args)
 	if direct != nil {
 		cmd.Args = direct
-		p, err := n.Host.Start(cmd)
+		p, err := by(cmd)
 		if err == nil || shell == nil || !fault.Is(err, fault.NotFound) {
 			return p, err
 		}
 	}
 	cmd.Args = shell
-	return n.Host.Start(cmd)
+	return by(cmd)
 }
 
 // loginShell is the account's shell, or sh where that is missing or lets nobody in.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,7 +33,7 @@ func (n *Node) pipes(ctx context.Context, t task, cmd host.Command, s *bus.Strea
 	defer files.close()
 	outR, outW := files.pipe()
 	errR, errW := files.pipe()
-	cmd.Stdout, cmd.Stderr = outW, errW
+	cmd.Stdout, cmd.Stderr, cmd.Dir = outW, errW, home(cmd.Dir)
 	var stdin *os.File
 	if t.Stdin {
 		cmd.Stdin, stdin = files.pipe()
@@ -40,7 +41,7 @@ func (n *Node) pipes(ctx context.Context, t task, cmd host.Command, s *bus.Strea
 	if files.err != nil {
 		return End{}, fmt.Errorf("open pipes: %w", files.err)
 	}
-	p, err := n.start(cmd)
+	p, err := start(cmd, n.Host.Start)
 	if err != nil {
 		return End{}, err
 	}
@@ -61,6 +62,37 @@ func (n *Node) pipes(ctx context.Context, t task, cmd host.Command, s *bus.Strea
 	errR.SetReadDeadline(time.Now())
 	readers.Wait()
 	return end, nil
+}
+
+// teller is a host whose commands need no pipes to be heard: a simulated one.
+type teller interface {
+	Tell(cmd host.Command, stdout, stderr io.Writer) (host.Process, error)
+}
+
+// told runs a command whose output the host hands over.
+func (n *Node) told(ctx context.Context, t task, cmd host.Command, s *bus.Stream, by teller) (End, error) {
+	p, err := start(cmd, func(cmd host.Command) (host.Process, error) {
+		return by.Tell(cmd, frames{s, Stdout}, frames{s, Stderr})
+	})
+	if err != nil {
+		return End{}, err
+	}
+	return wait(ctx, p, t.Timeout, syscall.SIGTERM), nil
+}
+
+// frames sends what is written to it as frames of a kind.
+type frames struct {
+	to   *bus.Stream
+	kind Kind
+}
+
+func (f frames) Write(b []byte) (int, error) {
+	for part := range slices.Chunk(b, readMost) {
+		if err := f.to.Send(append([]byte{byte(f.kind)}, part...)); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
 }
 
 // opened are files to be closed together, and the first failure to open one.
@@ -163,6 +195,7 @@ func wait(ctx context.Context, p host.Process, timeout time.Duration, signal sys
 // terminal runs a command on a terminal: messages from the caller are 'i' and input, or 'r' and a size.
 // When the caller goes the terminal hangs up, as ssh has it: what was told to survive that survives.
 func (n *Node) terminal(ctx context.Context, cmd host.Command, s *bus.Stream) (End, error) {
+	cmd.Dir = home(cmd.Dir)
 	if len(cmd.Args) == 0 {
 		cmd.Args = []string{loginShell(cmd.Env), "-l"}
 	}

@@ -206,13 +206,16 @@ func (s Selector) Select(nodes []Node) ([]Node, error) {
 func (s Selector) Match(nodes []Node) []Node { return s.pick(nodes, newCensus(nodes)) }
 
 func (s Selector) pick(nodes []Node, c census) []Node {
-	var selected []Node
+	selected := make([]Node, 0, len(nodes)) // nodes are large to move, and mostly all are meant
 	for i := range nodes {
 		if s.holds(&nodes[i], c) {
 			selected = append(selected, nodes[i])
 		}
 	}
-	slices.SortFunc(selected, func(a, b Node) int { return NaturalCompare(a.Name, b.Name) })
+	byName := func(a, b Node) int { return NaturalCompare(a.Name, b.Name) }
+	if !slices.IsSortedFunc(selected, byName) {
+		slices.SortFunc(selected, byName)
+	}
 	return selected
 }
 

@@ -87,22 +87,56 @@ func simUname(options []string, f Facts) string {
 
 // Start runs one of the simulated commands.
 func (s *Sim) Start(cmd Command) (Process, error) {
-	if len(cmd.Args) == 0 || cmd.Args[0] == "" {
-		return nil, fault.New(fault.Misused, "no command was given").Hint("bramble run --on all -- hostname")
+	p, plan, err := s.process(cmd)
+	if err != nil {
+		return nil, err
 	}
-	plan := planSim(cmd.Args, s.facts)
-	p := &simProcess{sim: s, started: time.Now(), killed: make(chan struct{}), ended: make(chan struct{})}
 	in, out, errs, err := p.wire(cmd, plan)
 	if err != nil {
 		return nil, err
 	}
+	s.enter(p)
+	go p.run(plan, in, out, errs)
+	return p, nil
+}
+
+// Tell runs a command that reads nothing and whose output is handed over, not written to files: no kernel is needed
+// for what never was a process. What takes no time has ended when Tell returns.
+func (s *Sim) Tell(cmd Command, stdout, stderr io.Writer) (Process, error) {
+	p, plan, err := s.process(cmd)
+	if err != nil {
+		return nil, err
+	}
+	s.enter(p)
+	out, errs := keptOpen{stdout}, keptOpen{stderr}
+	if plan.lasts > 0 {
+		go p.run(plan, devNull{}, out, errs)
+		return p, nil
+	}
+	plan.perform(devNull{}, out, errs)
+	p.finish(plan)
+	return p, nil
+}
+
+// keptOpen is for a reader to whom its end is told otherwise.
+type keptOpen struct{ io.Writer }
+
+func (keptOpen) Close() error { return nil }
+
+func (s *Sim) process(cmd Command) (*simProcess, simPlan, error) {
+	if len(cmd.Args) == 0 || cmd.Args[0] == "" {
+		return nil, simPlan{}, fault.New(fault.Misused, "no command was given").Hint("bramble run --on all -- hostname")
+	}
+	p := &simProcess{sim: s, started: time.Now(), killed: make(chan struct{}), ended: make(chan struct{})}
+	return p, planSim(cmd.Args, s.facts), nil
+}
+
+func (s *Sim) enter(p *simProcess) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.pid++
 	p.pid = s.pid
 	s.running[p] = true
-	s.mu.Unlock()
-	go p.run(plan, in, out, errs)
-	return p, nil
 }
 
 // wire takes copies of the files that the plan uses, and of no others: thousands sleep at a time.
@@ -176,7 +210,6 @@ func (p *simProcess) run(plan simPlan, in io.ReadCloser, out, errs io.WriteClose
 	}()
 	timer := time.NewTimer(plan.lasts)
 	defer timer.Stop()
-	p.exit = Exit{Code: plan.code, User: time.Millisecond, System: time.Millisecond, MaxRSS: 1 << 20}
 	select {
 	case <-finished:
 		select {
@@ -185,6 +218,12 @@ func (p *simProcess) run(plan simPlan, in io.ReadCloser, out, errs io.WriteClose
 		}
 	case <-p.killed:
 	}
+	p.finish(plan)
+}
+
+// finish makes the process one that has ended.
+func (p *simProcess) finish(plan simPlan) {
+	p.exit = Exit{Code: plan.code, User: time.Millisecond, System: time.Millisecond, MaxRSS: 1 << 20}
 	select {
 	case <-p.killed:
 		p.exit.Code, p.exit.Signal = -1, signalName(p.sig)
