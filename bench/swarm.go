@@ -95,7 +95,9 @@ func (e effort) during(f func() error) used {
 
 // second is what was used in one.
 func (u used) second() used {
-	share := func(d time.Duration) time.Duration { return time.Duration(float64(d) * float64(time.Second) / float64(u.while)) }
+	share := func(d time.Duration) time.Duration {
+		return time.Duration(float64(d) * float64(time.Second) / float64(u.while))
+	}
 	return used{share(u.head), share(u.nodes), time.Second}
 }
 
