@@ -427,10 +427,10 @@ func waitFor(e *env, cl *cluster.Cluster, p *term.Progress, id job.ID) (job.Summ
 }
 
 type cancelCmd struct {
-	IDs []string `arg:"" help:"Numbers of the jobs."`
+	IDs []string `arg:"" help:"Numbers of the jobs, or JOB.INDEX for one task of an array."`
 }
 
-func (cancelCmd) Examples() string { return "bramble cancel 7\n" }
+func (cancelCmd) Examples() string { return "bramble cancel 7\nbramble cancel 7.3\n" }
 
 func (c *cancelCmd) Run(e *env) error {
 	cl, err := e.open()
@@ -439,14 +439,20 @@ func (c *cancelCmd) Run(e *env) error {
 	}
 	defer cl.Close()
 	for _, text := range c.IDs {
-		id, _, err := parseTask(text)
+		id, index, err := parseTask(text)
+		what := fmt.Sprintf("job %d", id)
+		switch {
+		case err != nil:
+		case index >= 0:
+			what = fmt.Sprintf("task %d of job %d", index, id)
+			_, err = cl.Jobs.CancelTask(e.ctx, id, index)
+		default:
+			_, err = cl.Jobs.Cancel(e.ctx, id)
+		}
 		if err != nil {
 			return err
 		}
-		if _, err := cl.Jobs.Cancel(e.ctx, id); err != nil {
-			return err
-		}
-		fmt.Fprintf(e.out.Stdout, "job %d is cancelled\n", id)
+		fmt.Fprintf(e.out.Stdout, "%s is cancelled\n", what)
 	}
 	return nil
 }

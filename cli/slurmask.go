@@ -82,6 +82,11 @@ func (c slurmCluster) Partitions(ctx context.Context) ([]job.Partition, error) {
 	return c.Cluster.Jobs.Partitions(ctx)
 }
 
+func (c slurmCluster) CancelTask(ctx context.Context, id job.ID, index int) error {
+	_, err := c.Cluster.Jobs.CancelTask(ctx, id, index)
+	return err
+}
+
 func (c slurmCluster) Cancel(ctx context.Context, id job.ID) error {
 	_, err := c.Cluster.Jobs.Cancel(ctx, id)
 	return err

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -216,7 +217,7 @@ func (s *Service) lookUp(ctx context.Context, id ID) (sum Summary, err error) {
 	return sum, nil
 }
 
-func (s *Service) cancel(ctx context.Context, who bus.Caller, req idRequest) (Summary, error) {
+func (s *Service) cancel(ctx context.Context, who bus.Caller, req cancelRequest) (Summary, error) {
 	sum, err := s.lookUp(ctx, req.ID)
 	if err == nil {
 		err = mine(who, sum, "cancel")
@@ -227,9 +228,17 @@ func (s *Service) cancel(ctx context.Context, who bus.Caller, req idRequest) (Su
 	if !sum.Ended.IsZero() {
 		return sum, fault.New(fault.Conflict, "job %d has ended already: %s", req.ID, countsText(sum.Counts))
 	}
+	what := fmt.Sprintf("job %d", req.ID)
+	if req.Index != nil {
+		what = fmt.Sprintf("task %d of job %d", *req.Index, req.ID)
+		var known bool
+		if err := s.ask(ctx, func(st *State) { _, known = st.TaskState(req.ID, *req.Index) }); err != nil || !known {
+			return sum, cmp.Or(err, noTask(req.ID, *req.Index, sum.Spec.Array))
+		}
+	}
 	written := make(chan struct{})
 	if err := s.inLoop(ctx, func() {
-		s.when(s.happen(Cancel{ID: req.ID, By: who.Name}), func() { close(written) })
+		s.when(s.happen(Cancel{ID: req.ID, Index: req.Index, By: who.Name}), func() { close(written) })
 	}); err != nil {
 		return sum, err
 	}
@@ -240,7 +249,7 @@ func (s *Service) cancel(ctx context.Context, who bus.Caller, req idRequest) (Su
 	case <-time.After(acceptWithin):
 		return sum, fault.New(fault.Full, "the head cannot write its journal now; job %d is cancelled once it can", req.ID).Hint("free space on the head's disk")
 	}
-	s.audit(who, req.ID, fmt.Sprintf("%s cancelled job %d", who.Name, req.ID))
+	s.audit(who, req.ID, who.Name+" cancelled "+what)
 	return s.lookUp(ctx, req.ID)
 }
 

@@ -68,6 +68,11 @@ type idRequest struct {
 	ID ID `json:"id"`
 }
 
+type cancelRequest struct {
+	ID    ID   `json:"id"`
+	Index *int `json:"index,omitempty"` // of the task; none: the whole job
+}
+
 type holdRequest struct {
 	ID ID   `json:"id"`
 	On bool `json:"on"`

@@ -39,9 +39,12 @@ func (c Client) Submit(ctx context.Context, spec Spec) (ID, error) {
 
 // Cancel ends a job.
 func (c Client) Cancel(ctx context.Context, id ID) (Summary, error) {
-	var sum Summary
-	err := c.Conn.Call(ctx, "job.do.cancel", idRequest{id}, &sum)
-	return sum, err
+	return c.change(ctx, "job.do.cancel", cancelRequest{ID: id})
+}
+
+// CancelTask ends one task of a job.
+func (c Client) CancelTask(ctx context.Context, id ID, index int) (Summary, error) {
+	return c.change(ctx, "job.do.cancel", cancelRequest{ID: id, Index: &index})
 }
 
 // Hold keeps what has not started of a job from starting.

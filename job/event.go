@@ -17,10 +17,11 @@ type (
 		Spec  Spec
 		Nodes []string
 	}
-	// Cancel ends a job. Cancelling an unknown or ended one changes nothing.
+	// Cancel ends a job, or with an Index one of its tasks. Cancelling what is unknown or has ended changes nothing.
 	Cancel struct {
-		ID ID
-		By string
+		ID    ID
+		Index *int
+		By    string
 	}
 	// Eligible says which nodes a selection matches now; the caller sends it for each of
 	// State.Selections when the head has started, and when nodes or labels change.

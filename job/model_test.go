@@ -492,7 +492,11 @@ func (w *world) chance() {
 		m.drained = false
 	case n < 970:
 		if w.s.Last() > 0 {
-			w.step(Cancel{ID: 1 + ID(w.rnd.IntN(int(w.s.Last()))), By: "bob"})
+			ev := Cancel{ID: 1 + ID(w.rnd.IntN(int(w.s.Last()))), By: "bob"}
+			if w.rnd.IntN(2) == 0 {
+				ev.Index = new(3 * (1 + w.rnd.IntN(20)))
+			}
+			w.step(ev)
 		}
 	case n < 973:
 		if w.s.Last() > 0 {

@@ -348,7 +348,7 @@ func (st *turn) recall() (again time.Time) {
 func (st *turn) recallOne(n *node, a Attempt, free *int) (again time.Time) {
 	s := st.s
 	j, task, ok := s.current(n, a.Key)
-	if !ok || j.stopped != nil || j.spec.Spread() {
+	if !ok || j.isStopped(task) || j.spec.Spread() {
 		return again
 	}
 	act := j.active[task]

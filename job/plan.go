@@ -122,6 +122,8 @@ func (st *turn) closeWindow() {
 	for _, j := range s.inOrder() {
 		if j.ended.IsZero() && j.stopped != nil {
 			st.cancelTasks(j, j.pending.Clone())
+		} else if j.ended.IsZero() {
+			st.cancelTasks(j, j.pending.Common(&j.stopping))
 		}
 		s.settle(j)
 	}
@@ -159,6 +161,10 @@ func (st *turn) cancel(ev Cancel) {
 	if j == nil || !j.ended.IsZero() || j.stopped != nil {
 		return
 	}
+	if ev.Index != nil {
+		st.cancelTask(j, *ev.Index)
+		return
+	}
 	st.rec = appendStopped(st.rec, j.id, ev.By)
 	j.applyStopped(ev.By, st.now)
 	s.toldBegun(j)
@@ -171,6 +177,32 @@ func (st *turn) cancel(ev Cancel) {
 		st.cancelTasks(j, j.pending.Clone())
 	}
 }
+
+// cancelTask ends one task of a job.
+func (st *turn) cancelTask(j *job, index int) {
+	task, ok := j.array.Position(index)
+	var one Ranges
+	one.Add(task)
+	a, active := j.active[task]
+	switch {
+	case !ok || j.stopping.Contains(task):
+		return
+	case j.pending.Contains(task) && st.s.placesAll(j):
+		st.cancelTasks(j, one)
+		st.s.settle(j)
+		return
+	case !active && !j.pending.Contains(task):
+		return // it is final
+	}
+	st.rec = appendStopping(st.rec, j.id, &one)
+	j.stopping.AddAll(&one)
+	if active {
+		st.send(&st.kills, a.node.name, j.key(task, a.attempt), whyCancelled)
+	}
+}
+
+// isStopped reports whether somebody cancelled a task, alone or with its job.
+func (j *job) isStopped(task int) bool { return j.stopped != nil || j.stopping.Contains(task) }
 
 // placesAll reports whether no pending task of the job may run on a node that has not said so yet.
 func (s *State) placesAll(j *job) bool { return s.window.IsZero() || j.epoch == s.epoch }
@@ -236,7 +268,7 @@ func (st *turn) finish(j *job, task int, node string, r *Result) bool {
 		j.fresh.Add(task)
 		j.freshUs.add(usageOf(r))
 		j.learn(r.Exit.Wall)
-	case j.stopped != nil:
+	case j.isStopped(task):
 		var one Ranges
 		one.Add(task)
 		st.cancelTasks(j, one)
@@ -345,7 +377,7 @@ func (st *turn) move(n *node, k Key, why string) {
 	} else {
 		st.release(j, task, n)
 	}
-	if j.stopped != nil {
+	if j.isStopped(task) {
 		var one Ranges
 		one.Add(task)
 		st.cancelTasks(j, one)
@@ -407,7 +439,7 @@ func (st *turn) confirm(n *node, at Attempt, started bool) {
 		a.started, a.recalled = true, false
 		j.active[task] = a
 	}
-	if j.stopped != nil {
+	if j.isStopped(task) {
 		st.send(&st.kills, n.name, k, whyCancelled)
 	}
 }
@@ -441,7 +473,7 @@ func (st *turn) rejected(ev Rejected) {
 	for _, k := range ev.Keys {
 		n.slots.Remove(k)
 		j, task, ok := s.holder(n, k)
-		if ok && j.stopped == nil && !j.active[task].recalled {
+		if ok && !j.isStopped(task) && !j.active[task].recalled {
 			n.paused = st.now.Add(refusalPause)
 			s.timers = earlier(s.timers, n.paused)
 		}

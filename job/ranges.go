@@ -103,6 +103,14 @@ func (r *Ranges) RemoveAll(other *Ranges) {
 	}
 }
 
+// Common is the numbers that are in both.
+func (r *Ranges) Common(other *Ranges) Ranges {
+	both, rest := r.Clone(), r.Clone()
+	rest.RemoveAll(other)
+	both.RemoveAll(&rest)
+	return both
+}
+
 // Clear empties the set and keeps its memory for the next numbers.
 func (r *Ranges) Clear() { r.runs, r.n = r.runs[:0], 0 }
 

@@ -30,6 +30,7 @@ import (
 //	  6 stopped    text by                                    somebody cancelled the job
 //	  7 cancelled  ranges                                     open tasks of a cancelled job are final
 //	  8 held       text by                                    somebody keeps the job from starting; "" lets it
+//	 10 stopping   ranges                                     somebody cancelled these tasks of the job, which had been handed out
 //	  9 altered    text alteration as JSON                    what was asked for was changed
 //
 // where text is uvarint length and bytes; ranges is uvarint count and for each run
@@ -58,6 +59,7 @@ const (
 	entryCancelled
 	entryHeld
 	entryAltered
+	entryStopping
 )
 
 // Apply brings the state up to date with a journal record. One that it has already
@@ -128,6 +130,10 @@ func (s *State) applyToJob(j *job, kind byte, r *reader, at time.Time) error {
 	case entryCancelled:
 		if tasks := r.ranges(j.array.Len()); !r.bad {
 			s.applyCancelled(j, &tasks, at)
+		}
+	case entryStopping:
+		if tasks := r.ranges(j.array.Len()); !r.bad {
+			j.stopping.AddAll(&tasks)
 		}
 	case entryHeld:
 		j.held = string(r.bytes())
@@ -255,7 +261,7 @@ func (s *State) closeWhenFinal(j *job, at time.Time) {
 	if j.open() > 0 {
 		return
 	}
-	j.ended, j.spent = at, nil
+	j.ended, j.spent, j.stopping = at, nil, Ranges{}
 	j.spec.Script, j.spec.Env, j.spec.Each = nil, nil, nil // what only its tasks needed; thousands of ended jobs are remembered
 	j.ranText, j.ran = j.ranOn(), nil
 	s.ended = append(s.ended, j.id)
@@ -285,6 +291,10 @@ func appendSubmitted(b []byte, id ID, spec Spec) []byte {
 
 func appendDone(b []byte, id ID, tasks *Ranges, node string, usage Usage) []byte {
 	return appendUsage(appendBytes(appendRanges(appendEntry(b, entryDone, id), tasks), []byte(node)), usage)
+}
+
+func appendStopping(b []byte, id ID, tasks *Ranges) []byte {
+	return appendRanges(appendEntry(b, entryStopping, id), tasks)
 }
 
 func appendHeld(b []byte, id ID, by string) []byte {

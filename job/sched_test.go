@@ -315,3 +315,23 @@ func TestPartitions(t *testing.T) {
 	parts[0].Down = false
 	c.want(Partitions{parts}, "start b 4.0.1")
 }
+
+func TestCancelOfOneTask(t *testing.T) {
+	c := newScene(t)
+	c.want(up("a", 1))
+	c.want(submit(spec("1-4"), "a"), "accepted 1", "start a 1.1.1")
+	c.want(Cancel{ID: 1, Index: new(3), By: "ada"})
+	c.want(Cancel{ID: 1, Index: new(9), By: "ada"}) // there is no such task
+	c.want(Cancel{ID: 1, Index: new(1), By: "ada"}, "kill a 1.1.1: the job was cancelled")
+	c.want(Cancel{ID: 1, Index: new(1), By: "ada"}) // once is enough
+	c.restart(nil, "wake 15s")
+	c.want(Eligible{Nodes: []string{"a"}})
+	c.want(up("a", 1, held("1.1.1")), "kill a 1.1.1: the job was cancelled")
+	c.later(headWindow)
+	c.want(ended("a", long, "1.1.1!"), "final 1.1.1", "forget a 1.1.1", "start a 1.2.2")
+	c.want(ended("a", long, "1.2.2"), "final 1.2.2", "forget a 1.2.2", "start a 1.4.2")
+	c.want(ended("a", long, "1.4.2"), "final 1.4.2", "forget a 1.4.2", "ended 1")
+	if sum, _ := c.s.Job(1); sum.Counts != (Counts{Done: 2, Cancelled: 2}) || c.s.Tasks(1, Cancelled) != "1,3" {
+		t.Errorf("the job ended as %+v, cancelled %s", sum.Counts, c.s.Tasks(1, Cancelled))
+	}
+}

@@ -11,7 +11,7 @@ import (
 // snapshotVersion is the first byte of a snapshot. After it come uvarint seq, epoch and
 // last job, uvarint count of jobs and each in the order of numbers, then uvarint count of
 // ended jobs and their numbers in the order they ended. A job is uvarint id and epoch,
-// varint submitted, text spec as JSON, the ranges done, failed and cancelled, uvarint count
+// varint submitted, text spec as JSON, the ranges done, failed, cancelled and stopping, uvarint count
 // of failures and each as uvarint index and failure, uvarint count of spent and each as
 // uvarint task, attempt, epoch and tries, byte 1 and text by and varint at when it was
 // cancelled or byte 0, text of who holds it, uvarint count of dependencies and a byte for what
@@ -40,7 +40,7 @@ func (j *job) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(j.id))
 	b = appendTime(binary.AppendUvarint(b, uint64(j.epoch)), j.submitted)
 	b = appendBytes(b, marshal(j.spec))
-	for _, set := range []*Ranges{&j.done, &j.failed, &j.cancelled} {
+	for _, set := range []*Ranges{&j.done, &j.failed, &j.cancelled, &j.stopping} {
 		b = appendRanges(b, set)
 	}
 	b = binary.AppendUvarint(b, uint64(len(j.failures)))
@@ -101,7 +101,7 @@ func (r *reader) job() (*job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("job %d: %w", j.id, err)
 	}
-	for _, set := range []*Ranges{&j.done, &j.failed, &j.cancelled} {
+	for _, set := range []*Ranges{&j.done, &j.failed, &j.cancelled, &j.stopping} {
 		*set = r.ranges(j.array.Len())
 	}
 	for n := r.small(); n > 0 && !r.bad; n-- {

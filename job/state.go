@@ -87,6 +87,7 @@ type job struct {
 
 	failures []Failure       // the first keptFailures, in the order they happened
 	spent    map[int]spent   // open tasks that have used up attempts
+	stopping Ranges          // tasks that somebody cancelled and that had been handed to a node
 	stopped  *stop           // set when somebody cancelled it
 	held     string          // who keeps it from starting; "": nobody
 	met      []outcome       // of its dependencies

@@ -19,6 +19,7 @@ type Cluster interface {
 	Partitions(ctx context.Context) ([]job.Partition, error)
 
 	Cancel(ctx context.Context, id job.ID) error
+	CancelTask(ctx context.Context, id job.ID, index int) error
 	Signal(ctx context.Context, id job.ID, index *int, signal string, leader bool) error // no index: all that runs of it
 	Hold(ctx context.Context, id job.ID) error
 	Release(ctx context.Context, id job.ID) error

@@ -91,7 +91,7 @@ func (t *Tool) end(ctx context.Context, v view, rows []Row, signal string) error
 			}
 		case done[r.ID]:
 		case !t.wholeMeant(r, rows):
-			err = fault.New(fault.Failed, "%s is one of job %d's tasks, which are cancelled together", r.JobID(), r.ID).Hint("scancel %d", r.ID)
+			err = t.cancelTasks(ctx, r)
 		default:
 			done[r.ID] = true
 			err = t.Cluster.Cancel(ctx, r.ID)
@@ -101,6 +101,24 @@ func (t *Tool) end(ctx context.Context, v view, rows []Row, signal string) error
 		}
 	}
 	return failed
+}
+
+// cancelTasks cancels the tasks of one row.
+func (t *Tool) cancelTasks(ctx context.Context, r Row) error {
+	if index := r.index(); index != nil {
+		return t.Cluster.CancelTask(ctx, r.ID, *index)
+	}
+	list, _, _ := strings.Cut(r.Tasks, "%")
+	tasks, err := job.ParseArray(list)
+	if err != nil {
+		return err
+	}
+	for index := range tasks.All() {
+		if err := t.Cluster.CancelTask(ctx, r.ID, index); err != nil && !fault.Is(err, fault.Conflict) {
+			return err
+		}
+	}
+	return nil
 }
 
 // wholeMeant reports whether all of a job that has not ended is among the rows.

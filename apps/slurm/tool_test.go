@@ -53,6 +53,9 @@ func (p *pretend) note(format string, args ...any) error {
 	p.did = append(p.did, fmt.Sprintf(format, args...))
 	return nil
 }
+func (p *pretend) CancelTask(_ context.Context, id job.ID, index int) error {
+	return p.note("cancel %d.%d", id, index)
+}
 func (p *pretend) Cancel(_ context.Context, id job.ID) error  { return p.note("cancel %d", id) }
 func (p *pretend) Hold(_ context.Context, id job.ID) error    { return p.note("hold %d", id) }
 func (p *pretend) Release(_ context.Context, id job.ID) error { return p.note("release %d", id) }
@@ -279,24 +282,26 @@ func TestShowJob(t *testing.T) {
 
 func TestTells(t *testing.T) {
 	for command, want := range map[string]string{
-		"scancel 1":                                  "cancel 1",
-		"scancel 2":                                  "cancel 2",
-		"scancel 2_[4-9]":                            "cancel 2",
-		"scancel -u bob":                             "cancel 5",
-		"scancel --me -t RUNNING -p all":             "cancel 1",
-		"scancel --name=next":                        "cancel 4",
-		"scancel -s USR1 2":                          "signal 2_4 USR1 false",
-		"scancel -b -s 10 1":                         "signal 1 USR1 true",
-		"scancel -s KILL 1":                          "cancel 1",
-		"scancel 6":                                  "",
-		"scancel -Q 99":                              "",
-		"scontrol hold 4 5":                          "hold 4,hold 5",
-		"scontrol release 3":                         "release 3",
-		"scontrol requeue 2_4":                       "requeue 2 4",
-		"scontrol requeue 1":                         "requeue 1",
-		"scontrol requeuehold 1":                     "hold 1,requeue 1",
-		"scontrol update JobId=4 TimeLimit=5 Nice=3": `alter 4 {"nice":3,"timeout":300000000000}`,
-		"scontrol update jobid=4 StartTime=13:00":    `alter 4 {"begin":"2026-11-26T13:00:00Z"}`,
+		"scancel 1":                      "cancel 1",
+		"scancel 2":                      "cancel 2",
+		"scancel 2_[4-9]":                "cancel 2",
+		"scancel 2_5":                    "cancel 2.5",
+		"scancel -t PD 2":                "cancel 2.5,cancel 2.6,cancel 2.7,cancel 2.8,cancel 2.9",
+		"scancel -u bob":                 "cancel 5",
+		"scancel --me -t RUNNING -p all": "cancel 1",
+		"scancel --name=next":            "cancel 4",
+		"scancel -s USR1 2":              "signal 2_4 USR1 false",
+		"scancel -b -s 10 1":             "signal 1 USR1 true",
+		"scancel -s KILL 1":              "cancel 1",
+		"scancel 6":                      "",
+		"scancel -Q 99":                  "",
+		"scontrol hold 4 5":              "hold 4,hold 5",
+		"scontrol release 3":             "release 3",
+		"scontrol requeue 2_4":           "requeue 2 4",
+		"scontrol requeue 1":             "requeue 1",
+		"scontrol requeuehold 1":         "hold 1,requeue 1",
+		"scontrol update JobId=4 TimeLimit=5 Nice=3":            `alter 4 {"nice":3,"timeout":300000000000}`,
+		"scontrol update jobid=4 StartTime=13:00":               `alter 4 {"begin":"2026-11-26T13:00:00Z"}`,
 		"scontrol update NodeName=pi[1-2] State=DRAIN Reason=x": "drain [pi1 pi2] x",
 		"scontrol update nodename=pi1 state=resume":             "undrain [pi1]",
 	} {
@@ -321,8 +326,6 @@ func TestToolsRefuse(t *testing.T) {
 		"sacct --format=jobid,elapsde":             "Invalid field requested",
 		"sacct -S whenever":                        "is no time",
 		"scancel":                                  "No job identification provided",
-		"scancel 2_5":                              "cancelled together",
-		"scancel -t PD 2":                          "cancelled together",
 		"scontrol show job 99":                     "Invalid job id specified",
 		"scontrol show node nope":                  "Node nope not found",
 		"scontrol show partition nope":             "Partition nope not found",
