@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"bramble/artefact"
 	"bramble/bus"
 	"bramble/fan"
 	"bramble/fault"
@@ -53,6 +54,7 @@ type Dashboard struct {
 	// Connect opens a connection that may do what the identity may.
 	Connect func(trust.Identity) (*bus.Conn, error)
 	SignIn  *trust.SignIn
+	Store   *artefact.Store // files of jobs
 	Metrics *metric.Set
 	Log     *slog.Logger
 }

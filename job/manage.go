@@ -21,6 +21,7 @@ import (
 // answerManage registers what is asked of the room beside submitting and looking.
 func (s *Service) answerManage(ctx context.Context) error {
 	return errors.Join(
+		s.answerLook(ctx),
 		bus.Handle(ctx, s.Conn, "job.do.hold", s.hold),
 		bus.Handle(ctx, s.Conn, "job.do.requeue", s.requeue),
 		bus.Handle(ctx, s.Conn, "job.do.alter", s.alter),

@@ -55,6 +55,7 @@ type Service struct {
 	life     context.Context // ends with Run
 	ended    sync.WaitGroup  // what the loop has started
 	fleet    fleetNews
+	past     past
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced after each batch of events
@@ -277,6 +278,7 @@ func (s *Service) happen(ev Event) (record uint64) {
 		case Final:
 			written.finals = a.Results
 			s.tally(a.Results)
+			s.past.add(a.Results, s.Now(), s.state.cancelled)
 		case Moved:
 			s.tellMoved(a)
 		case WakeAt:

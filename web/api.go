@@ -16,6 +16,7 @@ type endpoint struct {
 	Text         string // what it answers
 	Params       []param
 	Try          string // path and query of the example
+	Body         string // of the example; @FILE for a file's content
 	answer       page
 }
 
@@ -23,18 +24,49 @@ type param struct{ Name, Text string }
 
 func (s *Server) endpoints() []endpoint {
 	on := param{"on", "which nodes, as --on says it: all, node[01-16], model=pi4, a label"}
+	limit := param{"limit", "at most the newest so many; 100 without"}
+	since := param{"since", "a moment such as 2026-01-02T15:04:05Z, or how long ago, such as 10m"}
+	follow := param{"follow", "1: go on until the job has ended"}
 	return []endpoint{
-		{"GET", "/api/v1/nodes", "All nodes, or those of a selection.", []param{on}, "/api/v1/nodes?on=all", s.apiNodes},
-		{"GET", "/api/v1/nodes/{name}", "One node.", nil, "/api/v1/nodes/node1", s.apiNode},
+		{"GET", "/api/v1/nodes", "All nodes, or those of a selection.", []param{on}, "/api/v1/nodes?on=all", "", s.apiNodes},
+		{"GET", "/api/v1/nodes/{name}", "One node.", nil, "/api/v1/nodes/node1", "", s.apiNode},
 		{"GET", "/api/v1/events", "Events, oldest first.", []param{{"after", "only those with a greater seq"},
 			{"limit", "at most the newest so many; 100 without, 4096 at most"}, {"room", "fleet, fan, job …"},
-			{"node", "only those about one node"}, {"user", "only what one person asked for"}}, "/api/v1/events?limit=20", s.apiEvents},
-		{"GET", "/api/v1/jobs", "Jobs, newest first.", []param{{"open", "1: only those that have not ended"},
-			{"limit", "at most the newest so many; 100 without"}}, "/api/v1/jobs?open=1", s.apiJobs},
-		{"GET", "/api/v1/jobs/{id}", "One job with its tasks by state.", nil, "/api/v1/jobs/1", s.apiJob},
+			{"node", "only those about one node"}, {"user", "only what one person asked for"}}, "/api/v1/events?limit=20", "", s.apiEvents},
+
+		{"POST", "/api/v1/jobs", "Submits a job; needs the role operator. The body is what a job's spec is in other answers: args or script, array, cpus, memory, timeout, env, on, name, retries, inputs, return, depend and the rest. Sizes may be text such as 512M, lengths of time such as 10m (numbers are bytes and nanoseconds), and script its text from #! on. With a token of your own making, what comes twice is one job. The answer has the job's number, and the job is on disk.",
+			nil, "/api/v1/jobs", `{"args": ["sh", "-c", "echo $BRAMBLE_TASK_ID"], "array": "1-100", "timeout": "10m"}`, s.apiSubmit},
+		{"GET", "/api/v1/jobs", "Jobs, newest first.", []param{{"open", "1: only those that have not ended"}, {"ended", "1: only those that have"},
+			{"user", "only one person's"}, {"name", "only those of this name"}, {"since", "only those that were open then or later: " + since.Text}, limit}, "/api/v1/jobs?open=1", "", s.apiJobs},
+		{"GET", "/api/v1/jobs/{id}", "One job with its tasks by state. Its script and environment are for its owner and for admins.", nil, "/api/v1/jobs/1", "", s.apiJob},
+		{"PATCH", "/api/v1/jobs/{id}", "Changes what was asked for: nice, timeout, begin, name, comment.", nil, "/api/v1/jobs/1", `{"nice": 60}`, s.apiChange(alterJob)},
+		{"GET", "/api/v1/jobs/{id}/wait", "Answers as soon as the job has ended, with its summary; after the timeout with how it stands, so that one asks again.",
+			[]param{{"timeout", "such as 25s, which is the usual; 50s at most"}}, "/api/v1/jobs/1/wait", "", s.apiWait},
+		{"GET", "/api/v1/jobs/{id}/results", "A line of JSON for each task that has ended, as soon as it is known, in that order: index, state, ok, code, stdout and stderr up to 64 KiB each, and returns, the tree of files that came back. Bytes that are no UTF-8 come in base64, as stdout_base64. Skip empty lines; a last line with the field error says that the answer is not complete.",
+			[]param{follow, {"had", "indices to leave out, such as 1-40,44, for who asks again"}, {"output", "0: without stdout and stderr"}}, "/api/v1/jobs/1/results?follow=1", "", s.apiResults},
+		{"GET", "/api/v1/jobs/{id}/logs", "A line of JSON for each piece of output, text or base64, of one task or of all.", []param{{"task", "the task's index; all tasks without"}, follow}, "/api/v1/jobs/1/logs?follow=1", "", s.apiLogs},
 		{"GET", "/api/v1/jobs/{id}/output", "What a task has written so far: a list of pieces, data in base64.",
-			[]param{{"task", "the task's index"}}, "/api/v1/jobs/1/output?task=1", s.apiOutput},
-		{"POST", "/api/v1/jobs/{id}/cancel", "Ends a job; needs the role operator.", nil, "/api/v1/jobs/1/cancel", s.apiCancel},
+			[]param{{"task", "the task's index"}}, "/api/v1/jobs/1/output?task=1", "", s.apiOutput},
+		{"GET", "/api/v1/jobs/{id}/grid", "How the tasks stand, by index: a cell each, or for as many as make few enough cells.", []param{{"cells", "at most so many; 2000 without"}}, "/api/v1/jobs/1/grid?cells=100", "", s.apiGrid},
+		{"POST", "/api/v1/jobs/{id}/cancel", "Ends a job; needs the role operator.", nil, "/api/v1/jobs/1/cancel", "", s.apiChange(cancelJob)},
+		{"POST", "/api/v1/jobs/{id}/hold", "Keeps what has not started of a job from starting.", nil, "/api/v1/jobs/1/hold", "", s.apiChange(holdJob)},
+		{"POST", "/api/v1/jobs/{id}/release", "Lets a held job start.", nil, "/api/v1/jobs/1/release", "", s.apiChange(releaseJob)},
+		{"POST", "/api/v1/jobs/{id}/requeue", "Takes what runs of a job from its nodes; it waits again.", []param{{"task", "only this task"}}, "/api/v1/jobs/1/requeue", "", s.apiChange(requeueJob)},
+		{"GET", "/api/v1/history", "Jobs that have ended, newest first.", []param{{"user", "only one person's"}, {"name", "only those of this name"}, since, limit}, "/api/v1/history?since=1d", "", s.apiHistory},
+
+		{"GET", "/api/v1/timeline", "Who ran where: rows of nodes, and spans of attempts; short ones that follow each other are told together. More nodes than rows share rows, with how busy they were instead of spans.",
+			[]param{since, {"until", "the same; now without"}, {"job", "only this one"}, {"skip", "leave out so many nodes"}, {"nodes", "at most so many"},
+				{"rows", "at most so many; 48 without"}, {"most", "at most so many spans"}}, "/api/v1/timeline?since=10m", "", s.apiTimeline},
+		{"GET", "/api/v1/throughput", "Tasks that became final in each second of the last ten minutes.", nil, "/api/v1/throughput", "", s.apiThroughput},
+		{"GET", "/api/v1/loads", "What each node does: cores and memory in use, attempts that run and wait.", nil, "/api/v1/loads", "", s.apiLoads},
+		{"GET", "/api/v1/uses", "Who has used how much lately, and how far behind that puts their jobs.", nil, "/api/v1/uses", "", s.apiUses},
+		{"GET", "/api/v1/partitions", "The partitions and their limits.", nil, "/api/v1/partitions", "", s.apiPartitions},
+
+		{"POST", "/api/v1/trees", "Stores the files of a tar and answers a ref, for inputs of a job: they become its tasks' folder. Needs the role operator. What no job holds is kept for an hour.", nil, "/api/v1/trees", "@files.tar", s.exchange(s.apiPack)},
+		{"GET", "/api/v1/trees/{ref}", "The files of a tree as a tar; such as what a task returned.", nil, "/api/v1/trees/REF", "", s.exchange(s.apiUnpack)},
+		{"POST", "/api/v1/blobs/missing", "For programs that send only what is not there: a list of at most 10,000 SHA-256 hashes; the answer is those that are not here.", nil, "/api/v1/blobs/missing", `["HASH"]`, s.exchange(s.apiBlobs)},
+		{"PUT", "/api/v1/blobs/{ref}", "Stores one file under its SHA-256. A tree is a file too: {\"entries\": [{\"path\", \"mode\", \"size\", \"ref\"}…]} in the order of paths, folders with mode 2147484141, and its hash is what inputs takes. An upload that broke goes on with the header Bramble-Offset where HEAD says it stopped, in Bramble-Have.", nil, "/api/v1/blobs/HASH", "@FILE", s.exchange(s.apiBlobs)},
+		{"GET", "/api/v1/blobs/{ref}", "One file by its SHA-256.", nil, "/api/v1/blobs/HASH", "", s.exchange(s.apiBlobs)},
 	}
 }
 
@@ -91,27 +123,6 @@ func (s *Server) apiEvents(w http.ResponseWriter, r *http.Request, v visitor) er
 // listOf writes no elements as [], not null.
 func listOf[T any](list []T) []T { return append([]T{}, list...) }
 
-func (s *Server) apiJobs(w http.ResponseWriter, r *http.Request, v visitor) error {
-	f := eventFilter(r, 100)
-	list, err := summaries(r.Context(), v, job.ListRequest{Open: r.FormValue("open") == "1", Limit: f.Limit})
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, listOf(list))
-}
-
-func (s *Server) apiJob(w http.ResponseWriter, r *http.Request, v visitor) error {
-	id, _, err := jobOf(r)
-	if err != nil {
-		return err
-	}
-	d, err := v.jobs.Job(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, d)
-}
-
 // maxOutput is how many bytes of output one answer of the API holds.
 const maxOutput = 8 << 20
 
@@ -131,16 +142,4 @@ func (s *Server) apiOutput(w http.ResponseWriter, r *http.Request, v visitor) er
 		list = append(list, line)
 	}
 	return writeJSON(w, http.StatusOK, list)
-}
-
-func (s *Server) apiCancel(w http.ResponseWriter, r *http.Request, v visitor) error {
-	id, _, err := jobOf(r)
-	if err != nil {
-		return err
-	}
-	sum, err := v.jobs.Cancel(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, sum)
 }

@@ -102,8 +102,19 @@ func (s *Server) limits(next http.Handler) http.Handler {
 		control.SetWriteDeadline(time.Now().Add(answerTime))
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			control.SetReadDeadline(time.Now().Add(answerTime))
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(r))
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// bodyLimit is how many bytes a request may bring.
+func bodyLimit(r *http.Request) int64 {
+	switch path := r.URL.Path; {
+	case path == "/api/v1/trees" || strings.HasPrefix(path, "/api/v1/blobs/"):
+		return maxUpload
+	case path == "/api/v1/jobs":
+		return maxSubmit
+	}
+	return maxBody
 }

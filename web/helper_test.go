@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bramble/agent"
+	"bramble/artefact"
 	"bramble/bus"
 	"bramble/bus/bustest"
 	"bramble/event"
@@ -67,9 +68,14 @@ func open(t testing.TB) *house {
 	_, h.port, _ = net.SplitHostPort(listener.Addr().String())
 	h.url = "http://127.0.0.1:" + h.port
 	cred := trusttest.Credential(t, h.authority, trust.Identity{Kind: trust.KindHead, Name: "head"})
+	store, err := artefact.OpenStore(t.TempDir(), artefact.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
 	server := &web.Server{Listener: listener, Jobs: func(c *bus.Conn) web.Jobs { return h.jobs.as(c.Who()) },
 		Dashboard: agent.Dashboard{URL: h.url, TLS: trust.WebConfig(cred, time.Now), Cluster: "test", Version: "1.0", Conn: head,
-			Connect: h.bus.Connect, SignIn: h.signIn, Metrics: metrics, Log: log}}
+			Connect: h.bus.Connect, SignIn: h.signIn, Store: store, Metrics: metrics, Log: log}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended sync.WaitGroup
 	if err := h.events.Serve(ctx, head); err != nil {
@@ -256,9 +262,10 @@ func (j *jobs) write(id job.ID, l job.Line) {
 	j.changed = make(chan struct{})
 }
 
-func (j *jobs) as(who bus.Caller) web.Jobs { return jobsOf{j, who} }
+func (j *jobs) as(who bus.Caller) web.Jobs { return jobsOf{nil, j, who} }
 
 type jobsOf struct {
+	web.Jobs // what is not below is not asked
 	*jobs
 	who bus.Caller
 }

@@ -30,12 +30,15 @@ func (s *Server) routes() http.Handler {
 		"GET /{$}":               toNodes,
 		"GET /{path...}":         nowhere,
 		"POST /{path...}":        nowhere,
+		"PUT /{path...}":         nowhere,
+		"PATCH /{path...}":       nowhere,
 	} {
 		mux.Handle(pattern, s.signedIn(p))
 	}
 	for _, e := range s.endpoints() {
 		mux.Handle(e.Method+" "+e.Path, s.signedIn(e.answer))
 	}
+	mux.Handle("HEAD /api/v1/blobs/{ref}", s.signedIn(s.exchange(s.apiBlobs)))
 	mux.HandleFunc("GET /signin", s.signIn)
 	mux.HandleFunc("POST /signin", s.signIn)
 	mux.HandleFunc("POST /signout", s.signOut)

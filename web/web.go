@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bramble/agent"
+	"bramble/artefact"
 	"bramble/bus"
 	"bramble/fault"
 	"bramble/job"
@@ -24,10 +25,23 @@ import (
 
 // Jobs is what the pages ask about work, over the connection of the person signed in: a job.Client.
 type Jobs interface {
+	Submit(ctx context.Context, spec job.Spec) (job.ID, error)
 	List(ctx context.Context, req job.ListRequest) iter.Seq2[job.Summary, error]
 	Job(ctx context.Context, id job.ID) (job.Detail, error)
+	Watch(ctx context.Context, id job.ID) iter.Seq2[job.Summary, error]
 	Cancel(ctx context.Context, id job.ID) (job.Summary, error)
+	Hold(ctx context.Context, id job.ID) (job.Summary, error)
+	Release(ctx context.Context, id job.ID) (job.Summary, error)
+	Requeue(ctx context.Context, id job.ID, index *int) (job.Summary, error)
+	Alter(ctx context.Context, id job.ID, set job.Alteration) (job.Summary, error)
 	Logs(ctx context.Context, req job.LogRequest) iter.Seq2[job.Line, error]
+	Endings(ctx context.Context, req job.EndingsRequest) iter.Seq2[job.Ending, error]
+	Grid(ctx context.Context, id job.ID, cells int) (job.Grid, error)
+	Timeline(ctx context.Context, req job.TimelineRequest) (job.Timeline, error)
+	Throughput(ctx context.Context) (job.Throughput, error)
+	Loads(ctx context.Context, names ...string) ([]job.Load, error)
+	Uses(ctx context.Context) ([]job.Use, error)
+	Partitions(ctx context.Context) ([]job.Partition, error)
 }
 
 // Server is a head's dashboard.
@@ -43,12 +57,15 @@ type Server struct {
 	conns   *conns
 	streams *streams
 	bearers bearers
+	blobs   http.Handler   // of the store of files
+	moving  chan struct{}  // a place for each file on its way
 	busy    sync.WaitGroup // requests under way
 }
 
 const (
 	maxHeader  = 16 << 10 // bytes of a request's header
-	maxBody    = 64 << 10 // bytes of a request's body
+	maxBody    = 64 << 10 // bytes of a request's body, where not more is expected
+	maxSubmit  = 2 << 20  // of a job
 	headerTime = 10 * time.Second
 	answerTime = time.Minute // for a whole answer that is not a stream
 	watcherID  = "dashboard" // user name under which the head's pages look at the nodes
@@ -88,6 +105,9 @@ func (s *Server) prepare() error {
 	s.watch = newWatcher(s.pages)
 	s.conns = newConns(s.Connect)
 	s.streams = newStreams(s.Metrics)
+	everyone := func(*http.Request) error { return nil } // exchange has looked already
+	s.blobs = artefact.Handler(s.Store, everyone, artefact.Limits{Blob: maxUpload, Idle: silence})
+	s.moving = make(chan struct{}, maxMoving)
 	return nil
 }
 

@@ -179,7 +179,7 @@ func TestForeignPages(t *testing.T) {
 			}
 		}
 	}
-	if d, _ := (jobsOf{h.jobs, h.bus.Head().Who()}).Job(t.Context(), 1); d.State != job.Running {
+	if d, _ := h.jobs.as(h.bus.Head().Who()).Job(t.Context(), 1); d.State != job.Running {
 		t.Errorf("the job is %s", d.State)
 	}
 	for _, path := range []string{"/nodes", "/metrics", "/signin", "/static/live.js"} {

@@ -1,0 +1,485 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"bramble/bus"
+	"bramble/fault"
+	"bramble/fleet"
+)
+
+const (
+	keptSpans = 50_000           // spans that the head remembers, about 64 bytes each
+	keptRate  = 600              // seconds of throughput
+	shortSpan = time.Second      // attempts that take less are told together
+	shortGap  = time.Second      // when no longer than this lies between them
+	longSpan  = 30 * time.Second // and what is told together lasts no longer
+	openSpans = 4                // spans of a node that may still grow: a few jobs, and those of their tasks that fail
+
+	maxTold    = 3000 // spans in an answer
+	maxRows    = 256
+	maxColumns = 240
+	usualRows  = 48
+)
+
+// Span is what a node did of a job without a pause: one attempt, or several short ones.
+type Span struct {
+	Row     int           `json:"row"` // in Timeline.Rows
+	Job     ID            `json:"job"`
+	First   int           `json:"first"` // smallest and greatest index
+	Last    int           `json:"last"`
+	N       int           `json:"n"` // attempts
+	Start   time.Time     `json:"start"`
+	End     time.Time     `json:"end"`     // of what runs: when the head was asked
+	Busy    time.Duration `json:"busy"`    // of all its attempts together
+	State   TaskState     `json:"state"`   // Running, Done, Failed or Cancelled
+	CPUs    int           `json:"cpus"`    // of each attempt
+	Attempt int           `json:"attempt"` // the highest number
+}
+
+// TimelineRequest chooses a part of who ran where.
+type TimelineRequest struct {
+	Since   time.Time `json:"since,omitzero"`    // zero: ten minutes before Until
+	Until   time.Time `json:"until,omitzero"`    // zero: now
+	Job     ID        `json:"job,omitempty"`     // only this one's
+	Skip    int       `json:"skip,omitempty"`    // leave out so many nodes
+	Nodes   int       `json:"nodes,omitempty"`   // tell of at most so many; 0: all
+	Rows    int       `json:"rows,omitempty"`    // at most so many rows; more nodes share them
+	Most    int       `json:"most,omitempty"`    // at most so many spans
+	Columns int       `json:"columns,omitempty"` // of Heat
+}
+
+// Timeline is who ran where. Nodes have a row each and their Spans, or, where that are too many,
+// share rows of which Heat says how busy they were.
+type Timeline struct {
+	Since  time.Time     `json:"since"`
+	Until  time.Time     `json:"until"`
+	Known  time.Time     `json:"known"` // the head remembers nothing of before
+	Nodes  int           `json:"nodes"` // in all, of the whole cluster
+	Rows   []TimelineRow `json:"rows"`
+	Spans  []Span        `json:"spans,omitempty"`
+	Hidden int           `json:"hidden,omitempty"` // spans left out, the shortest
+	Heat   [][]int       `json:"heat,omitempty"`   // by row and column: the share of its cores at work, in per mille
+}
+
+// TimelineRow is one node, or several that follow each other by name.
+type TimelineRow struct {
+	Name  string `json:"name"` // a hostlist
+	Nodes int    `json:"nodes"`
+	Skip  int    `json:"skip"` // how many nodes come before
+	Cores int    `json:"cores"`
+}
+
+// Throughput is how many tasks became final in each second, the newest last.
+type Throughput struct {
+	Until  time.Time `json:"until"` // end of the last second
+	Done   []int     `json:"done"`
+	Failed []int     `json:"failed"`
+}
+
+// moment is one remembered span; times are nanoseconds since 1970.
+type moment struct {
+	start, end, busy int64
+	job              ID
+	first, last, n   int32
+	node             int32
+	attempt          int32
+	state            stateCode
+}
+
+// stateCode is a TaskState in one byte.
+type stateCode uint8
+
+const (
+	codeDone stateCode = iota
+	codeFailed
+	codeCancelled
+	codeRunning
+)
+
+func (c stateCode) state() TaskState { return [...]TaskState{Done, Failed, Cancelled, Running}[c] }
+
+// past is what the head remembers of attempts that are over, the newest first to stay.
+type past struct {
+	mu     sync.Mutex
+	ring   []moment
+	count  uint64           // of all moments ever; the newest is ring[(count-1)%keptSpans]
+	nodes  map[string]int32 // numbers names
+	names  []string
+	grow   [][openSpans]uint64 // by node: 1 + the number of those that may grow, the latest first
+	since  time.Time           // of the first
+	rate   [keptRate][2]int    // done and failed, by second modulo keptRate
+	second int64               // the newest in rate, since 1970
+}
+
+// add takes in results that are final. cancelled reports whether a job was; it is asked only of tasks that failed.
+func (p *past) add(results []Result, now time.Time, cancelled func(ID) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.nodes == nil {
+		p.nodes, p.since = map[string]int32{}, now
+	}
+	p.advance(now.Unix())
+	rate := &p.rate[p.second%keptRate]
+	node, name := int32(-1), ""
+	for i := range results {
+		r := &results[i]
+		if node < 0 || r.Node != name {
+			node, name = p.number(r.Node), r.Node
+		}
+		code := codeDone
+		if r.OK() {
+			rate[0]++
+		} else if code = codeFailed; cancelled(r.Job) {
+			code = codeCancelled
+		} else {
+			rate[1]++
+		}
+		p.note(moment{start: r.Started.UnixNano(), end: r.Ended.UnixNano(), job: r.Job, first: int32(r.Index), last: int32(r.Index), n: 1,
+			node: node, attempt: int32(r.Attempt), state: code}, now.UnixNano())
+	}
+}
+
+// number is a node's.
+func (p *past) number(name string) int32 {
+	n, ok := p.nodes[name]
+	if !ok {
+		n = int32(len(p.names))
+		p.nodes[name], p.names, p.grow = n, append(p.names, name), append(p.grow, [openSpans]uint64{})
+	}
+	return n
+}
+
+// advance empties the seconds between the newest one and now.
+func (p *past) advance(now int64) {
+	if now-p.second > keptRate {
+		p.second = now - keptRate
+	}
+	for p.second < now {
+		p.second++
+		p.rate[p.second%keptRate] = [2]int{}
+	}
+}
+
+// note remembers an attempt, by itself or together with others like it. A node's clock that is far off, or was set
+// meanwhile, is not believed.
+func (p *past) note(m moment, now int64) {
+	if m.end > now || m.end <= 0 {
+		m.start, m.end = now-max(0, m.end-m.start), now
+	}
+	m.start = min(max(m.start, 0), m.end)
+	m.busy = m.end - m.start
+	grow := &p.grow[m.node]
+	for i, at := range grow {
+		if at == 0 || p.count-(at-1) > keptSpans {
+			break
+		}
+		if old := &p.ring[(at-1)%keptSpans]; old.takes(&m) {
+			old.take(&m)
+			copy(grow[1:i+1], grow[:i])
+			grow[0] = at
+			return
+		}
+	}
+	if len(p.ring) < keptSpans {
+		p.ring = append(p.ring, m)
+	} else {
+		p.ring[p.count%keptSpans] = m
+	}
+	p.count++
+	copy(grow[1:], grow[:])
+	grow[0] = p.count
+}
+
+// takes reports whether next is told together with m.
+func (m *moment) takes(next *moment) bool {
+	return m.job == next.job && m.node == next.node && m.state == next.state && next.busy < int64(shortSpan) &&
+		(m.n > 1 || m.busy < int64(shortSpan)) &&
+		next.start-m.end <= int64(shortGap) && m.start-next.end <= int64(shortGap) &&
+		max(m.end, next.end)-min(m.start, next.start) <= int64(longSpan)
+}
+
+func (m *moment) take(next *moment) {
+	m.start, m.end, m.busy, m.n = min(m.start, next.start), max(m.end, next.end), m.busy+next.busy, m.n+next.n
+	m.first, m.last, m.attempt = min(m.first, next.first), max(m.last, next.last), max(m.attempt, next.attempt)
+}
+
+// between is what of the past falls in a stretch of time, by the name of its node.
+func (p *past) between(since, until time.Time, only ID) (list []moment, names []string, known time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known = p.since
+	if p.count > keptSpans {
+		known = time.Unix(0, p.ring[p.count%keptSpans].end).UTC()
+	}
+	from, to := since.UnixNano(), until.UnixNano()
+	for i := range p.ring {
+		if m := &p.ring[i]; m.end >= from && m.start <= to && (only == 0 || m.job == only) {
+			list = append(list, *m)
+		}
+	}
+	return list, slices.Clone(p.names), known
+}
+
+func (p *past) throughput(now time.Time) Throughput {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.advance(now.Unix())
+	t := Throughput{Until: time.Unix(p.second, 0).UTC(), Done: make([]int, keptRate-1), Failed: make([]int, keptRate-1)}
+	for i := range keptRate - 1 { // the second that is not over yet is left out
+		at := &p.rate[(p.second+1+int64(i))%keptRate]
+		t.Done[i], t.Failed[i] = at[0], at[1]
+	}
+	return t
+}
+
+// condense makes at most so many spans of moments: neighbours of a node and job become one where the time between them is
+// short against the whole stretch, and of what are still too many the shortest are left out.
+func condense(list []moment, most int, width int64) (kept []moment, hidden int) {
+	slices.SortFunc(list, func(a, b moment) int {
+		return cmp.Or(cmp.Compare(a.node, b.node), cmp.Compare(a.start, b.start))
+	})
+	for gap := width / 1000; len(list) > most && gap < width/10; gap *= 4 {
+		list = merge(list, gap)
+	}
+	if len(list) > most {
+		hidden = len(list) - most
+		slices.SortFunc(list, func(a, b moment) int { return cmp.Compare(b.end-b.start, a.end-a.start) })
+		list = list[:most]
+	}
+	return list, hidden
+}
+
+// merge joins, in a list by node and start, moments of one job and state that begin no later than gap after the last of its end.
+func merge(list []moment, gap int64) []moment {
+	type thread struct {
+		job   ID
+		state stateCode
+	}
+	kept, open := list[:0], map[thread]int{}
+	for i, m := range list {
+		if i > 0 && m.node != list[i-1].node {
+			clear(open)
+		}
+		at, ok := open[thread{m.job, m.state}]
+		if ok && m.start-kept[at].end <= gap {
+			kept[at].take(&m)
+			continue
+		}
+		open[thread{m.job, m.state}] = len(kept)
+		kept = append(kept, m)
+	}
+	return kept
+}
+
+// heatOf is how busy each row was in each column of a stretch of time.
+func heatOf(list []moment, cpus func(ID) int, rowOf []int, rows []TimelineRow, columns int, since, until int64) [][]int {
+	busy := make([][]float64, len(rows))
+	for i := range busy {
+		busy[i] = make([]float64, columns)
+	}
+	width := max(1, float64(until-since)/float64(columns))
+	for i := range list {
+		m := &list[i]
+		row := rowOf[m.node]
+		if row < 0 {
+			continue
+		}
+		cores := float64(m.busy) / float64(max(1, m.end-m.start)) * float64(cpus(m.job))
+		from, to := float64(max(m.start, since)-since)/width, float64(min(m.end, until)-since)/width
+		for c := int(from); c < columns && float64(c) < to; c++ {
+			busy[row][c] += cores * (min(to, float64(c+1)) - max(from, float64(c)))
+		}
+	}
+	heat := make([][]int, len(rows))
+	for i, line := range busy {
+		heat[i] = make([]int, columns)
+		for c, cores := range line {
+			heat[i][c] = min(1000, int(1000*cores/float64(max(1, rows[i].Cores))+0.5))
+		}
+	}
+	return heat
+}
+
+// rowsOf gives nodes, in order, rows: one each, or as many to a row as make few enough rows.
+func rowsOf(nodes []fleet.Node, most, skipped int) (rows []TimelineRow, of map[string]int) {
+	of = map[string]int{}
+	per := max(1, (len(nodes)+most-1)/most)
+	for part := range slices.Chunk(nodes, per) {
+		row := TimelineRow{Nodes: len(part), Skip: skipped + len(of)}
+		var names []string
+		for _, n := range part {
+			names = append(names, n.Name)
+			of[n.Name] = len(rows)
+			row.Cores += n.Cores
+		}
+		row.Name = fleet.Fold(names)
+		rows = append(rows, row)
+	}
+	return rows, of
+}
+
+// within fills in what a request leaves open and bounds the rest.
+func (r TimelineRequest) within(now time.Time) (TimelineRequest, error) {
+	if r.Until.IsZero() || r.Until.After(now) {
+		r.Until = now
+	}
+	if r.Since.IsZero() {
+		r.Since = r.Until.Add(-10 * time.Minute)
+	}
+	if !r.Since.Before(r.Until) || r.Until.Sub(r.Since) > 366*24*time.Hour || r.Skip < 0 || r.Nodes < 0 {
+		return r, fault.New(fault.Misused, "a timeline goes from a moment to a later one, within a year").Hint("leave since and until out for the last ten minutes")
+	}
+	bound := func(n *int, usual, most int) {
+		if *n <= 0 {
+			*n = usual
+		}
+		*n = min(*n, most)
+	}
+	bound(&r.Rows, usualRows, maxRows)
+	bound(&r.Most, maxTold, maxTold)
+	bound(&r.Columns, 120, maxColumns)
+	return r, nil
+}
+
+// running is what runs now, as moments that end now, and how many cores the attempts of each job have.
+func (s *State) running(only ID, number func(string) int32, now int64) (list []moment) {
+	for _, j := range s.jobs {
+		if only != 0 && j.id != only {
+			continue
+		}
+		for task, a := range j.active {
+			if j.waits(task) {
+				continue
+			}
+			since := min(a.since.UnixNano(), now)
+			index := int32(j.array.At(task))
+			m := moment{start: since, end: now, busy: now - since, job: j.id, first: index, last: index, n: 1, attempt: int32(a.attempt), state: codeRunning}
+			m.node = number(a.node.name)
+			list = append(list, m)
+			for _, other := range a.others {
+				m.node = number(other.name)
+				list = append(list, m)
+			}
+		}
+	}
+	return list
+}
+
+// timeline tells who ran where.
+func (s *Service) timeline(ctx context.Context, _ bus.Caller, req TimelineRequest) (t Timeline, err error) {
+	now := s.Now()
+	if req, err = req.within(now); err != nil {
+		return t, err
+	}
+	workers := s.workers()
+	t = Timeline{Since: req.Since.UTC(), Until: req.Until.UTC(), Nodes: len(workers)}
+	workers = workers[min(req.Skip, len(workers)):]
+	if req.Nodes > 0 {
+		workers = workers[:min(req.Nodes, len(workers))]
+	}
+	var of map[string]int
+	t.Rows, of = rowsOf(workers, req.Rows, min(req.Skip, t.Nodes))
+	list, names, known := s.past.between(req.Since, req.Until, req.Job)
+	t.Known = known
+	number := numbers(&names)
+	cpus := map[ID]int{}
+	if err := s.ask(ctx, func(st *State) {
+		if !req.Until.Before(now) {
+			list = append(list, st.running(req.Job, number, now.UnixNano())...)
+		}
+		for i := range list {
+			if id := list[i].job; cpus[id] == 0 {
+				cpus[id] = st.cpusOf(id)
+			}
+		}
+	}); err != nil {
+		return t, err
+	}
+	rowOf := make([]int, len(names))
+	for i, name := range names {
+		if row, ok := of[name]; ok {
+			rowOf[i] = row
+		} else {
+			rowOf[i] = -1
+		}
+	}
+	if len(t.Rows) < len(workers) {
+		t.Heat = heatOf(list, func(id ID) int { return cpus[id] }, rowOf, t.Rows, req.Columns, req.Since.UnixNano(), req.Until.UnixNano())
+		return t, nil
+	}
+	list = slices.DeleteFunc(list, func(m moment) bool { return rowOf[m.node] < 0 })
+	list, t.Hidden = condense(list, req.Most, int64(req.Until.Sub(req.Since)))
+	for i := range list {
+		t.Spans = append(t.Spans, list[i].span(rowOf[list[i].node], cpus[list[i].job]))
+	}
+	slices.SortFunc(t.Spans, func(a, b Span) int { return cmp.Or(cmp.Compare(a.Row, b.Row), a.Start.Compare(b.Start)) })
+	return t, nil
+}
+
+// numbers gives names that are not known yet the next numbers.
+func numbers(names *[]string) func(string) int32 {
+	of := make(map[string]int32, len(*names))
+	for i, name := range *names {
+		of[name] = int32(i)
+	}
+	return func(name string) int32 {
+		n, ok := of[name]
+		if !ok {
+			n = int32(len(*names))
+			of[name] = n
+			*names = append(*names, name)
+		}
+		return n
+	}
+}
+
+func (m *moment) span(row, cpus int) Span {
+	return Span{Row: row, Job: m.job, First: int(m.first), Last: int(m.last), N: int(m.n), Start: time.Unix(0, m.start).UTC(),
+		End: time.Unix(0, m.end).UTC(), Busy: time.Duration(m.busy), State: m.state.state(), CPUs: cpus, Attempt: int(m.attempt)}
+}
+
+// cpusOf is how many cores each task of a job has on one node, as far as is known.
+func (s *State) cpusOf(id ID) int {
+	if j := s.jobs[id]; j != nil {
+		return max(1, j.spec.CPUs)
+	}
+	return 1
+}
+
+// cancelled reports whether somebody ended a job.
+func (s *State) cancelled(id ID) bool {
+	j := s.jobs[id]
+	return j != nil && j.stopped != nil
+}
+
+func (s *Service) throughput(context.Context, bus.Caller, none) (Throughput, error) {
+	return s.past.throughput(s.Now()), nil
+}
+
+// answerLook registers what is asked of the room by those who look on.
+func (s *Service) answerLook(ctx context.Context) error {
+	return errors.Join(
+		bus.Handle(ctx, s.Conn, "job.read.grid", s.grid),
+		bus.Handle(ctx, s.Conn, "job.read.timeline", s.timeline),
+		bus.Handle(ctx, s.Conn, "job.read.throughput", s.throughput),
+		bus.HandleStream(ctx, s.Conn, "job.read.endings", s.endings),
+	)
+}
+
+// Timeline tells who ran where.
+func (c Client) Timeline(ctx context.Context, req TimelineRequest) (t Timeline, err error) {
+	err = c.Conn.Call(ctx, "job.read.timeline", req, &t)
+	return t, err
+}
+
+// Throughput tells how many tasks became final in each of the last seconds.
+func (c Client) Throughput(ctx context.Context) (t Throughput, err error) {
+	err = c.Conn.Call(ctx, "job.read.throughput", none{}, &t)
+	return t, err
+}
