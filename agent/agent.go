@@ -15,6 +15,7 @@ import (
 	"bramble/fan"
 	"bramble/fault"
 	"bramble/host"
+	"bramble/job"
 	"bramble/keeper"
 	"bramble/metric"
 	"bramble/trust"
@@ -39,6 +40,12 @@ type Options struct {
 	Metrics string
 	// Web serves a head's dashboard until ctx ends; nil: none.
 	Web func(ctx context.Context, d Dashboard) error
+	// Work is the folder for tasks; "": node/work in the state folder.
+	Work string
+	// PeerHost is where other nodes are answered; "": on every link, or on loopback when the head is there.
+	PeerHost string
+	// Dress completes what an allocation's command finds in its environment; nil: nothing more.
+	Dress job.Dress
 	// Ready is called once when the agent is in service; nil: nothing.
 	Ready func(Info)
 }

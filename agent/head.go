@@ -325,6 +325,7 @@ func (h *head) ownNode(ctx context.Context) error {
 func (h *head) nodeOptions() Options {
 	o := h.Options
 	o.Metrics = "" // the dashboard has them
+	o.PeerHost, _, _ = net.SplitHostPort(h.conf.Peer)
 	if h.Ready != nil {
 		o.Ready = func(Info) {
 			h.Ready(Info{Name: h.conf.Name, Cluster: h.conf.Cluster, Address: h.conf.Address, State: h.State,

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func RunMember(ctx context.Context, o Options, m Membership) error {
 		return err
 	}
 	n := node{Options: o, layout: Layout(o.State), conf: m.Conf, keeper: k, cred: m.Cred, clock: m.Clock, verifier: m.Verifier,
-		files: m.Files, save: func() error { return nil }}
+		files: m.Files, sparse: true, save: func() error { return nil }}
 	return n.run(ctx)
 }
 
@@ -90,6 +91,7 @@ type node struct {
 	clock    *trust.Clock
 	files    job.Files    // nil: from a store in the state folder
 	save     func() error // keeps a renewed or renamed credential
+	sparse   bool         // has no port for other nodes
 }
 
 func (n *node) run(ctx context.Context) error {
@@ -98,6 +100,13 @@ func (n *node) run(ctx context.Context) error {
 	var err error
 	if member.Facts, err = n.Machine.Facts(ctx); err != nil {
 		return fmt.Errorf("look at this machine: %w", err)
+	}
+	l, err := n.openNeighbours(member)
+	if err != nil {
+		return err
+	}
+	if l != nil {
+		defer l.Close()
 	}
 	var jobs atomic.Pointer[job.Node]
 	conn, err := bus.Dial(ctx, bus.DialOptions{
@@ -144,6 +153,9 @@ func (n *node) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return member.Run(ctx) })
 	group.Go(func() error { return worker.Run(ctx) })
+	if l != nil {
+		group.Go(func() error { return worker.Peers.(*neighbours).serve(ctx, l) })
+	}
 	if copies != nil {
 		group.Go(func() error { return copies.Run(ctx) })
 	}
@@ -169,8 +181,12 @@ func (n *node) copies(conn *bus.Conn) (*artefact.Node, error) {
 
 // worker is the half that runs jobs.
 func (n *node) worker(conn *bus.Conn, facts host.Facts) *job.Node {
-	return job.NewNode(&job.Node{Conn: conn, Keeper: n.keeper, Accounts: n.Machine, Files: n.files, Dir: filepath.Join(n.layout.Node(), "work"),
-		Cores: facts.Cores, Memory: facts.Memory, Log: n.Log.With("room", "job")})
+	w := job.NewNode(&job.Node{Conn: conn, Keeper: n.keeper, Accounts: n.Machine, Files: n.files, Dir: cmp.Or(n.Work, filepath.Join(n.layout.Node(), "work")),
+		Dress: n.Dress, Cores: facts.Cores, Memory: facts.Memory, Log: n.Log.With("room", "job")})
+	if !n.sparse {
+		w.Peers = &neighbours{node: n, jobs: w, tls: trust.ClientConfig(n.cred, n.verifier.Verify, n.clock.Now, trust.KindNode)}
+	}
+	return w
 }
 
 // peerClient speaks to peer ports as the credential's holder.

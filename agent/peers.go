@@ -24,7 +24,12 @@ func (h *head) listenPeers() (net.Listener, error) {
 		return nil, fault.New(fault.Failed, "cannot listen for joining nodes on %s: %w", h.conf.Peer, err).
 			Hint("bramble up --peer HOST:PORT with a free port")
 	}
-	return &boundedListener{Listener: l, room: make(chan struct{}, maxPeers), closed: make(chan struct{})}, nil
+	return bounded(l, maxPeers), nil
+}
+
+// bounded holds at most so many connections at a time.
+func bounded(l net.Listener, most int) net.Listener {
+	return &boundedListener{Listener: l, room: make(chan struct{}, most), closed: make(chan struct{})}
 }
 
 // servePeers answers machines that join and nodes that fetch files.

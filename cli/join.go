@@ -12,6 +12,7 @@ type joinCmd struct {
 	Token   string `help:"Token that the head printed." env:"BRAMBLE_TOKEN"`
 	Name    string `help:"Name of this node; the host name without."`
 	State   string `help:"State folder." placeholder:"DIR" env:"BRAMBLE_STATE"`
+	Work    string `help:"Folder for the files of tasks, the same on every node of the cluster for MPI (default node/work in the state folder)." placeholder:"DIR" env:"BRAMBLE_WORK"`
 	Once    bool   `help:"Only join; bramble service install runs the node."`
 	Metrics string `help:"Loopback address of /metrics; empty for none." default:"127.0.0.1:7653"`
 	Log     string `help:"Least level that is logged: debug, info, warn or error." default:"warn" enum:"debug,info,warn,error"`
@@ -43,7 +44,7 @@ func (c *joinCmd) Run(e *env) error {
 	}
 	o, machine := e.agentOptions(state, c.Log)
 	defer machine.Close()
-	o.Metrics = c.Metrics
+	o.Metrics, o.Work = c.Metrics, workFolder(c.Work)
 	o.Ready = func(i agent.Info) {
 		s := e.out.Stdout
 		fmt.Fprintf(s, "%s is a node of %s.\n", s.Bold(i.Name), s.Bold(i.Cluster))

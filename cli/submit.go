@@ -30,6 +30,7 @@ type submitCmd struct {
 	Transfer      []string `help:"A file or folder that arrives in each task's folder; repeat." placeholder:"FILE" sep:"none"`
 	Return        []string `help:"Files that come back from each task's folder; repeat." placeholder:"GLOB" sep:"none"`
 	As            string   `help:"root: run as root (admins)." placeholder:"root"`
+	spreadFlags   `embed:""`
 	scheduleFlags `embed:"" group:"when"`
 	Wait          bool   `help:"Stay until it has ended, print its output, and end with its status."`
 	To            string `help:"With --wait: folder for the files that come back." default:"." placeholder:"DIR"`
@@ -41,6 +42,7 @@ type submitCmd struct {
 func (submitCmd) Examples() string {
 	return `bramble submit -- hostname
 bramble submit --array 1-100 --name count -- sh -c 'echo task $BRAMBLE_TASK_ID on $BRAMBLE_NODE'
+bramble submit --nodes 2 --ranks 4 -- sh -c 'echo $BRAMBLE_RANKS ranks on $BRAMBLE_NODES'
 bramble submit --wait --transfer data.csv --return 'out*.csv' ./analyse.sh data.csv
 `
 }
@@ -114,6 +116,7 @@ func left(e *env, id job.ID, err error) error {
 // spec reads the flags into what is handed in.
 func (c *submitCmd) spec() (job.Spec, error) {
 	spec := job.Spec{Name: c.Name, As: c.As, On: c.On, Array: c.Array, CPUs: c.CPUs, Retries: c.Retries, Env: c.Env, Return: c.Return}
+	c.spread(&spec)
 	err := c.apply(&spec, time.Now())
 	if err != nil {
 		return spec, err

@@ -25,6 +25,7 @@ type upCmd struct {
 	Bus     string `help:"Listen address of the bus (default 0.0.0.0:7650)." placeholder:"HOST:PORT"`
 	Peer    string `help:"Listen address for joining and files (default 0.0.0.0:7651)." placeholder:"HOST:PORT"`
 	Web     string `help:"Listen address of the dashboard (default 0.0.0.0:7652)." placeholder:"HOST:PORT"`
+	Work    string `help:"Folder for the files of tasks (default node/work in the state folder)." placeholder:"DIR" env:"BRAMBLE_WORK"`
 	NoWork  bool   `help:"Take no jobs on this machine."`
 	Once    bool   `help:"Only make the cluster; bramble service install runs it."`
 	Log     string `help:"Least level that is logged: debug, info, warn or error." default:"warn" enum:"debug,info,warn,error"`
@@ -48,7 +49,7 @@ func (c *upCmd) Run(e *env) error {
 	}
 	o, machine := e.agentOptions(state, c.Log)
 	defer machine.Close()
-	o.Web = serveWeb
+	o.Web, o.Work = serveWeb, workFolder(c.Work)
 	if c.Once {
 		return agent.MakeHead(o, conf)
 	}
@@ -104,6 +105,14 @@ func logger(level string) *slog.Logger {
 func stateFolder(flag string) string {
 	if flag == "" {
 		return cluster.DefaultState()
+	}
+	return absolute(flag)
+}
+
+// workFolder is what --work says, made absolute.
+func workFolder(flag string) string {
+	if flag == "" {
+		return ""
 	}
 	return absolute(flag)
 }

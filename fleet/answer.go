@@ -1,11 +1,13 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,6 +61,7 @@ func (s *Service) hello(ctx context.Context, who bus.Caller, h Hello) (Welcome, 
 		n.Model, n.Board, n.Arch, n.OS = h.Facts.Model, h.Facts.Board, h.Facts.Arch, h.Facts.OS
 		n.Kernel, n.Cores, n.Memory = h.Facts.Kernel, h.Facts.Cores, h.Facts.Memory
 		n.Address = address(n.Address, h.Facts.Links)
+		n.Peer = peerAddress(h.Peer, n.Address)
 	})
 	if err != nil {
 		return Welcome{}, err
@@ -97,6 +100,15 @@ func address(remote string, links []host.Link) string {
 		}
 	}
 	return remote
+}
+
+// peerAddress is where others reach a node that says where it listens; "" for one that can't be.
+func peerAddress(said, address string) string {
+	host, port, err := net.SplitHostPort(said)
+	if number, bad := strconv.Atoi(port); err != nil || bad != nil || number < 1 || number > 65535 {
+		return ""
+	}
+	return net.JoinHostPort(cmp.Or(host, address), port)
 }
 
 // nodes sends all members, and with Watch every later change, a few times a second at the most.

@@ -50,6 +50,7 @@ type Node struct {
 	Cores   int               `json:"cores"`
 	Memory  int64             `json:"memory"` // bytes
 	Address string            `json:"address"`
+	Peer    string            `json:"peer,omitempty"` // where its agent answers other nodes', HOST:PORT; "": it does not
 	Version string            `json:"version"`
 	Joined  time.Time         `json:"joined"`
 	Seen    time.Time         `json:"seen"` // last sign of life, head's clock

@@ -20,6 +20,7 @@ type Member struct {
 	Facts    host.Facts
 	Roles    []string
 	Version  string
+	Peer     string // where this agent answers other nodes', [HOST]:PORT; "": it does not
 	Cred     *trust.Credential
 	Save     func() error // writes Cred to disk
 	Verifier *trust.Verifier
@@ -126,7 +127,7 @@ func (m *Member) sayHello(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var w Welcome
-	hello := Hello{Protocol: bus.Protocol, Version: m.Version, Roles: m.Roles, Facts: m.Facts}
+	hello := Hello{Protocol: bus.Protocol, Version: m.Version, Roles: m.Roles, Facts: m.Facts, Peer: m.Peer}
 	if err := m.Conn.Call(ctx, bus.From("fleet", m.Conn.Who().Name, "hello"), hello, &w); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ type Hello struct {
 	Version  string     `json:"version"`
 	Roles    []string   `json:"roles"`
 	Facts    host.Facts `json:"facts"`
+	Peer     string     `json:"peer,omitempty"` // where it answers other nodes, [HOST]:PORT; without HOST, at the address that the head sees
 }
 
 // maxHello is the most bytes of a Hello: a node cannot make everybody's list of nodes too long to send.

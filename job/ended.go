@@ -12,20 +12,41 @@ func (n *Node) over(batch []keeper.Status) {
 	for _, st := range batch {
 		k, err := ParseKey(st.ID)
 		if err != nil {
+			n.stepOver(st)
 			continue
 		}
-		if st.Error == keeper.Lost || st.Error == keeper.Stopped {
-			n.again(k, st)
+		if n.holdsSteps(k) {
+			n.ended.Go(func() { n.overWithSteps(k, st) })
 			continue
 		}
-		n.mu.Lock()
-		spec := n.specs[k.Job]
-		n.mu.Unlock()
-		if r := resultOf(k, st); len(spec.Return) > 0 && r.Error == "" {
-			n.ended.Go(func() { n.collect(r, spec) })
-		} else {
-			n.finish(r)
-		}
+		n.overOne(k, st)
+	}
+}
+
+// overWithSteps takes in the end of an allocation's command; its steps here end with it.
+func (n *Node) overWithSteps(k Key, st keeper.Status) {
+	n.endSteps(k)
+	if n.life.Err() == nil {
+		n.overOne(k, st)
+	}
+}
+
+func (n *Node) overOne(k Key, st keeper.Status) {
+	if st.Error == keeper.Lost || st.Error == keeper.Stopped {
+		n.again(k, st)
+		return
+	}
+	n.mu.Lock()
+	spec := n.specs[k.Job]
+	r := resultOf(k, st)
+	if al := n.allocations[k]; al != nil && r.Error == "" && !r.Timeout && !r.Exit.OK() {
+		r.Error = al.why
+	}
+	n.mu.Unlock()
+	if len(spec.Return) > 0 && r.Error == "" {
+		n.ended.Go(func() { n.collect(r, spec) })
+	} else {
+		n.finish(r)
 	}
 }
 
@@ -39,6 +60,10 @@ func (n *Node) finish(r *Result) {
 		n.enter(k)
 		n.results[k] = r
 		n.say(k)
+	}
+	n.closeAllocation(k)
+	if i := find(n.slots.running, k); i >= 0 && !n.slots.running[i].usual(n.specs[k.Job]) {
+		n.takes[k] = n.slots.running[i]
 	}
 	n.slots.Remove(k)
 	delete(n.killed, k)

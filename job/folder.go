@@ -31,6 +31,14 @@ func (n *Node) taskDir(k Key) string {
 // ownFolder reports whether each attempt has a folder of its own.
 func (s *Spec) ownFolder() bool { return s.Inputs != "" || len(s.Return) > 0 }
 
+// workDir is where an attempt runs.
+func (n *Node) workDir(k Key, spec Spec) string {
+	if spec.ownFolder() {
+		return n.taskDir(k)
+	}
+	return n.commonDir(k.Job)
+}
+
 // readSpec is what a later agent knows a running task's job by.
 func (n *Node) readSpec(id ID) (spec Spec, err error) {
 	data, err := os.ReadFile(n.specPath(id))
@@ -151,9 +159,6 @@ func (n *Node) thinSpecs() {
 
 // sweep removes what an earlier agent left of attempts that nobody knows any more.
 func (n *Node) sweep() error {
-	if err := os.MkdirAll(n.Dir, 0o711); err != nil {
-		return fmt.Errorf("make the folder of tasks: %w", err)
-	}
 	jobs, err := os.ReadDir(n.Dir)
 	if err != nil {
 		return fmt.Errorf("look for what earlier tasks left: %w", err)
@@ -161,6 +166,9 @@ func (n *Node) sweep() error {
 	for _, e := range jobs {
 		id, err := strconv.ParseInt(e.Name(), 10, 64)
 		here := n.here[ID(id)]
+		if e.Name() == sealName {
+			continue
+		}
 		if err != nil || here == nil {
 			n.spawnRemove(filepath.Join(n.Dir, e.Name()), here == nil && err == nil)
 			continue

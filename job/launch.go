@@ -36,21 +36,25 @@ func (n *Node) launch(ctx context.Context, attempts []Attempt) {
 		n.mu.Lock()
 		spec, known := n.specs[a.Job]
 		n.mu.Unlock()
-		if !known || spec.Inputs != "" {
-			n.ended.Go(func() { n.hand(ctx, n.prepared(ctx, a.Key, nil)) })
-			continue
+		switch {
+		case a.Member:
+			n.ended.Go(func() { n.reserve(ctx, a) })
+		case !known || spec.Inputs != "":
+			n.ended.Go(func() { n.hand(ctx, n.prepared(ctx, a, nil)) })
+		default:
+			tasks = n.prepared(ctx, a, tasks)
 		}
-		tasks = n.prepared(ctx, a.Key, tasks)
 	}
 	n.hand(ctx, tasks)
 }
 
 // prepared adds a task that is ready to start; one that was killed meanwhile is given up.
-func (n *Node) prepared(ctx context.Context, k Key, tasks []keeper.Task) []keeper.Task {
+func (n *Node) prepared(ctx context.Context, a Attempt, tasks []keeper.Task) []keeper.Task {
+	k := a.Key
 	spec, err := n.spec(ctx, k)
 	var t keeper.Task
 	if err == nil {
-		t, err = n.prepare(ctx, k, spec)
+		t, err = n.prepare(ctx, a, spec)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -63,6 +67,7 @@ func (n *Node) prepared(ctx context.Context, k Key, tasks []keeper.Task) []keepe
 	case err != nil:
 		n.failed(k, err)
 	default:
+		n.isReady(k)
 		return append(tasks, t)
 	}
 	return tasks
@@ -162,6 +167,15 @@ func (n *Node) handEach(ctx context.Context, tasks []keeper.Task, err error) {
 
 // end asks a task to end, then makes it.
 func (n *Node) end(k Key) {
+	n.mu.Lock()
+	al := n.allocations[k]
+	n.mu.Unlock()
+	if al != nil && al.Member {
+		if al.isMade() { // else whoever makes it ready sees that it is over
+			n.vacate(k)
+		}
+		return
+	}
 	if err := n.Keeper.Signal(n.life, k.String(), "TERM"); err != nil {
 		n.Log.Debug("signal", "task", k.String(), "error", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 
 	"bramble/bus"
@@ -20,6 +21,8 @@ type Node struct {
 	Keeper   keeper.Keeper
 	Accounts Accounts
 	Files    Files
+	Peers    Peers  // nil: no steps on other nodes
+	Dress    Dress  // nil: an allocation's command gets nothing more
 	Dir      string // for the tasks' folders
 	Cores    int
 	Memory   int64 // bytes
@@ -30,6 +33,7 @@ type Node struct {
 	greet chan struct{} // say that the node is there
 	news  chan struct{} // there is something to report
 	begin chan struct{} // there is something in starts
+	seal  []byte        // what secrets are made of
 
 	making sync.Mutex // of jobs' folders
 
@@ -45,6 +49,11 @@ type Node struct {
 	late    map[Key]bool        // ended under an earlier agent, and the keeper has not told how yet
 	owed    report              // what else is to be reported
 	here    map[ID]map[Key]bool // attempts that use a job's folder
+
+	takes       map[Key]Attempt // ended ones that took other than what their job's spec says
+	allocations map[Key]*allocation
+	opened      chan struct{}    // closed and replaced when one is opened
+	steps       map[string]*step // of all allocations
 }
 
 // Accounts tells whose account a user's work runs as.
@@ -69,6 +78,8 @@ func NewNode(n *Node) *Node {
 	n.greet, n.news, n.begin = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	n.specs, n.killed, n.results, n.here = map[ID]Spec{}, map[Key]bool{}, map[Key]*Result{}, map[ID]map[Key]bool{}
 	n.late = map[Key]bool{}
+	n.takes = map[Key]Attempt{}
+	n.allocations, n.steps, n.opened = map[Key]*allocation{}, map[string]*step{}, make(chan struct{})
 	n.slots = Slots{Cores: n.Cores, Memory: n.Memory}
 	return n
 }
@@ -139,34 +150,83 @@ func (n *Node) spawn(f func()) {
 // recall takes up what an earlier agent left to the keeper.
 func (n *Node) recall(ctx context.Context) error {
 	list, err := n.Keeper.List(ctx)
+	if err == nil {
+		err = os.MkdirAll(n.Dir, 0o711)
+	}
+	if err == nil {
+		err = n.openSeal()
+	}
+	if err != nil {
+		return err
+	}
+	reserved, err := n.reserved()
 	if err != nil {
 		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, st := range list {
+		if _, err := stepKey(st.ID); err == nil {
+			n.spawn(func() { n.orphan(st) })
+		}
 		k, err := ParseKey(st.ID)
 		if err != nil {
 			continue
 		}
-		n.enter(k)
-		spec, known := n.specs[k.Job]
-		if !known {
-			if spec, err = n.readSpec(k.Job); err != nil {
-				n.Log.Warn("a task is here whose job is not known any more", "task", st.ID, "error", err)
-				spec = Spec{CPUs: 1}
-			}
-			n.specs[k.Job] = spec
+		a, err := n.readHold(k, n.recallSpec(k))
+		if err != nil {
+			n.Log.Warn("a task is here of which it is not known what it takes", "task", st.ID, "error", err)
 		}
 		if !st.Running {
 			n.late[k] = true
+			n.takes[k] = a
 		} else {
-			n.slots.Add(Attempt{Key: k, CPUs: spec.CPUs, Memory: spec.Memory})
-			n.slots.Promote(k)
-			n.forewarn(k, spec, st.Started)
+			n.hold(a)
+			n.forewarn(k, n.specs[k.Job], st.Started)
 		}
 	}
+	for _, a := range reserved {
+		n.recallSpec(a.Key)
+		n.hold(a)
+	}
 	return n.sweep()
+}
+
+// hold counts an attempt as running that an earlier agent has begun.
+func (n *Node) hold(a Attempt) {
+	n.slots.Add(a)
+	n.slots.Promote(a.Key)
+	if a.takesSteps() {
+		n.openAllocation(a)
+		n.spawn(func() { n.isReady(a.Key) })
+	}
+}
+
+// recallSpec is what the job of an attempt was when an earlier agent began it.
+func (n *Node) recallSpec(k Key) Spec {
+	n.enter(k)
+	spec, known := n.specs[k.Job]
+	if known {
+		return spec
+	}
+	spec, err := n.readSpec(k.Job)
+	if err != nil {
+		n.Log.Warn("a task is here whose job is not known any more", "task", k.String(), "error", err)
+		spec = Spec{CPUs: 1}
+	}
+	n.specs[k.Job] = spec
+	return spec
+}
+
+// orphan ends a step whose connection went with an earlier agent.
+func (n *Node) orphan(st keeper.Status) {
+	if !st.Running {
+		n.Keeper.Forget(n.life, []string{st.ID})
+		return
+	}
+	n.Keeper.Signal(n.life, st.ID, "TERM")
+	pause(n.life, keeper.DefaultGrace)
+	n.Keeper.Signal(n.life, st.ID, "KILL") // one that has ended ignores it
 }
 
 // count tells the head what is held, and has every result reported that it has not said is safe.
@@ -195,8 +255,11 @@ func (n *Node) count(_ context.Context, _ bus.Caller, at stamp) (census, error) 
 	return c, nil
 }
 
-// attempt is an attempt with what its job says it takes.
+// attempt is an ended attempt with what it took.
 func (n *Node) attempt(k Key) Attempt {
+	if a, known := n.takes[k]; known {
+		return a
+	}
 	spec := n.specs[k.Job]
 	return Attempt{Key: k, CPUs: max(1, spec.CPUs), Memory: spec.Memory}
 }
@@ -238,6 +301,11 @@ func (n *Node) take(attempts []Attempt) {
 		if n.results[a.Key] == nil && !n.late[a.Key] && !n.slots.holds(a.Key) {
 			n.enter(a.Key)
 			n.slots.Add(a)
+			if a.takesSteps() {
+				n.openAllocation(a)
+				close(n.opened)
+				n.opened = make(chan struct{})
+			}
 		}
 	}
 }
@@ -278,9 +346,11 @@ func (n *Node) giveBack(keys []Key) {
 
 // drop gives up an attempt that has not run, if it is here at all, and tells the head that it never will.
 func (n *Node) drop(k Key, why string) {
+	n.closeAllocation(k)
 	n.slots.Remove(k)
 	delete(n.killed, k)
 	delete(n.late, k)
+	delete(n.takes, k)
 	n.leave(k)
 	n.owed.Rejected = append(n.owed.Rejected, k)
 	n.owed.Reason = why
@@ -312,6 +382,7 @@ func (n *Node) forget(keys []Key) {
 			continue
 		}
 		delete(n.results, k)
+		delete(n.takes, k)
 		n.leave(k)
 		ids = append(ids, k.String())
 	}

@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"bramble/fault"
+	"bramble/fleet"
 	"bramble/host"
 	"bramble/keeper"
 )
 
 // prepare makes a task's folder with all that it needs, and says what to run in it.
-func (n *Node) prepare(ctx context.Context, k Key, spec Spec) (keeper.Task, error) {
+func (n *Node) prepare(ctx context.Context, a Attempt, spec Spec) (keeper.Task, error) {
+	k := a.Key
 	account, name, err := n.account(spec)
 	if err != nil {
 		return keeper.Task{}, err
@@ -21,9 +24,8 @@ func (n *Node) prepare(ctx context.Context, k Key, spec Spec) (keeper.Task, erro
 	if err := n.makeJobDir(k.Job, spec, account); err != nil {
 		return keeper.Task{}, err
 	}
-	dir := n.commonDir(k.Job)
+	dir := n.workDir(k, spec)
 	if spec.ownFolder() {
-		dir = n.taskDir(k)
 		os.RemoveAll(dir) // of an attempt of this number that a lost agent had begun to prepare
 		if err := makeDir(dir, account); err != nil {
 			return keeper.Task{}, err
@@ -34,13 +36,20 @@ func (n *Node) prepare(ctx context.Context, k Key, spec Spec) (keeper.Task, erro
 			return keeper.Task{}, fmt.Errorf("bring its files: %w", err)
 		}
 	}
+	if err := n.keepHold(a, spec); err != nil {
+		return keeper.Task{}, err
+	}
+	more, err := n.dress(ctx, a, account)
+	if err != nil {
+		return keeper.Task{}, err
+	}
 	args := spec.Args
 	if len(spec.Script) > 0 {
 		args = append([]string{n.scriptPath(k.Job)}, args...)
 	}
 	return keeper.Task{
-		ID: k.String(), Args: args, Env: n.environment(k, spec, account, dir), Dir: dir, User: name,
-		Limits: host.Limits{Memory: spec.Memory}, Timeout: spec.Timeout,
+		ID: k.String(), Args: args, Env: append(n.environment(a, spec, account, dir), more...), Dir: dir, User: name,
+		Limits: host.Limits{Memory: a.Memory}, Timeout: spec.Timeout,
 	}, nil
 }
 
@@ -58,15 +67,33 @@ func (n *Node) account(spec Spec) (host.Account, string, error) {
 	return account, name, err
 }
 
-func (n *Node) environment(k Key, spec Spec, account host.Account, dir string) []string {
+func (n *Node) environment(a Attempt, spec Spec, account host.Account, dir string) []string {
+	k := a.Key
 	env := append(account.Env(),
 		"LANG="+cmp.Or(os.Getenv("LANG"), "C.UTF-8"), "PWD="+dir,
 		"BRAMBLE_JOB_ID="+strconv.FormatInt(int64(k.Job), 10), "BRAMBLE_TASK_ID="+strconv.Itoa(k.Index),
 		"BRAMBLE_ATTEMPT="+strconv.Itoa(k.Attempt), "BRAMBLE_NODE="+n.Conn.Who().Name,
 		"BRAMBLE_USER="+spec.User, "BRAMBLE_CPUS="+strconv.Itoa(spec.CPUs))
+	if a.takesSteps() {
+		env = append(env, SocketVar+"="+n.doorPath(k), SecretVar+"="+n.secret(k))
+	}
+	env = append(env, allocationEnv(a)...)
 	if spec.Slurm {
-		env = append(env, n.slurmEnv(k, spec, account, dir)...)
+		env = append(env, n.slurmEnv(a, spec, account, dir)...)
 		return n.withSlurm(k.Job, append(env, spec.Env...))
 	}
 	return append(env, spec.Env...)
+}
+
+// allocationEnv tells an allocation's command what it has: nodes as a hostlist, and how many ranks are meant for each of them.
+func allocationEnv(a Attempt) []string {
+	if len(a.Shares) == 0 {
+		return nil
+	}
+	nodes, each, ranks := make([]string, len(a.Shares)), make([]string, len(a.Shares)), 0
+	for i, s := range a.Shares {
+		nodes[i], each[i] = s.Node, strconv.Itoa(s.Ranks)
+		ranks += s.Ranks
+	}
+	return []string{"BRAMBLE_NODES=" + fleet.Fold(nodes), "BRAMBLE_NODE_RANKS=" + strings.Join(each, ","), "BRAMBLE_RANKS=" + strconv.Itoa(ranks)}
 }

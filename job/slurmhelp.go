@@ -77,20 +77,13 @@ func quoted(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\
 
 // slurmEnv is what a script of Slurm's finds in its environment. Programs of MPI see the variables and would
 // start their ranks through srun: they are told not to.
-func (n *Node) slurmEnv(k Key, spec Spec, account host.Account, dir string) []string {
-	env := SlurmEnv(k, spec, Scene{Node: n.Conn.Who().Name, User: account.Name, UID: account.UID, GID: account.GID, Dir: dir, Shares: n.shares(k)})
-	return append(env, "BASH_FUNC_module%%="+moduleShell,
-		"OMPI_MCA_plm=^slurm", "PRTE_MCA_plm=^slurm", "HYDRA_LAUNCHER=fork")
-}
-
-// shares is what the head said that an attempt has on each node.
-func (n *Node) shares(k Key) []Share {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if i := find(n.slots.running, k); i >= 0 {
-		return n.slots.running[i].Shares
+func (n *Node) slurmEnv(a Attempt, spec Spec, account host.Account, dir string) []string {
+	env := SlurmEnv(a.Key, spec, Scene{Node: n.Conn.Who().Name, User: account.Name, UID: account.UID, GID: account.GID, Dir: dir, Shares: a.Shares})
+	env = append(env, "BASH_FUNC_module%%="+moduleShell)
+	if len(a.Shares) > 0 {
+		return env // they are told of our own launcher
 	}
-	return nil
+	return append(env, "OMPI_MCA_plm=^slurm", "PRTE_MCA_plm=^slurm", "HYDRA_LAUNCHER=fork")
 }
 
 // withSlurm puts Slurm's commands in front of what an environment searches.

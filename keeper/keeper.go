@@ -40,6 +40,8 @@ type Task struct {
 	Timeout time.Duration `json:"timeout,omitempty"` // SIGTERM after this long, SIGKILL Grace later; 0: none
 	Grace   time.Duration `json:"grace,omitempty"`   // 0: DefaultGrace
 	Cap     int64         `json:"cap,omitempty"`     // bytes kept of each output stream; 0: DefaultCap
+	Stdio   string        `json:"stdio,omitempty"`   // folder with the named pipes of MakePipes, instead of no input and kept output
+	TTY     *host.Size    `json:"tty,omitempty"`     // with Stdio: a terminal between the program and the pipes
 }
 
 const (

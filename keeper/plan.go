@@ -89,6 +89,8 @@ func (t Task) check() error {
 		return fault.New(fault.Misused, "task id %.150q is not made of a-z, 0-9, dot and dash", t.ID)
 	case len(t.Args) == 0:
 		return fault.New(fault.Misused, "task %s has no command", t.ID)
+	case t.TTY != nil && t.Stdio == "":
+		return fault.New(fault.Misused, "task %s has a terminal that leads nowhere", t.ID)
 	case t.Cap < 0 || t.Timeout < 0 || t.Grace < 0:
 		return fault.New(fault.Misused, "task %s has a cap, timeout or grace below zero", t.ID)
 	}

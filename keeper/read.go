@@ -15,6 +15,10 @@ import (
 // Signal implements Keeper.
 func (l *Local) Signal(ctx context.Context, id, sig string) error {
 	sig, alone := strings.CutPrefix(sig, Leader)
+	size, resize := sizeOf(sig)
+	if resize {
+		sig = "WINCH"
+	}
 	number := host.SignalNumber("SIG" + strings.TrimPrefix(sig, "SIG"))
 	if number == 0 {
 		return fault.New(fault.Misused, "no signal is called %.40q", sig).Hint("TERM, INT, HUP, USR1, STOP, CONT or KILL")
@@ -25,6 +29,9 @@ func (l *Local) Signal(ctx context.Context, id, sig string) error {
 	}
 	select {
 	case <-r.forked:
+		if resize {
+			return r.resize(size)
+		}
 		return r.signal(number, alone)
 	case <-ctx.Done():
 		return ctx.Err()

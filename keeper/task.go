@@ -34,6 +34,8 @@ type run struct {
 	timer    *time.Timer // of the next signal
 	timedOut bool
 	stopped  bool
+	talks    bool          // its files are somebody else's
+	screen   chan struct{} // closed when all that a terminal showed was passed on; nil without one
 }
 
 func newRun(t Task, dir *os.Root) *run {
@@ -49,6 +51,11 @@ func newRun(t Task, dir *os.Root) *run {
 // fork starts the task's process and the readers of its pipes.
 func (r *run) fork(h host.Host, buffers *sync.Pool) error {
 	defer close(r.forked)
+	cmd := host.Command{ID: r.task.ID, Args: r.task.Args, Env: r.task.Env, Dir: r.task.Dir,
+		User: r.task.User, Umask: -1, Limits: r.task.Limits}
+	if r.task.Stdio != "" {
+		return r.forkTalking(h, cmd)
+	}
 	out, outEnd, err := openPipe()
 	if err != nil {
 		return err
@@ -60,10 +67,8 @@ func (r *run) fork(h host.Host, buffers *sync.Pool) error {
 		return err
 	}
 	defer errEnd.Close()
-	proc, err := h.Start(host.Command{
-		ID: r.task.ID, Args: r.task.Args, Env: r.task.Env, Dir: r.task.Dir,
-		User: r.task.User, Umask: -1, Stdout: outEnd, Stderr: errEnd, Limits: r.task.Limits,
-	})
+	cmd.Stdout, cmd.Stderr = outEnd, errEnd
+	proc, err := h.Start(cmd)
 	if err != nil {
 		syscall.Close(out)
 		syscall.Close(errs)
@@ -84,6 +89,11 @@ func (r *run) began(proc host.Process, out, errs int, buffers *sync.Pool) {
 			r.read()
 		}
 	})
+	r.limitTime()
+}
+
+// limitTime sees to the task's Timeout. The caller holds mu.
+func (r *run) limitTime() {
 	if r.task.Timeout > 0 {
 		r.timer = time.AfterFunc(r.task.Timeout, func() { r.terminate(&r.timedOut) })
 	}
@@ -114,13 +124,19 @@ func (r *run) wait() (host.Exit, time.Time) {
 	ended := time.Now()
 	r.mu.Lock()
 	r.proc = nil
-	r.starting.Stop()
+	if r.starting != nil {
+		r.starting.Stop()
+	}
 	if r.timer != nil {
 		r.timer.Stop()
 	}
 	r.mu.Unlock()
 	proc.Kill()
-	r.drain()
+	if !r.talks {
+		r.drain()
+	} else if r.screen != nil {
+		r.lastWords(proc)
+	}
 	return exit, ended
 }
 

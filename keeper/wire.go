@@ -25,7 +25,7 @@ import (
 // next Protocol; none is ever renamed, removed or given another meaning.
 const (
 	// Protocol numbers what the two sides may say.
-	Protocol = 1
+	Protocol = 2 // 2: Task.Stdio and Task.TTY
 	// MaxFrame is the largest frame in bytes, the first four excluded.
 	MaxFrame = 8 << 20
 )

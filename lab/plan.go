@@ -100,7 +100,9 @@ func agentArgs(r *record, node, state string, first bool) []string {
 		args = append(args, r.At.Peer, "--name", node)
 	}
 	args = append(args, "--state", state)
-	if !r.Netns {
+	if r.Netns {
+		args = append(args, "--work", "/tmp/bramble-work") // each has a /tmp of its own, so that paths are the same on all
+	} else {
 		args = append(args, "--metrics", "") // there is but one loopback
 	}
 	return args
