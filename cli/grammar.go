@@ -26,6 +26,7 @@ type grammar struct {
 	Pull  pullCmd  `cmd:"" group:"work" help:"Copy files and folders from many nodes, each into a folder of its name."`
 
 	Submit    submitCmd    `cmd:"" group:"work" help:"Queue a command or a script, once or as an array."`
+	Step      stepCmd      `cmd:"" group:"work" help:"Inside a job: run a command on the nodes of its allocation."`
 	Queue     queueCmd     `cmd:"" group:"work" help:"List jobs."`
 	Job       jobCmd       `cmd:"" group:"work" help:"Show everything about a job; hold, release, requeue or alter it."`
 	Logs      logsCmd      `cmd:"" group:"work" help:"Print what a job's tasks wrote."`
@@ -45,6 +46,7 @@ type grammar struct {
 
 	Ui uiCmd `cmd:"" group:"see" name:"ui" help:"Print a link that signs you in to the dashboard."`
 
+	MpiAgent mpiAgentCmd `cmd:"" hidden:"" name:"mpi-agent" help:"Start a process of MPI on a node; called by mpirun as if it were ssh."`
 	Keeper   keeperCmd   `cmd:"" hidden:"" help:"Hold tasks for the agent; started by it."`
 	Porter   porterCmd   `cmd:"" hidden:"" help:"Read and write files with an account's rights; started by the agent."`
 	LabEnter labEnterCmd `cmd:"" hidden:"" help:"Become a program on a lab's node; started by lab."`

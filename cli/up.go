@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bramble/agent"
+	"bramble/apps/mpi"
 	"bramble/cluster"
 	"bramble/fault"
 	"bramble/host"
@@ -91,7 +92,7 @@ func joinAddress(i agent.Info) string {
 func (e *env) agentOptions(state, level string) (agent.Options, *host.Real) {
 	machine := host.NewReal(host.RealOptions{StateDir: state})
 	log := logger(level)
-	return agent.Options{State: state, Version: e.version, Machine: machine, Log: log,
+	return agent.Options{State: state, Dress: mpi.Dress, Version: e.version, Machine: machine, Log: log,
 		Keeper: func(ctx context.Context) (keeper.Keeper, error) { return ensureKeeper(ctx, state) }}, machine
 }
 

@@ -25,12 +25,12 @@ type Dressing struct {
 
 func (n *Node) dressDir(k Key) string { return n.taskDir(k) + ".etc" }
 
-// dress is what more a leading attempt's command finds. The head is asked, however long it is away, where the nodes are.
+// dress is what more an allocation's processes find on this node. The head is asked, however long it is away, where the nodes are.
 func (n *Node) dress(ctx context.Context, a Attempt, account host.Account) ([]string, error) {
 	n.mu.Lock()
 	al := n.allocations[a.Key]
 	n.mu.Unlock()
-	if al == nil || len(a.Shares) == 0 || n.Dress == nil {
+	if al == nil || n.Dress == nil {
 		return nil, nil
 	}
 	peers, err := n.peersOf(ctx, al)

@@ -210,6 +210,7 @@ type worker struct {
 	dir    string
 	keeper *fakeKeeper
 	conn   *bus.Conn
+	node   *Node
 	stop   context.CancelFunc
 	ended  chan error
 }
@@ -218,6 +219,7 @@ type worker struct {
 func (w *worker) up() {
 	w.conn = w.c.bus.Node(w.name)
 	n := NewNode(&Node{Conn: w.conn, Keeper: w.keeper, Accounts: nobody{}, Files: w.c.files, Dir: w.dir, Cores: 2, Memory: 1 << 30, Log: quiet()})
+	w.node = n
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stop, w.ended = cancel, make(chan error, 1)
 	ended := w.ended
@@ -368,6 +370,7 @@ type fakeKeeper struct {
 }
 
 type fakeTask struct {
+	task   keeper.Task
 	status keeper.Status
 	out    []byte
 	signal chan string
@@ -405,7 +408,7 @@ func (k *fakeKeeper) Start(_ context.Context, tasks []keeper.Task) error {
 			continue
 		}
 		k.given[t.ID]++
-		f := &fakeTask{status: keeper.Status{ID: t.ID, Running: true, Started: time.Now()}, signal: make(chan string, 4)}
+		f := &fakeTask{task: t, status: keeper.Status{ID: t.ID, Running: true, Started: time.Now()}, signal: make(chan string, 4)}
 		k.tasks[t.ID] = f
 		k.running.Go(func() { k.run(t, f) })
 	}

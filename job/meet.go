@@ -169,8 +169,8 @@ func (m *meeting) close() {
 	m.wake()
 }
 
-// rank is which rank of a step this process is; fault.Misused when it is none.
-func (in Inside) rank(getenv func(string) string) (r Rank, err error) {
+// Self is which rank of a step a process with such an environment is; fault.Misused when it is none.
+func Self(getenv func(string) string) (r Rank, err error) {
 	r.Step = getenv("BRAMBLE_STEP")
 	if _, err = fmt.Sscan(getenv("BRAMBLE_RANK")+" "+getenv("BRAMBLE_RANKS"), &r.Rank, &r.Ranks); err != nil || r.Step == "" {
 		return r, fault.New(fault.Misused, "this process is no rank of a step").Hint("bramble step -n 4 -- COMMAND, inside an allocation")

@@ -21,7 +21,7 @@ type Node struct {
 	Keeper   keeper.Keeper
 	Accounts Accounts
 	Files    Files
-	Peers    Peers  // nil: no steps on other nodes
+	Peers    Peers  // nil: no steps
 	Dress    Dress  // nil: an allocation's command gets nothing more
 	Dir      string // for the tasks' folders
 	Cores    int

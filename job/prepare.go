@@ -48,7 +48,7 @@ func (n *Node) prepare(ctx context.Context, a Attempt, spec Spec) (keeper.Task, 
 		args = append([]string{n.scriptPath(k.Job)}, args...)
 	}
 	return keeper.Task{
-		ID: k.String(), Args: args, Env: append(n.environment(a, spec, account, dir), more...), Dir: dir, User: name,
+		ID: k.String(), Args: args, Env: mergeEnv(n.environment(a, spec, account, dir), more, spec.Env), Dir: dir, User: name,
 		Limits: host.Limits{Memory: a.Memory}, Timeout: spec.Timeout,
 	}, nil
 }

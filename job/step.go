@@ -36,6 +36,7 @@ type Rank struct {
 	Step  string `json:"step,omitempty"` // made up by who starts the step; "" for one that needs no meeting
 	Rank  int    `json:"rank,omitempty"`
 	Ranks int    `json:"ranks,omitempty"` // how many there are
+	Local int    `json:"local,omitempty"` // which of those on its node
 	// Alone lets the others go on when this one is lost: a fence then waits for those that are left.
 	Alone bool `json:"alone,omitempty"`
 }

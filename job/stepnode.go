@@ -475,7 +475,12 @@ func (r Rank) env() []string {
 	if r.Step == "" {
 		return nil
 	}
-	return []string{"BRAMBLE_STEP=" + r.Step, fmt.Sprintf("BRAMBLE_RANK=%d", r.Rank), fmt.Sprintf("BRAMBLE_RANKS=%d", r.Ranks)}
+	env := []string{"BRAMBLE_STEP=" + r.Step, fmt.Sprintf("BRAMBLE_RANK=%d", r.Rank), fmt.Sprintf("BRAMBLE_RANKS=%d", r.Ranks),
+		fmt.Sprintf("BRAMBLE_LOCAL_RANK=%d", r.Local)}
+	if r.Alone {
+		env = append(env, "BRAMBLE_KEEP_GOING=1")
+	}
+	return env
 }
 
 // stepKey is the attempt that a step belongs to, by the step's name at the keeper.
