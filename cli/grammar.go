@@ -26,6 +26,7 @@ type grammar struct {
 	Pull  pullCmd  `cmd:"" group:"work" help:"Copy files and folders from many nodes, each into a folder of its name."`
 
 	Submit    submitCmd    `cmd:"" group:"work" help:"Queue a command or a script, once or as an array."`
+	Mpi       mpiCmd       `cmd:"" group:"work" help:"Run a program of MPI over the nodes, and measure them."`
 	Step      stepCmd      `cmd:"" group:"work" help:"Inside a job: run a command on the nodes of its allocation."`
 	Queue     queueCmd     `cmd:"" group:"work" help:"List jobs."`
 	Job       jobCmd       `cmd:"" group:"work" help:"Show everything about a job; hold, release, requeue or alter it."`
@@ -46,10 +47,13 @@ type grammar struct {
 
 	Ui uiCmd `cmd:"" group:"see" name:"ui" help:"Print a link that signs you in to the dashboard."`
 
-	MpiAgent mpiAgentCmd `cmd:"" hidden:"" name:"mpi-agent" help:"Start a process of MPI on a node; called by mpirun as if it were ssh."`
-	Keeper   keeperCmd   `cmd:"" hidden:"" help:"Hold tasks for the agent; started by it."`
-	Porter   porterCmd   `cmd:"" hidden:"" help:"Read and write files with an account's rights; started by the agent."`
-	LabEnter labEnterCmd `cmd:"" hidden:"" help:"Become a program on a lab's node; started by lab."`
+	MpiAgent  mpiAgentCmd  `cmd:"" hidden:"" name:"mpi-agent" help:"Start a process of MPI on a node; called by mpirun as if it were ssh."`
+	MpiLaunch mpiLaunchCmd `cmd:"" hidden:"" name:"mpi-launch" help:"Check all nodes of an allocation, then call mpirun; started by mpi."`
+	MpiLook   mpiLookCmd   `cmd:"" hidden:"" name:"mpi-look" help:"Say what this node has for a program of MPI; started by mpi-launch."`
+	MpiProbe  mpiProbeCmd  `cmd:"" hidden:"" name:"mpi-probe" help:"Measure the links to other nodes; started by mpi doctor."`
+	Keeper    keeperCmd    `cmd:"" hidden:"" help:"Hold tasks for the agent; started by it."`
+	Porter    porterCmd    `cmd:"" hidden:"" help:"Read and write files with an account's rights; started by the agent."`
+	LabEnter  labEnterCmd  `cmd:"" hidden:"" help:"Become a program on a lab's node; started by lab."`
 }
 
 var groups = []kong.Group{

@@ -30,6 +30,7 @@ type Setting struct {
 	Interface string // this node's link to it
 	Shared    bool   // several of the nodes are on one machine
 	Shell     string // of the account
+	Root      bool   // it is root, which an admin has said
 }
 
 // Environment has a plain mpirun start its processes through our agent, on the nodes of the allocation, over the
@@ -54,6 +55,9 @@ func (s Setting) Environment() []string {
 	if strings.HasSuffix(s.Shell, "/nologin") || strings.HasSuffix(s.Shell, "/false") {
 		env = append(env, "SHELL=/bin/sh") // Open MPI warns of one that it does not know
 	}
+	if s.Root {
+		env = append(env, "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "PRTE_ALLOW_RUN_AS_ROOT=1", "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+	}
 	if s.Shared {
 		env = append(env, "MPIR_CVAR_NOLOCAL=1")
 	}
@@ -70,7 +74,7 @@ func Dress(d job.Dressing) ([]string, error) {
 		return nil, nil
 	}
 	file := func(name string) string { return filepath.Join(d.Dir, name) }
-	s := Setting{Agent: file("mpi-agent"), Hosts: file("hosts"), Machines: file("machines"), Shell: d.Account.Shell}
+	s := Setting{Agent: file("mpi-agent"), Hosts: file("hosts"), Machines: file("machines"), Shell: d.Account.Shell, Root: d.Account.UID == 0}
 	s.Network, s.Interface = network(d.Peers)
 	hosts, machines := lists(d.Peers)
 	for _, f := range []struct {

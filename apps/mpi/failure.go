@@ -1,0 +1,150 @@
+package mpi
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// What the libraries' launchers say when a rank has died.
+var (
+	openSignal = regexp.MustCompile(`process rank (\d+) with PID \d+ on node (\S+) exited on signal (\d+)`)
+	openRank   = regexp.MustCompile(`Process name: \[\[\d+,\d+\],(\d+)\]`)
+	openCode   = regexp.MustCompile(`Exit code:\s+(\d+)`)
+	openAbort  = regexp.MustCompile(`MPI_ABORT was invoked on rank (\d+)`)
+	openErrno  = regexp.MustCompile(`with errorcode (-?\d+)`)
+	mpichNode  = regexp.MustCompile(`=\s+PID \d+ RUNNING AT (\S+)`)
+	mpichCode  = regexp.MustCompile(`=\s+EXIT CODE: (\d+)`)
+	mpichText  = regexp.MustCompile(`APPLICATION TERMINATED WITH THE EXIT STRING: .*\(signal (\d+)\)`)
+	mpichAbort = regexp.MustCompile(`application called MPI_Abort\(.*, (-?\d+)\) - process (\d+)`)
+)
+
+// keptLines is how many of a rank's last lines are remembered.
+const keptLines = 5
+
+// record is what a launch has said so far: the launcher's own words, and each rank's last ones.
+type record struct {
+	places []string // the node of each rank
+	said   strings.Builder
+	last   map[int][]string
+}
+
+// maxSaid is how much of the launcher's own words is kept, in bytes.
+const maxSaid = 64 << 10
+
+func (r *record) line(rank int, text string) {
+	if rank < 0 {
+		if r.said.Len() < maxSaid {
+			r.said.WriteString(text + "\n")
+		}
+		return
+	}
+	if strings.TrimSpace(text) == "" {
+		return
+	}
+	if r.last == nil {
+		r.last = map[int][]string{}
+	}
+	r.last[rank] = append(r.last[rank], text)
+	if n := len(r.last[rank]); n > keptLines {
+		r.last[rank] = slices.Delete(r.last[rank], 0, n-keptLines)
+	}
+}
+
+// failure is who died, where, how, and what it said last; "" when that can't be told.
+func (r *record) failure() string {
+	said := r.said.String()
+	rank, node, how := -1, "", ""
+	first := func(p *regexp.Regexp) string {
+		if m := p.FindStringSubmatch(said); m != nil {
+			return m[1]
+		}
+		return ""
+	}
+	switch {
+	case openSignal.MatchString(said):
+		m := openSignal.FindStringSubmatch(said)
+		rank, _ = strconv.Atoi(m[1])
+		node, how = m[2], "was ended by signal "+m[3]
+	case mpichAbort.MatchString(said):
+		m := mpichAbort.FindStringSubmatch(said)
+		rank, _ = strconv.Atoi(m[2])
+		how = "called MPI_Abort with " + m[1]
+	case openAbort.MatchString(said):
+		rank, _ = strconv.Atoi(first(openAbort))
+		how = "called MPI_Abort with " + first(openErrno)
+	case openRank.MatchString(said):
+		rank, _ = strconv.Atoi(first(openRank))
+		how = "ended with status " + first(openCode)
+	case mpichNode.MatchString(said):
+		node, how = first(mpichNode), "ended with status "+first(mpichCode)
+		if s := first(mpichText); s != "" {
+			how = "was ended by signal " + s
+		}
+		rank = r.onlyRank(node)
+	default:
+		return ""
+	}
+	if rank >= 0 && rank < len(r.places) {
+		node = r.places[rank]
+	}
+	who := "a rank"
+	if rank >= 0 {
+		who = fmt.Sprintf("rank %d", rank)
+	}
+	text := fmt.Sprintf("%s on %s %s", who, node, how)
+	if lines := r.lastOf(rank, node); lines != "" {
+		text += "; it said last: " + lines
+	}
+	return text
+}
+
+// onlyRank is a node's rank when it has one only, or when one only has said anything; else -1.
+func (r *record) onlyRank(node string) int {
+	rank, count := -1, 0
+	for i, place := range r.places {
+		if place == node {
+			rank, count = i, count+1
+		}
+	}
+	if count == 1 {
+		return rank
+	}
+	return -1
+}
+
+// lastOf is a rank's last lines, or those of all ranks of a node.
+func (r *record) lastOf(rank int, node string) string {
+	if rank >= 0 {
+		return strings.Join(r.last[rank], " | ")
+	}
+	var all []string
+	for i, place := range r.places {
+		if lines := r.last[i]; place == node && len(lines) > 0 {
+			all = append(all, fmt.Sprintf("[%d] %s", i, lines[len(lines)-1]))
+		}
+	}
+	return strings.Join(all, " | ")
+}
+
+// Tags by which the launchers tell whose a line is.
+var (
+	openTag  = regexp.MustCompile(`^\[\d+,(\d+)\]<std(?:out|err|diag)>:\s?`)
+	mpichTag = regexp.MustCompile(`^\[(\d+)\] `)
+)
+
+// untag takes the launcher's tag off a line; rank is -1 for a line of the launcher's own.
+func untag(lib Library, line string) (rank int, rest string) {
+	tag := openTag
+	if lib == MPICH {
+		tag = mpichTag
+	}
+	m := tag.FindStringSubmatch(line)
+	if m == nil {
+		return -1, line
+	}
+	rank, _ = strconv.Atoi(m[1])
+	return rank, line[len(m[0]):]
+}

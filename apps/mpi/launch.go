@@ -1,0 +1,151 @@
+package mpi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"bramble/fault"
+	"bramble/job"
+)
+
+// Launch is a program to be run by all ranks of the allocation that this process is in.
+type Launch struct {
+	Inside  job.Inside
+	Library Library // "": see Choose
+	Label   bool    // begin each line with its rank
+	Args    []string
+	Stdout  io.Writer
+	Stderr  io.Writer
+}
+
+// Run looks at all nodes, then has the library's mpirun run the program, and returns its exit status. How a rank died
+// becomes the job's error.
+func (l Launch) Run(ctx context.Context) (status int, err error) {
+	peers, err := l.Inside.Nodes(ctx)
+	if err != nil {
+		return 0, err
+	}
+	lib, err := Choose(l.Library, l.Args[0], l.look(ctx, peers))
+	if err != nil {
+		l.explain(ctx, err.Error())
+		return 0, err
+	}
+	mpirun, _, err := Launcher(ctx, lib)
+	if err != nil {
+		return 0, err
+	}
+	rec := &record{}
+	for _, p := range peers {
+		for range p.Ranks {
+			rec.places = append(rec.places, p.Node)
+		}
+	}
+	flags := []string{"-n", strconv.Itoa(len(rec.places))}
+	if lib == OpenMPI {
+		flags = append(flags, "--tag-output")
+	} else {
+		flags = append(flags, "-prepend-rank")
+	}
+	status, err = l.mpirun(ctx, exec.Command(mpirun, append(flags, l.Args...)...), lib, rec)
+	if text := rec.failure(); status != 0 && text != "" {
+		l.explain(ctx, text)
+	}
+	return status, err
+}
+
+func (l Launch) explain(ctx context.Context, text string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	l.Inside.Explain(ctx, text) // without it the job's status tells less
+}
+
+// look has every node look at itself.
+func (l Launch) look(ctx context.Context, peers []job.Peer) []Found {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	found := make([]Found, len(peers))
+	var all sync.WaitGroup
+	for i, p := range peers {
+		all.Go(func() {
+			var out, errs bytes.Buffer
+			exit, err := l.Inside.Run(ctx, job.StepCommand{Node: p.Node, Args: []string{"/bin/sh", "-c", `exec "$BRAMBLE_EXE" mpi-look "$@"`, "mpi-look", l.Args[0]}},
+				job.StepFiles{Stdout: &out, Stderr: &errs})
+			if err == nil && !exit.OK() {
+				err = errors.New(strings.TrimSpace(errs.String()))
+			}
+			if err == nil {
+				err = json.Unmarshal(out.Bytes(), &found[i])
+			}
+			if err != nil {
+				found[i].Trouble = err.Error()
+			}
+			found[i].Node = p.Node
+		})
+	}
+	all.Wait()
+	return found
+}
+
+// mpirun runs the launcher, which gets SIGTERM when ctx ends.
+func (l Launch) mpirun(ctx context.Context, cmd *exec.Cmd, lib Library, rec *record) (int, error) {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	errs, err := cmd.StderrPipe()
+	if err != nil {
+		return 0, err
+	}
+	cmd.Stdin = os.Stdin
+	if err := cmd.Start(); err != nil {
+		return 0, fault.New(fault.Failed, "start %s: %w", cmd.Path, err)
+	}
+	defer context.AfterFunc(ctx, func() { cmd.Process.Signal(syscall.SIGTERM) })()
+	var mu sync.Mutex
+	var readers sync.WaitGroup
+	readers.Go(func() { l.pass(out, l.Stdout, lib, rec, &mu) })
+	readers.Go(func() { l.pass(errs, l.Stderr, lib, rec, &mu) })
+	readers.Wait()
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0, nil
+	case errors.As(err, &exit) && exit.ExitCode() > 0:
+		return exit.ExitCode(), nil
+	}
+	return 1, fault.New(fault.Failed, "%s: %w", cmd.Path, err)
+}
+
+// pass passes on lines without the launcher's tags.
+func (l Launch) pass(from io.Reader, to io.Writer, lib Library, rec *record, mu *sync.Mutex) {
+	r := bufio.NewReaderSize(from, 64<<10)
+	for {
+		line, err := r.ReadSlice('\n')
+		if len(line) > 0 {
+			rank, text := untag(lib, string(line))
+			mu.Lock()
+			rec.line(rank, strings.TrimRight(text, "\r\n"))
+			if l.Label && rank >= 0 {
+				text = fmt.Sprintf("%d: %s", rank, text)
+			}
+			io.WriteString(to, text)
+			mu.Unlock()
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return
+		}
+	}
+}
