@@ -58,7 +58,7 @@ func (c *mpiDoctorCmd) Run(e *env) error {
 		if err != nil {
 			return err
 		}
-		if chunk.Err {
+		if chunk.Stderr {
 			errs.Write(chunk.Data)
 		} else {
 			out.Write(chunk.Data)
