@@ -262,7 +262,7 @@ func (s *State) closeWhenFinal(j *job, at time.Time) {
 		return
 	}
 	j.ended, j.spent, j.stopping = at, nil, Ranges{}
-	j.spec.Script, j.spec.Env, j.spec.Each = nil, nil, nil // what only its tasks needed; thousands of ended jobs are remembered
+	j.spec.Script, j.spec.Env = nil, nil // what only its tasks needed; thousands of ended jobs are remembered
 	j.ranText, j.ran = j.ranOn(), nil
 	s.ended = append(s.ended, j.id)
 	s.resolveDependents(j)

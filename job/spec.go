@@ -16,11 +16,10 @@ type Spec struct {
 	As      string   `json:"as,omitempty"`      // "root" for an admin who said --as root
 	Account string   `json:"account,omitempty"` // whose share it uses up beside the user's; "" is "default"
 	Comment string   `json:"comment,omitempty"`
-	Args    []string `json:"args,omitempty"`   // the command; empty when Script or Each is set
+	Args    []string `json:"args,omitempty"`   // the command; empty when Script is set
 	Script  []byte   `json:"script,omitempty"` // a script file's bytes, run by its #! line
 	Env     []string `json:"env,omitempty"`
 	Array   string   `json:"array,omitempty"` // as typed: A-B[:S][%K],…; "" is a single task with index 0
-	Each    []Each   `json:"each,omitempty"`  // what each element of the array runs, in the order of the array
 
 	// What a task takes.
 	CPUs         int            `json:"cpus"`                     // cores per rank
@@ -67,13 +66,6 @@ type Spec struct {
 	SubmitHost string `json:"submit_host,omitempty"` // and on which machine
 
 	Token string `json:"token,omitempty"` // made up by who submits; what comes again with it from the same user is the same job
-}
-
-// Each is what one element of an array runs that is not like all others.
-type Each struct {
-	Line   string   `json:"line"`             // for sh
-	Inputs string   `json:"inputs,omitempty"` // artefact manifest ref, beside the job's own
-	Return []string `json:"return,omitempty"`
 }
 
 // Dependency is another job that this one waits for.

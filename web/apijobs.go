@@ -170,7 +170,7 @@ func (s *Server) apiJob(w http.ResponseWriter, r *http.Request, v visitor) error
 // veiled leaves out of a job what is only for its owner and for admins.
 func (v visitor) veiled(d job.Detail) job.Detail {
 	if !v.owns(d.Spec) {
-		d.Spec.Script, d.Spec.Env, d.Spec.Each = nil, nil, nil
+		d.Spec.Script, d.Spec.Env = nil, nil
 	}
 	return d
 }

@@ -1,0 +1,495 @@
+package each
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"bramble/fault"
+	"bramble/host"
+	"bramble/job"
+)
+
+// Jobs is what runs the work.
+type Jobs interface {
+	Submit(ctx context.Context, spec job.Spec) (job.ID, error)
+	Endings(ctx context.Context, req job.EndingsRequest) iter.Seq2[job.Ending, error]
+	Logs(ctx context.Context, req job.LogRequest) iter.Seq2[job.Line, error]
+	Cancel(ctx context.Context, id job.ID) (job.Summary, error)
+}
+
+// Runner runs the command for every input.
+type Runner struct {
+	Options
+	Jobs  Jobs
+	Slots int // cores of the nodes that may run it
+	Stdin io.Reader
+	Out   io.Writer
+	Err   io.Writer
+	// Pack sends files and returns the ref of a tree with them at the same relative places; Unpack lays one out here.
+	Pack   func(ctx context.Context, paths []string) (ref string, err error)
+	Unpack func(ctx context.Context, ref string) error
+	// Seen is told how far it is; total is 0 while inputs still come.
+	Seen func(done, failed, total int)
+
+	line, tag               Template
+	transfer, back          []Template
+	skip                    map[int]bool
+	log                     *os.File
+	jobs                    int // submitted
+	open                    map[job.ID]bool
+	waiting                 map[int]*Outcome // for their turn, with KeepOrder
+	turn                    int
+	taken, outstanding      int // inputs
+	done, failed, succeeded int
+	verdict                 int // exit status when halted
+	halted                  bool
+	allRead                 bool
+	ended                   sync.WaitGroup
+}
+
+// input is one run to come, or why there is none.
+type input struct {
+	run Run
+	err error
+}
+
+// event is what came of a job.
+type event struct {
+	id   job.ID
+	out  *Outcome
+	err  error
+	over bool
+}
+
+// Run returns the exit status: how many runs failed, at most 101, or what --halt says.
+func (r *Runner) Run(ctx context.Context) (status int, err error) {
+	if err := r.prepare(); err != nil {
+		return 0, err
+	}
+	defer r.ended.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if r.log != nil {
+		defer r.log.Close()
+	}
+	inputs := r.read(ctx)
+	if r.DryRun {
+		return 0, r.print(inputs)
+	}
+	err = r.loop(ctx, inputs)
+	if err != nil || r.halted && r.Halt.Now {
+		r.endAll(context.WithoutCancel(ctx))
+	}
+	if r.halted && (r.Halt.Now || r.Halt.What == "success") {
+		return r.verdict, err
+	}
+	return exitStatus(r.failed), err
+}
+
+func (r *Runner) prepare() (err error) {
+	if r.line, err = Parse(strings.Join(r.Command, " ")); err != nil {
+		return err
+	}
+	parse := func(texts []string) (list []Template) {
+		for _, text := range texts {
+			t, e := Parse(text)
+			if e != nil && err == nil {
+				err = e
+			}
+			list = append(list, t)
+		}
+		return list
+	}
+	r.transfer, r.back = parse(r.Transfer), parse(r.Return)
+	r.tag, _ = Parse("{}")
+	r.open, r.waiting, r.turn = map[job.ID]bool{}, map[int]*Outcome{}, 1
+	switch {
+	case err != nil:
+		return err
+	case r.Resume != ResumeNone && r.Joblog == "":
+		return fault.New(fault.Misused, "--resume needs to be told what was done: --joblog FILE").Hint("bramble each --resume --joblog runs.log …")
+	case r.Joblog == "" || r.DryRun:
+		return nil
+	}
+	return r.openLog()
+}
+
+func (r *Runner) openLog() (err error) {
+	flags := os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	if r.Resume != ResumeNone {
+		flags = os.O_WRONLY | os.O_CREATE | os.O_APPEND
+		if r.skip, err = readJoblog(r.Joblog, r.Resume); err != nil {
+			return err
+		}
+	}
+	if r.log, err = os.OpenFile(r.Joblog, flags, 0o666); err != nil {
+		return fault.New(fault.Failed, "--joblog: %w", err).Hint("a file that you may write")
+	}
+	if info, err := r.log.Stat(); err == nil && info.Size() == 0 {
+		_, err = fmt.Fprintln(r.log, joblogHead)
+		return err
+	}
+	return nil
+}
+
+// read yields the runs as their inputs come.
+func (r *Runner) read(ctx context.Context) <-chan input {
+	out := make(chan input)
+	go func() { // ends with ctx, or with a reader that never returns, which only a process's end can stop
+		defer close(out)
+		seq := 0
+		for args, err := range r.Inputs(r.Stdin) {
+			seq++
+			next := input{run: Run{Seq: seq, Args: args}, err: err}
+			if err == nil {
+				next.run.Line = r.line.Line(args, seq)
+				for _, t := range r.transfer {
+					next.run.Send = append(next.run.Send, t.Fill(args, seq, false))
+				}
+				for _, t := range r.back {
+					next.run.Receive = append(next.run.Receive, t.Fill(args, seq, false))
+				}
+			}
+			select {
+			case out <- next:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// print writes the commands.
+func (r *Runner) print(inputs <-chan input) error {
+	for in := range inputs {
+		if in.err != nil {
+			return in.err
+		}
+		if _, err := fmt.Fprintln(r.Out, in.run.Line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loop submits runs as there is room for them, and takes in how they end.
+func (r *Runner) loop(ctx context.Context, inputs <-chan input) error {
+	events := make(chan event)
+	var chunk []Run
+	var gathered <-chan time.Time
+	due := false // what has gathered goes out though it could be more
+	for {
+		size := r.chunkSize(r.jobs, r.Slots, r.outstanding)
+		if len(chunk) > 0 && size > 0 && !r.halted && (due || r.allRead || len(chunk) >= size || bytesOf(chunk) > maxChunkBytes) {
+			if err := r.submit(ctx, chunk, events); err != nil {
+				return err
+			}
+			chunk, gathered, due = nil, nil, false
+			continue
+		}
+		switch {
+		case r.halted && (r.Halt.Now || len(r.open) == 0), r.allRead && len(chunk)+len(r.open) == 0:
+			return nil
+		}
+		more := inputs
+		if r.halted || len(chunk) >= size || r.outstanding > maxOutstanding {
+			more = nil
+		}
+		select {
+		case in, ok := <-more:
+			switch {
+			case !ok:
+				r.allRead, inputs = true, nil
+				r.tell()
+			case in.err != nil:
+				return in.err
+			case r.skip[in.run.Seq]:
+				r.settle(&Outcome{Run: in.run}, false)
+			default:
+				chunk = append(chunk, in.run)
+				r.taken++
+				if gathered == nil {
+					gathered = time.After(gather)
+				}
+			}
+		case <-gathered:
+			due = true
+		case ev := <-events:
+			if err := r.take(ev); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return fault.New(fault.Interrupted, "interrupted; %d of the runs had ended, %d were given up", r.done, r.outstanding+len(chunk)).
+				Hint("the same again with --resume --joblog FILE, if there was a --joblog")
+		}
+	}
+}
+
+// maxOutstanding is how many runs are submitted ahead of those that have ended.
+const maxOutstanding = 4 * maxChunk
+
+// gather is how long inputs are waited for that could share a job with those that are there.
+const gather = 10 * time.Millisecond
+
+func bytesOf(chunk []Run) (n int) {
+	for _, run := range chunk {
+		n += len(run.Line)
+	}
+	return n
+}
+
+// submit makes a job of runs and follows it.
+func (r *Runner) submit(ctx context.Context, chunk []Run, events chan<- event) error {
+	spec := r.Spec
+	spec.Script = script(chunk, r.log != nil)
+	spec.Array = indices(chunk)
+	var send []string
+	for _, run := range chunk {
+		send = append(send, run.Send...)
+		spec.Return = append(spec.Return, run.Receive...)
+	}
+	if send = append(send, r.Basefile...); len(send) > 0 {
+		var err error
+		if spec.Inputs, err = r.Pack(ctx, send); err != nil {
+			return err
+		}
+	}
+	id, err := r.Jobs.Submit(ctx, spec)
+	if err != nil {
+		return err
+	}
+	r.jobs++
+	r.open[id] = true
+	r.outstanding += len(chunk)
+	runs := map[int]Run{}
+	for _, run := range chunk {
+		runs[run.Seq] = run
+	}
+	r.ended.Go(func() { r.follow(ctx, id, runs, events) })
+	if r.Delay > 0 {
+		select {
+		case <-time.After(r.Delay):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+func indices(chunk []Run) string {
+	parts := make([]string, len(chunk))
+	for i, run := range chunk {
+		parts[i] = strconv.Itoa(run.Seq)
+	}
+	return strings.Join(parts, ",")
+}
+
+// follow hears how the runs of a job end, also across restarts of the head.
+func (r *Runner) follow(ctx context.Context, id job.ID, runs map[int]Run, events chan<- event) {
+	say := func(ev event) bool {
+		ev.id = id
+		select {
+		case events <- ev:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for len(runs) > 0 {
+		var broken error
+		for end, err := range r.Jobs.Endings(ctx, job.EndingsRequest{ID: id, Follow: true}) {
+			if broken = err; err != nil {
+				break
+			}
+			run, ours := runs[end.Index]
+			if !ours {
+				continue
+			}
+			delete(runs, end.Index)
+			out, err := r.outcome(ctx, id, run, end)
+			if !say(event{out: out, err: err}) {
+				return
+			}
+		}
+		if broken != nil && !fault.Is(broken, fault.Unreachable) {
+			say(event{err: broken})
+			return
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+	}
+	say(event{over: true})
+}
+
+// outcome is how a run ended, with all that it wrote and the files that came back.
+func (r *Runner) outcome(ctx context.Context, id job.ID, run Run, end job.Ending) (*Outcome, error) {
+	o := &Outcome{Run: run, Stdout: end.Stdout, Stderr: end.Stderr}
+	if int64(len(end.Stdout)) < end.OutSize || int64(len(end.Stderr)) < end.ErrSize {
+		var out, errs bytes.Buffer
+		for l, err := range r.Jobs.Logs(ctx, job.LogRequest{ID: id, Index: end.Index}) {
+			switch {
+			case err != nil:
+				return o, err
+			case l.Note || l.Attempt != end.Attempt && end.Attempt > 0:
+			case l.Stderr:
+				errs.Write(l.Data)
+			default:
+				out.Write(l.Data)
+			}
+		}
+		o.Stdout, o.Stderr = out.Bytes(), errs.Bytes()
+	}
+	o.readStamp()
+	switch f := end.Failure; {
+	case f != nil:
+		o.Host, o.Code, o.Problem = f.Node, f.Code, f.Error
+		if f.Timeout {
+			o.Problem = "its time was up"
+		}
+		if f.Signal != "" {
+			o.Signal = int(host.SignalNumber(f.Signal))
+			o.Code = 0
+		}
+	case end.State == job.Cancelled:
+		o.Problem = "it was cancelled"
+	case end.State == job.Failed:
+		o.Code = 1
+	}
+	if end.Returns != "" && len(run.Receive) > 0 {
+		return o, r.Unpack(ctx, end.Returns)
+	}
+	return o, nil
+}
+
+// readStamp takes off the line that tells a run's node and times.
+func (o *Outcome) readStamp() {
+	at := bytes.LastIndex(o.Stderr, []byte(stampMark))
+	if at < 0 {
+		return
+	}
+	var begin, end float64
+	if n, _ := fmt.Sscanf(string(o.Stderr[at+len(stampMark):]), "%s %f %f", &o.Host, &begin, &end); n == 3 {
+		o.Started = time.UnixMicro(int64(begin * 1e6))
+		o.Took = time.Duration((end - begin) * float64(time.Second))
+		o.Stderr = o.Stderr[:at]
+	}
+}
+
+// take takes in what came of a job.
+func (r *Runner) take(ev event) error {
+	switch {
+	case ev.err != nil:
+		return ev.err
+	case ev.over:
+		delete(r.open, ev.id)
+		return nil
+	}
+	r.outstanding--
+	r.done++
+	o := ev.out
+	if o.OK() {
+		r.succeeded++
+	} else {
+		r.failed++
+	}
+	if r.log != nil {
+		if _, err := fmt.Fprintln(r.log, joblogLine(o)); err != nil {
+			return fault.New(fault.Failed, "--joblog: %w", err)
+		}
+	}
+	if err := r.settle(o, true); err != nil {
+		return err
+	}
+	total := 0
+	if r.allRead {
+		total = r.taken
+	}
+	if !r.halted && r.Halt.Due(r.failed, r.succeeded, total) {
+		r.halted = true
+		if r.verdict = o.Code; r.Halt.What != "success" && r.verdict == 0 && !o.OK() {
+			r.verdict = 1
+		}
+	}
+	r.tell()
+	return nil
+}
+
+func (r *Runner) tell() {
+	if r.Seen == nil {
+		return
+	}
+	total := 0
+	if r.allRead {
+		total = r.taken
+	}
+	r.Seen(r.done, r.failed, total)
+}
+
+// settle prints a run's output at once, or in its turn.
+func (r *Runner) settle(o *Outcome, ran bool) error {
+	if !r.KeepOrder {
+		if !ran {
+			return nil
+		}
+		return r.write(o)
+	}
+	r.waiting[o.Seq] = o
+	for r.waiting[r.turn] != nil {
+		if err := r.write(r.waiting[r.turn]); err != nil {
+			return err
+		}
+		delete(r.waiting, r.turn)
+		r.turn++
+	}
+	return nil
+}
+
+func (r *Runner) write(o *Outcome) error {
+	if o.Problem != "" {
+		fmt.Fprintf(r.Err, "bramble each: run %d (%s): %s\n", o.Seq, o.Line, o.Problem)
+	}
+	for _, of := range []struct {
+		to   io.Writer
+		data []byte
+	}{{r.Out, o.Stdout}, {r.Err, o.Stderr}} {
+		data := of.data
+		if r.Tag {
+			data = tagged(data, strings.Join(o.Args, " "))
+		}
+		if _, err := of.to.Write(data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tagged puts the inputs before each line.
+func tagged(data []byte, tag string) []byte {
+	var b bytes.Buffer
+	for line := range bytes.Lines(data) {
+		b.WriteString(tag)
+		b.WriteByte('\t')
+		b.Write(line)
+	}
+	return b.Bytes()
+}
+
+// endAll cancels the jobs that have not ended.
+func (r *Runner) endAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for id := range r.open {
+		r.Jobs.Cancel(ctx, id)
+	}
+}
