@@ -29,20 +29,34 @@ type record struct {
 	places []string // the node of each rank
 	said   strings.Builder
 	last   map[int][]string
+	dead   bool // a rank has ended with a status, the first of them this one
+	first  int
+	status int
 }
+
+// deathMark begins the line by which a rank's shell tells its status.
+const deathMark = "bramble: this rank has ended with status"
 
 // maxSaid is how much of the launcher's own words is kept, in bytes.
 const maxSaid = 64 << 10
 
-func (r *record) line(rank int, text string) {
+// line takes in a line and reports whether people are to see it.
+func (r *record) line(rank int, text string) bool {
 	if rank < 0 {
 		if r.said.Len() < maxSaid {
 			r.said.WriteString(text + "\n")
 		}
-		return
+		return true
+	}
+	if code, ok := strings.CutPrefix(text, deathMark+" "); ok {
+		if !r.dead {
+			r.dead, r.first = true, rank
+			r.status, _ = strconv.Atoi(code)
+		}
+		return false
 	}
 	if strings.TrimSpace(text) == "" {
-		return
+		return true
 	}
 	if r.last == nil {
 		r.last = map[int][]string{}
@@ -51,6 +65,7 @@ func (r *record) line(rank int, text string) {
 	if n := len(r.last[rank]); n > keptLines {
 		r.last[rank] = slices.Delete(r.last[rank], 0, n-keptLines)
 	}
+	return true
 }
 
 // failure is who died, where, how, and what it said last; "" when that can't be told.
@@ -68,10 +83,16 @@ func (r *record) failure() string {
 		m := openSignal.FindStringSubmatch(said)
 		rank, _ = strconv.Atoi(m[1])
 		node, how = m[2], "was ended by signal "+m[3]
-	case mpichAbort.MatchString(said):
+	case mpichAbort.MatchString(r.everything()):
+		said = r.everything()
 		m := mpichAbort.FindStringSubmatch(said)
 		rank, _ = strconv.Atoi(m[2])
 		how = "called MPI_Abort with " + m[1]
+	case r.dead:
+		rank, how = r.first, fmt.Sprintf("ended with status %d", r.status)
+		if r.status > 128 {
+			how = fmt.Sprintf("was ended by signal %d", r.status-128)
+		}
 	case openAbort.MatchString(said):
 		rank, _ = strconv.Atoi(first(openAbort))
 		how = "called MPI_Abort with " + first(openErrno)
@@ -99,6 +120,15 @@ func (r *record) failure() string {
 		text += "; it said last: " + lines
 	}
 	return text
+}
+
+// everything is what the launcher and the ranks have said: MPICH's word of an abort comes from the rank.
+func (r *record) everything() string {
+	all := r.said.String()
+	for rank := range r.places {
+		all += strings.Join(r.last[rank], "\n") + "\n"
+	}
+	return all
 }
 
 // onlyRank is a node's rank when it has one only, or when one only has said anything; else -1.

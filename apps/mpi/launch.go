@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,17 +53,24 @@ func (l Launch) Run(ctx context.Context) (status int, err error) {
 			rec.places = append(rec.places, p.Node)
 		}
 	}
-	flags := []string{"-n", strconv.Itoa(len(rec.places))}
-	if lib == OpenMPI {
-		flags = append(flags, "--tag-output")
-	} else {
-		flags = append(flags, "-prepend-rank")
+	status, err = l.mpirun(ctx, exec.Command(mpirun, arguments(lib, len(rec.places), l.Args)...), lib, rec)
+	if rec.dead && status == 0 {
+		status = 1
 	}
-	status, err = l.mpirun(ctx, exec.Command(mpirun, append(flags, l.Args...)...), lib, rec)
 	if text := rec.failure(); status != 0 && text != "" {
 		l.explain(ctx, text)
 	}
 	return status, err
+}
+
+// arguments are mpirun's. MPICH's waits for ever when a rank on another node ends with a status and the rest wait for
+// it, but not when a signal has ended one: so the status is told, and a signal sent.
+func arguments(lib Library, ranks int, program []string) []string {
+	n := []string{"-n", strconv.Itoa(ranks)}
+	if lib == OpenMPI {
+		return slices.Concat(n, []string{"--tag-output"}, program)
+	}
+	return slices.Concat(n, []string{"-prepend-rank", "/bin/sh", "-c", `"$@"; s=$?; [ $s = 0 ] && exit; echo "` + deathMark + ` $s" >&2; kill -KILL $$`, "mpi"}, program)
 }
 
 func (l Launch) explain(ctx context.Context, text string) {
@@ -137,8 +145,10 @@ func (l Launch) pass(from io.Reader, to io.Writer, lib Library, rec *record, mu 
 		if len(line) > 0 {
 			rank, text := untag(lib, string(line))
 			mu.Lock()
-			rec.line(rank, strings.TrimRight(text, "\r\n"))
-			if l.Label && rank >= 0 {
+			if !rec.line(rank, strings.TrimRight(text, "\r\n")) {
+				text = ""
+			}
+			if l.Label && rank >= 0 && text != "" {
 				text = fmt.Sprintf("%d: %s", rank, text)
 			}
 			io.WriteString(to, text)
