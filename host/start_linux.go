@@ -31,7 +31,7 @@ type starter struct {
 	peak     peak
 	lent     chan struct{} // a place for each thread that may wait for a short task
 	closed   atomic.Bool
-	old      atomic.Bool // this kernel has no clone3 that forgets handlers of signals
+	way      atomic.Int32 // in which children are made
 	null     func() (*os.File, error)
 	seal     func()                     // keeps files that we inherited from our tasks
 	files    func() (unix.Rlimit, bool) // how many files a task may open
@@ -226,6 +226,7 @@ type launch struct {
 	group    *group
 	pid      int
 	pidfd    int
+	way      int32
 	entering int // the step that enters the folder
 }
 
@@ -251,8 +252,8 @@ func (l *launch) run(s *starter) error {
 		switch {
 		case err == nil:
 			return nil
-		case at < 0 && !s.old.Load() && !l.group.inVersion2() && lacksClone3(err):
-			s.old.Store(true)
+		case at < 0 && l.way+1 < ways && !l.group.inVersion2() && lacksWay(err):
+			s.way.Store(l.way + 1)
 			continue
 		case at == l.entering && at >= 0 && l.cmd.Dir != "":
 			return explainDir(l.cmd.Dir, err)
@@ -264,7 +265,7 @@ func (l *launch) run(s *starter) error {
 // play makes the child; at is the step that failed.
 func (l *launch) play(s *starter, path string, tasks []int) (at int, err error) {
 	child := &script{}
-	if s.old.Load() {
+	if l.way = s.way.Load(); l.way > byClone3 {
 		child.forgetHandlers()
 	}
 	child.join(tasks)
@@ -296,13 +297,13 @@ func (l *launch) play(s *starter, path string, tasks []int) (at int, err error) 
 	if l.group.inVersion2() {
 		group = l.group.fd
 	}
-	l.pid, at, err = child.play(!s.old.Load(), group)
+	l.pid, at, err = child.play(l.way, group)
 	l.pidfd = int(child.pidfd)
 	return at, err
 }
 
-// lacksClone3 reports whether an error may mean that the kernel, or what guards it, knows clone only.
-func lacksClone3(err error) bool {
+// lacksWay reports whether an error may mean that the kernel does not know the way.
+func lacksWay(err error) bool {
 	return errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EPERM)
 }
 

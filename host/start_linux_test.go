@@ -769,15 +769,15 @@ func TestStartsAsGoDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, old := range []bool{false, true} {
+	for old := range 3 {
 		h := newHost(t)
-		if old {
+		for range old {
 			host.Old(h)
 		}
 		c := sh(show)
 		c.Dir = "/"
 		if got := run(t, h, c); got.out != string(want) {
-			t.Errorf("old %v: %s\nand with Go's:\n%s", old, got.out, want)
+			t.Errorf("way %d: %s\nand with Go's:\n%s", old, got.out, want)
 		}
 	}
 }

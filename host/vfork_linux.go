@@ -145,12 +145,23 @@ func (s *script) forgetHandlers() {
 	}
 }
 
+// How a child is made, the best way first; kernels, and what guards or emulates them, may lack one.
+const (
+	byClone3 = iota
+	byClone
+	withoutPidfd
+	ways
+)
+
 // play makes the child, in the open version 2 group unless that is below zero. The error is a
 // syscall.Errno; at is the number of the step that failed, -1 when no child could be made.
-func (s *script) play(clone3 bool, group int) (pid, at int, err error) {
-	const flags = unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PIDFD
+func (s *script) play(way int32, group int) (pid, at int, err error) {
+	flags := uintptr(unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PIDFD)
+	if way == withoutPidfd {
+		flags &^= unix.CLONE_PIDFD
+	}
 	s.all, s.pidfd, s.errno = ^uint64(0), -1, 0
-	s.clone = cloneArgs{flags: flags | unix.CLONE_CLEAR_SIGHAND, pidfd: uint64(address(&s.pidfd)), exitSignal: uint64(unix.SIGCHLD)}
+	s.clone = cloneArgs{flags: uint64(flags) | unix.CLONE_CLEAR_SIGHAND, pidfd: uint64(address(&s.pidfd)), exitSignal: uint64(unix.SIGCHLD)}
 	if group >= 0 {
 		s.clone.flags |= unix.CLONE_INTO_CGROUP
 		s.clone.cgroup = uint64(group)
@@ -159,7 +170,7 @@ func (s *script) play(clone3 bool, group int) (pid, at int, err error) {
 	defer runtime.UnlockOSThread()
 	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, address(&s.all), address(&s.old), 8, 0, 0)
 	var made uintptr
-	if clone3 {
+	if way == byClone3 {
 		made = vfork(unix.SYS_CLONE3, address(&s.clone), unsafe.Sizeof(s.clone), 0, &s.steps[0], s)
 	} else {
 		made = vfork(unix.SYS_CLONE, flags|uintptr(unix.SIGCHLD), 0, address(&s.pidfd), &s.steps[0], s)
