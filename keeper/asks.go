@@ -1,9 +1,12 @@
 package keeper
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
-// forgetPart is how many IDs one request to forget carries at most; they fit into a frame.
-const forgetPart = 10_000
+// idsPart is how many IDs one request carries at most; they fit into a frame.
+const idsPart = 10_000
 
 // Start implements Keeper. When it fails some of the tasks may have been started.
 func (c *Client) Start(ctx context.Context, tasks []Task) error {
@@ -30,14 +33,25 @@ func (c *Client) List(ctx context.Context) ([]Status, error) {
 	return w.statuses, nil
 }
 
+// Queues implements Queue.
+func (c *Client) Queues() bool { return c.Peer() >= 3 }
+
+// Withdraw implements Queue.
+func (c *Client) Withdraw(ctx context.Context, ids []string) error {
+	return c.inParts(ctx, "withdraw", ids)
+}
+
 // Forget implements Keeper.
 func (c *Client) Forget(ctx context.Context, ids []string) error {
-	for len(ids) > 0 {
-		n := min(len(ids), forgetPart)
-		if _, err := c.call(ctx, request{Do: "forget", IDs: ids[:n]}); err != nil {
+	return c.inParts(ctx, "forget", ids)
+}
+
+// inParts asks something about many tasks.
+func (c *Client) inParts(ctx context.Context, what string, ids []string) error {
+	for part := range slices.Chunk(ids, idsPart) {
+		if _, err := c.call(ctx, request{Do: what, IDs: part}); err != nil {
 			return err
 		}
-		ids = ids[n:]
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ type wanted struct {
 	done     chan struct{}
 }
 
-var _ Keeper = (*Client)(nil)
+var _ Queue = (*Client)(nil)
 
 // Connect reaches the keeper that answers on the socket; fault.Unreachable when none does.
 // The client lives until Close.

@@ -94,8 +94,10 @@ func (l *Local) Forget(ctx context.Context, ids []string) error {
 	if err := l.journal.append(forgottenEntry(names)); err != nil {
 		return err
 	}
-	if err := l.journal.sync(); err != nil {
-		return err
+	if slices.ContainsFunc(gone, func(s Status) bool { return !s.small() }) { // its output is not there any more
+		if err := l.journal.sync(); err != nil {
+			return err
+		}
 	}
 	l.forget(names)
 	return l.journal.trim(false)

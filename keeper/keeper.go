@@ -10,13 +10,15 @@ import (
 	"bramble/host"
 )
 
-// Keeper starts tasks and remembers them. What it said survives the keeper, and that a task ended or
-// is forgotten survives a power cut; a task that was running then may be unknown afterwards.
+// Keeper starts tasks and remembers them. What it said survives the keeper, and that a task ended
+// survives a power cut; a task that was running then may be unknown afterwards, and one that was just
+// forgotten be known again.
 type Keeper interface {
 	// Start forks the tasks. A task whose ID is known already is left alone, so a start may be repeated,
 	// and is to be repeated after an error. A task that cannot be started has ended, with Status.Error.
 	Start(ctx context.Context, tasks []Task) error
-	// Signal sends a signal, such as "TERM", to a task's group; "KILL" ends its whole tree. An ended task ignores it.
+	// Signal sends a signal, such as "TERM", to a task's group; "KILL" ends its whole tree. An ended task ignores
+	// it; one that has not begun is withdrawn.
 	Signal(ctx context.Context, id, sig string) error
 	// List tells every task that is running or not yet forgotten, without SmallOut and SmallErr.
 	List(ctx context.Context) ([]Status, error)
@@ -42,6 +44,9 @@ type Task struct {
 	Cap     int64         `json:"cap,omitempty"`     // bytes kept of each output stream; 0: DefaultCap
 	Stdio   string        `json:"stdio,omitempty"`   // folder with the named pipes of MakePipes, instead of no input and kept output
 	TTY     *host.Size    `json:"tty,omitempty"`     // with Stdio: a terminal between the program and the pipes
+	// Lanes makes the task wait, in the order the tasks came, until fewer than so many run: so that one begins
+	// as soon as another ends, without a word to the agent between them. 0: it begins at once.
+	Lanes int `json:"lanes,omitempty"`
 }
 
 const (
@@ -58,13 +63,25 @@ const Leader = "leader:"
 const (
 	Lost    = "the keeper was lost"    // it was killed, or the machine went down
 	Stopped = "the keeper was stopped" // it was told to end and ended its tasks
+	// Withdrawn tasks were taken back before they had begun.
+	Withdrawn = "it was taken back before it had begun"
 )
+
+// Queue is a Keeper that heeds Task.Lanes.
+type Queue interface {
+	Keeper
+	// Queues reports whether it does; a keeper process may be older than the agent.
+	Queues() bool
+	// Withdraw takes back those of the tasks that have not begun. They end with Status.Error Withdrawn.
+	Withdraw(ctx context.Context, ids []string) error
+}
 
 // Status is what the keeper knows of a task.
 type Status struct {
 	ID       string     `json:"id"`
 	Pid      int        `json:"pid,omitempty"`
 	Running  bool       `json:"running"`
+	Waiting  bool       `json:"waiting,omitempty"` // of the running ones: it has not begun
 	Started  time.Time  `json:"started"`
 	Ended    time.Time  `json:"ended,omitzero"`
 	Exit     *host.Exit `json:"exit,omitempty"`

@@ -17,8 +17,6 @@ const (
 	outputFolder = "output"
 	// restAfter is how long nothing runs before an idle keeper tidies up.
 	restAfter = 3 * time.Second
-	// fullRetry is how long the record of an end waits for room on the disk.
-	fullRetry = time.Second
 )
 
 // Options are what a keeper works with.
@@ -53,8 +51,12 @@ type Local struct {
 
 	mu       sync.Mutex
 	stopping bool
-	running  int
+	running  int // those that wait included
 	tasks    map[string]*task
+	busy     int           // those that have begun and not ended
+	queue    []*task       // those that wait, in their order
+	done     []*done       // ended, and not on disk yet
+	settling bool          // a goroutine sees to done
 	ended    []*task       // in the order they ended; forgotten ones are taken out now and then
 	gone     int           // forgotten ones among them
 	count    uint64        // tasks that ever ended here
@@ -64,12 +66,12 @@ type Local struct {
 // task is one that is running or not forgotten. Local.mu guards it.
 type task struct {
 	status Status // without small output
-	run    *run   // nil once it has ended
+	run    *run   // nil once it has ended and that is on disk
 	number uint64 // position among the ended
 	gone   bool
 }
 
-var _ Keeper = (*Local)(nil)
+var _ Queue = (*Local)(nil)
 
 // Open opens a spool and takes over what an earlier keeper left in it. Nothing else may have the spool open;
 // Main sees to that. Its tasks' ends are served by Run.
@@ -140,9 +142,10 @@ func (l *Local) Run(ctx context.Context) error {
 func (l *Local) stop() {
 	l.mu.Lock()
 	l.stopping = true
+	l.withdraw(Stopped, func(*task) bool { return true })
 	var left []*run
 	for _, t := range l.tasks {
-		if t.run != nil {
+		if t.run != nil && !t.status.Waiting {
 			left = append(left, t.run)
 		}
 	}
@@ -197,8 +200,12 @@ func (l *Local) Start(ctx context.Context, tasks []Task) error {
 		return err
 	}
 	for _, t := range fresh {
-		l.fork(t)
+		if t.run.task.Lanes == 0 {
+			err := l.fork(t)
+			go l.carry(t, err)
+		}
 	}
+	l.fill()
 	return nil
 }
 
@@ -233,76 +240,12 @@ func (l *Local) admit(tasks []Task) ([]*task, error) {
 	}
 	l.running += len(order)
 	l.runs.Add(len(order))
+	for _, t := range order {
+		if t.status.Waiting = t.run.task.Lanes > 0; t.status.Waiting {
+			l.queue = append(l.queue, t)
+		} else if t.run.task.counts() {
+			l.busy++
+		}
+	}
 	return order, nil
-}
-
-func (l *Local) fork(t *task) {
-	r := t.run
-	err := r.fork(l.Host, &l.buffers)
-	l.mu.Lock()
-	t.status.Started = time.Now()
-	if err == nil {
-		t.status.Pid = r.proc.Pid()
-	}
-	status := t.status
-	l.mu.Unlock()
-	go func() {
-		defer l.runs.Done()
-		if err != nil {
-			status.Error, status.Ended = err.Error(), time.Now()
-		} else {
-			exit, ended := r.wait()
-			status.Exit, status.Ended = &exit, ended
-		}
-		l.finish(t, status)
-	}()
-}
-
-// finish puts a task's end on disk, then tells it.
-func (l *Local) finish(t *task, status Status) {
-	status.Running = false
-	run := t.run
-	tail := run.settle(&status)
-	defer func() { run.close(status) }()
-	if !status.small() {
-		syncDir(l.output)
-	}
-	for !l.record(status, tail) {
-		if l.isStopping() {
-			return // the next keeper reports it as lost
-		}
-		time.Sleep(fullRetry)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.publish(t, status)
-	if l.running--; l.running == 0 {
-		l.relax()
-	}
-}
-
-func (l *Local) record(status Status, tail []byte) bool {
-	err := l.journal.append(endedEntry(status, tail))
-	if err == nil {
-		err = l.journal.sync()
-	}
-	if err != nil {
-		l.Log.Error("a task's end could not be written down", "task", status.ID, "error", err)
-	}
-	return err == nil
-}
-
-func (l *Local) isStopping() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.stopping
-}
-
-// publish makes a status on disk known. The caller holds mu.
-func (l *Local) publish(t *task, status Status) {
-	l.count++
-	t.status, t.run, t.number = status, nil, l.count
-	l.ended = append(l.ended, t)
-	close(l.news)
-	l.news = make(chan struct{})
 }

@@ -107,7 +107,7 @@ func (r *run) forkTalking(h host.Host, cmd host.Command) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.proc, r.talks = proc, true
+	r.proc, r.talks, r.started = proc, true, time.Now()
 	r.limitTime()
 	return nil
 }

@@ -23,9 +23,12 @@ func (l *Local) Signal(ctx context.Context, id, sig string) error {
 	if number == 0 {
 		return fault.New(fault.Misused, "no signal is called %.40q", sig).Hint("TERM, INT, HUP, USR1, STOP, CONT or KILL")
 	}
-	_, r, err := l.find(id)
+	status, r, err := l.find(id)
 	if err != nil || r == nil {
 		return err
+	}
+	if status.Waiting {
+		l.Withdraw(ctx, []string{id})
 	}
 	select {
 	case <-r.forked:

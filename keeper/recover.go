@@ -34,7 +34,8 @@ func (l *Local) recover() error {
 func (l *Local) adopt(s Status) {
 	t := &task{}
 	l.tasks[s.ID] = t
-	l.publish(t, s)
+	l.tell(t, s)
+	l.wake()
 }
 
 // bury kills what is left of lost tasks and records their ends, with the output that had reached the disk.

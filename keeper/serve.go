@@ -156,6 +156,8 @@ func (s *session) do(ctx context.Context, r request) (tail []byte, err error) {
 		return nil, s.local.Start(ctx, r.Tasks)
 	case "signal":
 		return nil, s.local.Signal(ctx, r.ID, r.Signal)
+	case "withdraw":
+		return nil, s.local.Withdraw(ctx, r.IDs)
 	case "forget":
 		return nil, s.local.Forget(ctx, r.IDs)
 	case "output":

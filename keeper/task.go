@@ -25,12 +25,12 @@ type run struct {
 	out, err *stream
 	forked   chan struct{} // closed when the process is there or could not be started
 	buffers  *sync.Pool
+	started  time.Time
 
 	mu       sync.Mutex
 	proc     host.Process // nil before the fork and after the end
 	pipes    [2]int
 	readers  [2]*reader  // nil before readAfter
-	starting *time.Timer // of the readers
 	timer    *time.Timer // of the next signal
 	timedOut bool
 	stopped  bool
@@ -81,21 +81,21 @@ func (r *run) fork(h host.Host, buffers *sync.Pool) error {
 func (r *run) began(proc host.Process, out, errs int, buffers *sync.Pool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.proc, r.pipes, r.buffers = proc, [2]int{out, errs}, buffers
-	r.starting = time.AfterFunc(readAfter, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.proc != nil {
-			r.read()
-		}
-	})
+	r.proc, r.pipes, r.buffers, r.started = proc, [2]int{out, errs}, buffers, time.Now()
+}
+
+// lasts sees to a task that does not end at once.
+func (r *run) lasts() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.read()
 	r.limitTime()
 }
 
 // limitTime sees to the task's Timeout. The caller holds mu.
 func (r *run) limitTime() {
-	if r.task.Timeout > 0 {
-		r.timer = time.AfterFunc(r.task.Timeout, func() { r.terminate(&r.timedOut) })
+	if r.task.Timeout > 0 && r.timer == nil {
+		r.timer = time.AfterFunc(r.task.Timeout-time.Since(r.started), func() { r.terminate(&r.timedOut) })
 	}
 }
 
@@ -119,14 +119,14 @@ func (r *run) read() {
 
 // wait returns when the leader has ended, what it left behind is killed, and its output is kept.
 func (r *run) wait() (host.Exit, time.Time) {
-	proc := r.proc
+	proc, limit := r.proc, cmp.Or(r.task.Timeout, readAfter)
+	if !r.talks && !proc.EndsWithin(min(limit, readAfter)) {
+		r.lasts()
+	}
 	exit := proc.Wait()
 	ended := time.Now()
 	r.mu.Lock()
 	r.proc = nil
-	if r.starting != nil {
-		r.starting.Stop()
-	}
 	if r.timer != nil {
 		r.timer.Stop()
 	}

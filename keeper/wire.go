@@ -25,7 +25,7 @@ import (
 // next Protocol; none is ever renamed, removed or given another meaning.
 const (
 	// Protocol numbers what the two sides may say.
-	Protocol = 2 // 2: Task.Stdio and Task.TTY
+	Protocol = 3 // 2: Task.Stdio and Task.TTY; 3: Task.Lanes, Status.Waiting and the request to withdraw
 	// MaxFrame is the largest frame in bytes, the first four excluded.
 	MaxFrame = 8 << 20
 )
@@ -36,7 +36,7 @@ type hello struct {
 	Pid      int `json:"pid"`
 }
 
-// request is what a client asks. Do is start, signal, list, ended, forget or output.
+// request is what a client asks. Do is start, signal, list, ended, withdraw, forget or output.
 type request struct {
 	Number uint64   `json:"n"`
 	Do     string   `json:"do"`
