@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"os"
@@ -108,7 +109,7 @@ func (gr *group) folders() []string {
 // members are the processes in the group; those that have died already are not among them.
 func (gr *group) members() []int {
 	if gr.dir != "" {
-		if gr.numbers(gr.dir, "cgroup.events")["populated"] == 0 {
+		if valueOf(gr.read(gr.events, "cgroup.events", make([]byte, 512)), "populated") == 0 {
 			return nil
 		}
 		return groupPids(gr.dir)
@@ -156,9 +157,9 @@ func (gr *group) freeze(on bool) {
 func (gr *group) usage() usage {
 	var u usage
 	if gr.dir != "" {
-		stat := gr.numbers(gr.dir, "cpu.stat")
-		u.user = time.Duration(stat["user_usec"])*time.Microsecond - gr.base.user
-		u.system = time.Duration(stat["system_usec"])*time.Microsecond - gr.base.system
+		stat := gr.read(gr.stat, "cpu.stat", make([]byte, 1024))
+		u.user = time.Duration(valueOf(stat, "user_usec"))*time.Microsecond - gr.base.user
+		u.system = time.Duration(valueOf(stat, "system_usec"))*time.Microsecond - gr.base.system
 	}
 	if dir := gr.v1["cpuacct"]; dir != "" {
 		u.user = time.Duration(number(dir, "cpuacct.usage_user"))
@@ -166,37 +167,46 @@ func (gr *group) usage() usage {
 	}
 	if dir := gr.v1["memory"]; dir != "" {
 		u.peak = number(dir, "memory.max_usage_in_bytes")
-		u.oom = gr.numbers(dir, "memory.oom_control")["oom_kill"] > 0
+		u.oom = valueOf(content(dir, "memory.oom_control"), "oom_kill") > 0
 	} else if gr.dir != "" && !gr.plain {
 		u.peak = number(gr.dir, "memory.peak")
-		u.oom = gr.numbers(gr.dir, "memory.events")["oom_kill"] > 0
+		u.oom = valueOf(content(gr.dir, "memory.events"), "oom_kill") > 0
 	}
 	return u
 }
 
-// numbers reads a file of "key number" lines.
-func (gr *group) numbers(dir, file string) map[string]int64 {
-	var data []byte
-	switch {
-	case gr.ours && file == "cgroup.events":
-		data = again(gr.events)
-	case gr.ours && file == "cpu.stat":
-		data = again(gr.stat)
-	default:
-		data, _ = os.ReadFile(filepath.Join(dir, file))
+// read reads a file of the group, which is open while the group is ours, into a buffer that holds all of it.
+func (gr *group) read(fd int, file string, buffer []byte) []byte {
+	if !gr.ours {
+		return content(gr.dir, file)
 	}
-	found := map[string]int64{}
-	for key, value := range pairs(string(data), " ") {
-		found[key], _ = strconv.ParseInt(value, 10, 64)
-	}
-	return found
+	n, _ := unix.Pread(fd, buffer, 0)
+	return buffer[:max(n, 0)]
 }
 
-// again reads an open kernel's file from its beginning.
-func again(fd int) []byte {
-	data := make([]byte, 4096)
-	n, _ := unix.Pread(fd, data, 0)
-	return data[:max(n, 0)]
+func content(dir, file string) []byte {
+	data, _ := os.ReadFile(filepath.Join(dir, file))
+	return data
+}
+
+// valueOf is the number behind a key in lines of "key number", 0 when there is none. It makes nothing on the heap:
+// it is called for every task.
+func valueOf(lines []byte, key string) (n int64) {
+	for len(lines) > 0 {
+		line, rest, _ := bytes.Cut(lines, []byte{'\n'})
+		lines = rest
+		if len(line) <= len(key) || string(line[:len(key)]) != key || line[len(key)] != ' ' {
+			continue
+		}
+		for _, c := range bytes.TrimSpace(line[len(key):]) {
+			if c < '0' || c > '9' {
+				return 0
+			}
+			n = 10*n + int64(c-'0')
+		}
+		return n
+	}
+	return 0
 }
 
 func number(dir, file string) int64 {

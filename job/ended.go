@@ -32,7 +32,7 @@ func (n *Node) overWithSteps(k Key, st keeper.Status) {
 }
 
 func (n *Node) overOne(k Key, st keeper.Status) {
-	if st.Error == keeper.Lost || st.Error == keeper.Stopped {
+	if given(st) {
 		n.again(k, st)
 		return
 	}
@@ -68,6 +68,7 @@ func (n *Node) finish(r *Result) {
 	n.slots.Remove(k)
 	delete(n.killed, k)
 	delete(n.late, k)
+	delete(n.ahead, k)
 	n.start()
 }
 

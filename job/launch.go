@@ -68,6 +68,7 @@ func (n *Node) prepared(ctx context.Context, a Attempt, tasks []keeper.Task) []k
 		n.failed(k, err)
 	default:
 		n.isReady(k)
+		t.Lanes = n.lanesOf(k)
 		return append(tasks, t)
 	}
 	return tasks
@@ -182,9 +183,9 @@ func (n *Node) end(k Key) {
 	for {
 		pause(n.life, keeper.DefaultGrace)
 		n.mu.Lock()
-		running := find(n.slots.running, k) >= 0
+		here := n.slots.holds(k)
 		n.mu.Unlock()
-		if !running || n.life.Err() != nil {
+		if !here || n.life.Err() != nil {
 			return
 		}
 		n.Keeper.Signal(n.life, k.String(), "KILL")

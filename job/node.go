@@ -39,8 +39,9 @@ type Node struct {
 
 	mu      sync.Mutex
 	closing bool
-	newest  stamp     // of the head's messages
-	starts  []Attempt // to be launched
+	newest  stamp       // of the head's messages
+	starts  []Attempt   // to be launched
+	ahead   map[Key]int // handed to the keeper while they wait here: the lanes they wait for there
 	specs   map[ID]Spec
 	slots   Slots
 	killed  map[Key]bool        // by the head's order
@@ -77,7 +78,7 @@ var ErrKeeperLost = errors.New("the keeper was lost")
 func NewNode(n *Node) *Node {
 	n.greet, n.news, n.begin = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	n.specs, n.killed, n.results, n.here = map[ID]Spec{}, map[Key]bool{}, map[Key]*Result{}, map[ID]map[Key]bool{}
-	n.late = map[Key]bool{}
+	n.late, n.ahead = map[Key]bool{}, map[Key]int{}
 	n.takes = map[Key]Attempt{}
 	n.allocations, n.steps, n.opened = map[Key]*allocation{}, map[string]*step{}, make(chan struct{})
 	n.slots = Slots{Cores: n.Cores, Memory: n.Memory}
@@ -180,6 +181,9 @@ func (n *Node) recall(ctx context.Context) error {
 		if !st.Running {
 			n.late[k] = true
 			n.takes[k] = a
+		} else if st.Waiting {
+			n.slots.Add(a)
+			n.ahead[k] = 1
 		} else {
 			n.hold(a)
 			n.forewarn(k, n.specs[k.Job], st.Started)
@@ -314,7 +318,7 @@ func (n *Node) take(attempts []Attempt) {
 func (n *Node) kill(keys []Key) {
 	for _, k := range keys {
 		switch {
-		case find(n.slots.running, k) >= 0:
+		case find(n.slots.running, k) >= 0 || n.ahead[k] > 0:
 			if !n.killed[k] {
 				n.killed[k] = true
 				n.spawn(func() { n.end(k) })
@@ -338,6 +342,8 @@ func (n *Node) giveBack(keys []Key) {
 		case n.results[k] != nil:
 			n.say(k)
 		case n.late[k]:
+		case n.ahead[k] > 0:
+			n.takeBack(k)
 		default:
 			n.drop(k, "it was asked back")
 		}
@@ -351,6 +357,7 @@ func (n *Node) drop(k Key, why string) {
 	delete(n.killed, k)
 	delete(n.late, k)
 	delete(n.takes, k)
+	delete(n.ahead, k)
 	n.leave(k)
 	n.owed.Rejected = append(n.owed.Rejected, k)
 	n.owed.Reason = why
@@ -365,10 +372,13 @@ func (n *Node) say(k Key) {
 
 // start begins what has a free slot now.
 func (n *Node) start() {
-	if begun := n.slots.Start(); len(begun) > 0 {
-		n.starts = append(n.starts, begun...)
-		signal(n.begin)
+	for _, a := range n.slots.Start() {
+		if n.ahead[a.Key] == 0 {
+			n.starts = append(n.starts, a)
+			signal(n.begin)
+		}
 	}
+	n.handAhead()
 }
 
 // forget lets go of results that are on the head's disk.

@@ -9,9 +9,9 @@ import (
 const (
 	// fullRetry is how long the record of an end waits for room on the disk.
 	fullRetry = time.Second
-	// gatherFor is how long ends wait for others to share a write to the disk with, while tasks wait to begin:
-	// nobody needs to hear of an end soon then.
-	gatherFor = 10 * time.Millisecond
+	// gatherFor is how long ends wait for others to share a write to the disk and a message with, while so many
+	// tasks wait to begin that nobody needs to hear of an end.
+	gatherFor = 100 * time.Millisecond
 )
 
 // done is a task that has ended, on its way to the disk.
@@ -62,7 +62,18 @@ func (l *Local) next(ended *run) *task {
 	l.queue = l.queue[1:]
 	l.busy++
 	t.status.Waiting = false
+	if !l.plenty() {
+		l.lacks()
+	}
 	return t
+}
+
+// lacks lets ends be told at once, so that more comes to do.
+func (l *Local) lacks() {
+	select {
+	case l.low <- struct{}{}:
+	default:
+	}
 }
 
 // fill begins what else may begin.
@@ -116,12 +127,7 @@ func (l *Local) handOn(ends ...*done) {
 // settle puts ends on disk, as many at once as have gathered, then tells them.
 func (l *Local) settle() {
 	for {
-		l.mu.Lock()
-		more := len(l.queue) > 0
-		l.mu.Unlock()
-		if more {
-			time.Sleep(gatherFor)
-		}
+		l.gather()
 		l.mu.Lock()
 		ends := l.done
 		l.done = nil
@@ -141,6 +147,29 @@ func (l *Local) settle() {
 		l.runs.Add(-len(ends))
 	}
 }
+
+// gather waits for ends while there is plenty to do.
+func (l *Local) gather() {
+	l.mu.Lock()
+	plenty := l.plenty()
+	select {
+	case <-l.low: // of an earlier time
+	default:
+	}
+	l.mu.Unlock()
+	if !plenty {
+		return
+	}
+	timer := time.NewTimer(gatherFor)
+	defer timer.Stop()
+	select {
+	case <-l.low:
+	case <-timer.C:
+	}
+}
+
+// plenty reports whether more tasks wait than run. The caller holds mu.
+func (l *Local) plenty() bool { return len(l.queue) > l.busy }
 
 func (l *Local) record(ends []*done) bool {
 	for _, d := range ends {
@@ -223,4 +252,5 @@ func (l *Local) withdraw(why string, is func(*task) bool) {
 		l.handOn(l.finished(t, status))
 		return true
 	})
+	l.lacks()
 }

@@ -56,6 +56,7 @@ type Local struct {
 	busy     int           // those that have begun and not ended
 	queue    []*task       // those that wait, in their order
 	done     []*done       // ended, and not on disk yet
+	low      chan struct{} // few tasks wait
 	settling bool          // a goroutine sees to done
 	ended    []*task       // in the order they ended; forgotten ones are taken out now and then
 	gone     int           // forgotten ones among them
@@ -82,6 +83,7 @@ func Open(o Options) (*Local, error) {
 	l := &Local{
 		Options: o,
 		calm:    make(chan struct{}, 1),
+		low:     make(chan struct{}, 1),
 		over:    make(chan struct{}),
 		tasks:   map[string]*task{},
 		news:    make(chan struct{}),

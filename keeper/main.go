@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -44,6 +45,7 @@ func Main(ctx context.Context, o Options, out *os.File) error {
 		return err
 	}
 	debug.SetGCPercent(gcPercent)
+	runtime.GOMAXPROCS(2*runtime.NumCPU() + 2)
 	if o.Rest == nil {
 		o.Rest = debug.FreeOSMemory
 	}
