@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 )
 
@@ -283,7 +282,15 @@ func (p *process) Resize(s Size) error {
 	if p.tty == nil {
 		return nil
 	}
-	return pty.Setsize(p.tty, &pty.Winsize{Rows: s.Rows, Cols: s.Cols})
+	conn, err := p.tty.SyscallConn() // not Fd: it may be closed meanwhile
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = conn.Control(func(fd uintptr) {
+		failed = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: s.Rows, Col: s.Cols})
+	})
+	return cmp.Or(err, failed)
 }
 
 // terminal reads the end of a terminal, which Linux reports as EIO, as the end of a file.

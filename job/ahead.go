@@ -31,7 +31,7 @@ func (n *Node) handAhead() {
 // mayAhead reports whether an attempt needs nothing but its turn, and is like those that run.
 func (n *Node) mayAhead(a Attempt) bool {
 	spec, known := n.specs[a.Job]
-	if !known || !a.usual(spec) || spec.ownFolder() || spec.Signal != "" || len(a.Gres) > 0 || a.takesSteps() || a.CPUs < 1 {
+	if !known || !a.usual(spec) || spec.ownFolder() || spec.Signal != "" || a.CPUs < 1 {
 		return false
 	}
 	for _, r := range n.slots.running {

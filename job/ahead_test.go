@@ -28,12 +28,13 @@ func (k *queueKeeper) Withdraw(_ context.Context, ids []string) error {
 	return nil
 }
 
-// aheadNode is a node of two cores whose jobs 1, 2 and 3 are plain, of another shape, and with files.
+// aheadNode is a node of two cores whose jobs are plain, of another shape, with files, and with a memory limit.
 func aheadNode(t *testing.T) (*Node, *queueKeeper) {
 	k := &queueKeeper{fakeKeeper: newFakeKeeper(), withdrawn: make(chan string, 9)}
 	n := NewNode(&Node{Keeper: k, Dir: t.TempDir(), Cores: 2, Memory: 1000, Log: slog.New(slog.DiscardHandler)})
 	n.life = t.Context()
 	n.specs[1], n.specs[2], n.specs[3] = Spec{CPUs: 1}, Spec{CPUs: 2}, Spec{CPUs: 1, Inputs: "x"}
+	n.specs[4] = Spec{CPUs: 1, Memory: 600}
 	return n, k
 }
 
@@ -61,7 +62,7 @@ func TestWhatIsHandedAhead(t *testing.T) {
 		want string
 	}{
 		{"all that are alike", func(n *Node, _ *queueKeeper) { give(n, 1, 1, 0, 1, 2, 3, 4) }, "1.1/0 1.2/0 1.3/2 1.4/2"},
-		{"as many as the memory lets run", func(n *Node, _ *queueKeeper) { give(n, 1, 1, 600, 1, 2) }, "1.1/0 1.2/1"},
+		{"as many as the memory lets run", func(n *Node, _ *queueKeeper) { give(n, 4, 1, 600, 1, 2) }, "4.1/0 4.2/1"},
 		{"none over another one that waits", func(n *Node, _ *queueKeeper) {
 			give(n, 1, 1, 0, 1, 2)
 			give(n, 2, 2, 0, 1)

@@ -55,7 +55,7 @@ func TestATaskThatNobodyHearsEnds(t *testing.T) {
 
 func TestATaskOnATerminal(t *testing.T) {
 	k, _ := served(t, t.TempDir())
-	task := sh("screen", `stty size; trap 'stty size; exit 0' WINCH; while :; do sleep 0.05; done`)
+	task := sh("screen", `trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.05; done`)
 	task.TTY = &host.Size{Rows: 10, Cols: 20}
 	p := talk(t, k, task)
 	until(t, "the terminal's size", func() bool { return said(p.Out, "10 20") })

@@ -24,7 +24,10 @@ var update = flag.Bool("update", false, "write the golden files of the current p
 
 // frames are one of each that the two sides say that is new in a protocol.
 func frames(protocol int) []any {
-	if protocol == 2 {
+	switch protocol {
+	case 2:
+		return []any{&request{Number: 1, Do: "start", Tasks: []Task{{ID: "7.4.1", Args: []string{"true"}, Stdio: "/x", TTY: &host.Size{Rows: 24, Cols: 80}}}}}
+	case 3:
 		return []any{
 			&request{Number: 1, Do: "start", Tasks: []Task{{ID: "7.4.1", Args: []string{"true"}, Lanes: 4}}},
 			&request{Number: 2, Do: "withdraw", IDs: []string{"7.4.1"}},
