@@ -194,6 +194,7 @@ func (h *head) serve(ctx context.Context) error {
 	group.Go(func() error { return copies.Run(ctx) })
 	group.Go(func() error { return h.servePeers(ctx, peers) })
 	group.Go(func() error { return h.stayCertified(ctx) })
+	group.Go(func() error { return h.stayLean(ctx) })
 	if h.Web != nil {
 		group.Go(func() error { return h.Web(ctx, h.dashboard()) })
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"bramble/agent"
@@ -57,7 +56,6 @@ func (c *upCmd) Run(e *env) error {
 	o.Ready = func(i agent.Info) { go e.announce(i) }
 	defer notified(e.ctx, &o)()
 	defer restKeeper(state)
-	debug.SetGCPercent(200) // a head's garbage is messages: half the collections for a few megabytes
 	return agent.RunHead(e.ctx, o, conf)
 }
 

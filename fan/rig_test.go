@@ -29,6 +29,8 @@ type rig struct {
 	bus   *bustest.Bus
 	head  *bus.Conn
 	nodes map[string]*bus.Conn
+
+	machines map[string]host.Host
 }
 
 // self runs everything as this process's own account.
@@ -62,7 +64,7 @@ func simRig(t *testing.T, names ...string) *rig {
 func newRig(t *testing.T, names []string, machine func(name string) host.Host) *rig {
 	t.Helper()
 	b := bustest.Start(t)
-	r := &rig{T: t, bus: b, head: b.Head(), nodes: map[string]*bus.Conn{}}
+	r := &rig{T: t, bus: b, head: b.Head(), nodes: map[string]*bus.Conn{}, machines: map[string]host.Host{}}
 	events, err := event.Open(t.TempDir(), time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +103,8 @@ func newRig(t *testing.T, names []string, machine func(name string) host.Host) *
 	for _, name := range names {
 		conn := b.Node(name)
 		r.nodes[name] = conn
-		node := &fan.Node{Conn: conn, Host: machine(name), Accounts: self{}, Log: slog.New(slog.DiscardHandler)}
+		r.machines[name] = machine(name)
+		node := &fan.Node{Conn: conn, Host: r.machines[name], Accounts: self{}, Log: slog.New(slog.DiscardHandler)}
 		running.Go(func() { node.Run(ctx) })
 	}
 	r.settle()

@@ -186,8 +186,37 @@ func (s *simulation) unlessEnded(ctx context.Context, err error) error {
 	return err
 }
 
-// join gets a node its certificate.
-func (s *simulation) join(ctx context.Context, name string) (agent.Membership, error) {
+// join gets a node its certificate. A head that a thousand ask at once may be late with an answer, and does not mind
+// being asked again for the same name and key.
+func (s *simulation) join(ctx context.Context, name string) (m agent.Membership, err error) {
+	return m, again(ctx, func() error {
+		m, err = s.enrol(ctx, name)
+		return err
+	})
+}
+
+// Who gets no answer asks so many times in all, with a pause between them.
+const (
+	joinTries = 5
+	joinPause = time.Second
+)
+
+// again repeats what failed because the head did not answer.
+func again(ctx context.Context, ask func() error) error {
+	for try := 1; ; try++ {
+		err := ask()
+		if !fault.Is(err, fault.Unreachable) || try == joinTries {
+			return err
+		}
+		select {
+		case <-time.After(joinPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func (s *simulation) enrol(ctx context.Context, name string) (agent.Membership, error) {
 	conf, cred, told, err := agent.Enrol(ctx, s.Cluster.File.Join, s.token, name, s.key)
 	if err != nil {
 		return agent.Membership{}, err
