@@ -216,4 +216,3 @@ func BenchmarkPast(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(4*b.N), "ns/task")
 }
-

@@ -75,11 +75,14 @@ type TimelineRow struct {
 	Cores int    `json:"cores"`
 }
 
-// Throughput is how many tasks became final in each second, the newest last.
+// Throughput is how many tasks became final in each second, the newest last, and what there is to do now.
 type Throughput struct {
 	Until  time.Time `json:"until"` // end of the last second
 	Done   []int     `json:"done"`
 	Failed []int     `json:"failed"`
+	Open   Counts    `json:"open"`  // tasks of jobs that have not ended
+	Cores  int       `json:"cores"` // of the workers that are up
+	Used   int       `json:"used"`  // of those, by what runs
 }
 
 // moment is one remembered span; times are nanoseconds since 1970.
@@ -326,7 +329,7 @@ func rowsOf(nodes []fleet.Node, most, skipped int) (rows []TimelineRow, of map[s
 
 // within fills in what a request leaves open and bounds the rest.
 func (r TimelineRequest) within(now time.Time) (TimelineRequest, error) {
-	if r.Until.IsZero() || r.Until.After(now) {
+	if r.Until.IsZero() {
 		r.Until = now
 	}
 	if r.Since.IsZero() {
@@ -458,8 +461,18 @@ func (s *State) cancelled(id ID) bool {
 	return j != nil && j.stopped != nil
 }
 
-func (s *Service) throughput(context.Context, bus.Caller, none) (Throughput, error) {
-	return s.past.throughput(s.Now()), nil
+func (s *Service) throughput(ctx context.Context, _ bus.Caller, _ none) (Throughput, error) {
+	t := s.past.throughput(s.Now())
+	workers := s.workers()
+	err := s.ask(ctx, func(st *State) {
+		t.Open = st.Open()
+		for _, w := range workers {
+			if n := st.nodes[w.Name]; n != nil && n.link == linkUp {
+				t.Cores, t.Used = t.Cores+n.slots.Cores, t.Used+n.slots.cpus
+			}
+		}
+	})
+	return t, err
 }
 
 // answerLook registers what is asked of the room by those who look on.

@@ -53,28 +53,45 @@ func TestBrowser(t *testing.T) {
 
 	tab.goTo(h.url + "/jobs")
 	tab.sees(`document.querySelector("#job-1 .what").innerText === "echo hi"`)
+	tab.sees(`document.querySelector("#pulse").innerText.includes("3 tasks") && document.querySelector("#tl-0 rect.runs")`)
+	tab.eval(`window.seen = document.querySelector("#tl-0 svg").getAttribute("viewBox")`, nil)
+	tab.sees(`document.querySelector("#tl-0 svg").getAttribute("viewBox") !== window.seen`)
 	h.jobs.set(array(2, 4, job.Spec{User: "ann", Name: "second"}))
 	tab.sees(`document.querySelector("#jobs").firstElementChild.id === "job-2"`)
 
 	tab.goTo(h.url + "/jobs/1?task=3")
-	tab.sees(`document.querySelectorAll("#job-tasks a.running").length === 4`)
+	tab.sees(`document.querySelectorAll(".grid a.running").length === 4`)
 	h.jobs.write(1, job.Line{Index: 3, Attempt: 1, Data: []byte("one <b>\n")})
 	tab.sees(`document.querySelector("#output").textContent === "one <b>\n"`)
 	h.jobs.write(1, job.Line{Index: 3, Attempt: 1, Stderr: true, Data: []byte("two\n")})
 	tab.sees(`document.querySelector("#output .err").textContent === "two\n"`)
 
+	// The grid is one stop of the keyboard, and arrows go on from there.
+	tab.eval(`document.querySelector(".grid a").focus()`, nil)
+	tab.press("ArrowRight")
+	tab.sees(`document.activeElement.title === "task 2: running"`)
+	tab.sees(`document.querySelectorAll(".grid a[tabindex='0']").length === 1`)
+
+	// Hold is a button, and so is its opposite.
+	tab.eval(`document.querySelector("#job-acts form button").click()`, nil)
+	tab.sees(`document.querySelector("#job-head").innerText.includes("Held by ann") && document.querySelector("#job-acts form button").innerText === "Release"`)
+	tab.eval(`document.querySelector("#job-acts form button").click()`, nil)
+	tab.sees(`!document.querySelector("#job-head").innerText.includes("Held by ann")`)
+	tab.goTo(h.url + "/jobs/1?task=3")
+	tab.sees(`document.querySelector("#job-acts form button").innerText === "Hold"`)
+
 	// The question stays open while the page goes on, and the answer ends the job.
-	tab.eval(`document.querySelector("#job-stop summary").focus()`, nil)
+	tab.eval(`document.querySelector("#job-acts details:last-of-type summary").focus()`, nil)
 	tab.press("Enter")
 	d := array(1, 4, job.Spec{User: "ann", Args: []string{"echo", "hi"}})
 	d.Counts, d.Indices = job.Counts{Done: 1, Running: 3}, map[string]string{"done": "1", "running": "2-4"}
 	h.jobs.set(d)
-	tab.sees(`document.querySelectorAll("#job-tasks a.done").length === 1 && document.querySelector("#job-stop details").open`)
+	tab.sees(`document.querySelectorAll(".grid a.done").length === 1 && document.querySelector("#job-acts details:last-of-type").open`)
 	tab.press("Tab")
 	tab.press("Enter")
 	tab.sees(`document.querySelector("#job-head").innerText.includes("Cancelled by ann")`)
 
-	for _, path := range []string{"/events", "/api", "/nodes?on=node2", "/jobs"} {
+	for _, path := range []string{"/events", "/api", "/nodes?on=node2", "/jobs", "/jobs/2"} {
 		tab.look(360, 700, "dark")
 		tab.goTo(h.url + path)
 		want, _ := json.Marshal(path)

@@ -247,7 +247,7 @@ func (t *tab) sees(expression string) {
 // press types a key, such as Tab.
 func (t *tab) press(key string) {
 	t.t.Helper()
-	codes := map[string]int{"Tab": 9, "Enter": 13}
+	codes := map[string]int{"Tab": 9, "Enter": 13, "ArrowRight": 39}
 	p := map[string]any{"type": "keyDown", "key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
 	if key == "Enter" {
 		p["text"] = "\r"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,9 +18,8 @@ import (
 )
 
 const (
-	pageJobs   = 100 // on the Jobs page: the newest
-	maxSquares = 1000
-	jobEvery   = time.Second // how often a live page asks about jobs
+	pageJobs = 100         // on the Jobs page: the newest
+	jobEvery = time.Second // how often a live page asks about jobs
 )
 
 // jobRow is a job among others.
@@ -27,13 +27,95 @@ type jobRow struct {
 	job.Summary
 	Progress progress
 	Took     string
+	Hue      int
 }
 
 // jobsView is the Jobs page.
-type jobsView struct{ Rows []jobRow }
+type jobsView struct {
+	Rows     []jobRow
+	Pulse    pulse
+	Timeline timelineView
+	Uses     []job.Use
+	Show     string // open, all or ended
+	User     string
+	Name     string
+	Live     string
+	Chosen   bool // not all are shown
+}
+
+// pulse is how the whole queue goes.
+type pulse struct {
+	job.Throughput
+	Rate       string // tasks a second, lately
+	Recent     int    // tasks that ended in the last ten minutes
+	Failures   int
+	Share      int // of the cores, in per cent
+	Top        string
+	Area, Line string // SVG paths
+	Bad        string
+	Width      int
+}
+
+const (
+	pulseStep  = 5 // seconds that a point of the line stands for
+	pulseLeast = 1 // tasks a second that the scale shows at least
+)
+
+func pulseOf(t job.Throughput) pulse {
+	done, failed := binned(t.Done, t.Until), binned(t.Failed, t.Until)
+	all := make([]float32, len(done))
+	p := pulse{Throughput: t, Width: max(1, len(done)-1)}
+	for i := range done {
+		all[i] = done[i] + failed[i]
+	}
+	for i := range t.Done {
+		p.Recent, p.Failures = p.Recent+t.Done[i]+t.Failed[i], p.Failures+t.Failed[i]
+	}
+	top := ceiling(pulseLeast, all)
+	p.Area, p.Line, p.Bad = area(all, 0, top), line(all, 0, top), ""
+	if p.Failures > 0 {
+		p.Bad = area(failed, 0, top)
+	}
+	p.Top = rateText(top)
+	last := 0
+	for i := max(0, len(t.Done)-10); i < len(t.Done); i++ {
+		last += t.Done[i] + t.Failed[i]
+	}
+	p.Rate = rateText(float64(last) / 10)
+	if t.Cores > 0 {
+		p.Share = 100 * t.Used / t.Cores
+	}
+	return p
+}
+
+// binned is the mean a second of each whole stretch of pulseStep seconds; stretches lie on the clock, so that a point
+// keeps its value.
+func binned(counts []int, until time.Time) (list []float32) {
+	skip := int(until.Unix()) % pulseStep
+	counts = counts[:max(0, len(counts)-skip)]
+	counts = counts[len(counts)%pulseStep:]
+	for part := range slices.Chunk(counts, pulseStep) {
+		sum := 0
+		for _, n := range part {
+			sum += n
+		}
+		list = append(list, float32(sum)/pulseStep)
+	}
+	return list
+}
+
+func rateText(perSecond float64) string {
+	switch {
+	case perSecond >= 100:
+		return term.Count(int64(perSecond + 0.5))
+	case perSecond >= 10 || perSecond == float64(int(perSecond)):
+		return fmt.Sprintf("%.0f", perSecond)
+	}
+	return fmt.Sprintf("%.1f", perSecond)
+}
 
 func rowOf(sum job.Summary, now time.Time) jobRow {
-	return jobRow{sum, progressOf(sum), took(sum, now)}
+	return jobRow{sum, progressOf(sum), took(sum, now), hueOf(sum.ID)}
 }
 
 // summaries is the newest jobs, the newest first.
@@ -48,12 +130,40 @@ func summaries(ctx context.Context, v visitor, req job.ListRequest) (list []job.
 	return list, nil
 }
 
+// chosen reads which jobs the page shows.
+func chosen(r *http.Request) (req job.ListRequest, show string) {
+	req = job.ListRequest{Limit: pageJobs, User: r.FormValue("user"), Name: r.FormValue("name")}
+	switch show = r.FormValue("show"); show {
+	case "open":
+		req.Open = true
+	case "ended":
+		req.Ended = true
+	default:
+		show = "all"
+	}
+	return req, show
+}
+
 func (s *Server) jobsPage(w http.ResponseWriter, r *http.Request, v visitor) error {
-	list, err := summaries(r.Context(), v, job.ListRequest{Limit: pageJobs})
+	req, show := chosen(r)
+	list, err := summaries(r.Context(), v, req)
 	if err != nil {
 		return err
 	}
-	var view jobsView
+	t, err := v.jobs.Throughput(r.Context())
+	if err != nil {
+		return err
+	}
+	a := askTimeline(r, "/jobs")
+	view := jobsView{Pulse: pulseOf(t), Show: show, User: req.User, Name: req.Name, Chosen: show != "all" || req.User != "" || req.Name != ""}
+	if view.Timeline, err = readTimeline(r.Context(), v, a); err != nil {
+		return err
+	}
+	if view.Uses, err = v.jobs.Uses(r.Context()); err != nil {
+		return err
+	}
+	view.Uses = view.Uses[:min(10, len(view.Uses))]
+	view.Live = "/jobs/live?" + url.Values{"show": {show}, "user": {req.User}, "name": {req.Name}}.Encode()
 	for _, sum := range list {
 		view.Rows = append(view.Rows, rowOf(sum, time.Now()))
 	}
@@ -62,11 +172,21 @@ func (s *Server) jobsPage(w http.ResponseWriter, r *http.Request, v visitor) err
 }
 
 func (s *Server) jobsLive(w http.ResponseWriter, r *http.Request, v visitor) error {
+	req, _ := chosen(r)
 	return s.frames(w, r, v, jobEvery, func(ctx context.Context) (rows []fragment, done bool, err error) {
-		list, err := summaries(ctx, v, job.ListRequest{Limit: pageJobs})
+		list, err := summaries(ctx, v, req)
 		if err != nil {
 			return nil, false, err
 		}
+		t, err := v.jobs.Throughput(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		f, err := s.fragment("jobs", "pulse", "pulse", "", pulseOf(t))
+		if err != nil {
+			return nil, false, err
+		}
+		rows = append(rows, f)
 		for _, sum := range list {
 			f, err := s.fragment("jobs", "job-row", fmt.Sprintf("job-%d", sum.ID), "jobs", rowOf(sum, time.Now()))
 			if err != nil {
@@ -83,34 +203,67 @@ type jobView struct {
 	job.Detail
 	Progress progress
 	Took     string
-	Squares  []square // one a task, when there are few enough
-	Ranges   []ranged // tasks by state otherwise
-	Task     int      // whose output is shown
+	Left     string // how long the rest will take, as it looks
+	Use      usage
+	Grid     gridView
+	Timeline timelineView
+	Task     int // whose output is shown
 	HasTask  bool
 	First    int // smallest and greatest index
 	Last     int
+	Script   string
 	MayStop  bool
 	Watch    bool // it has not ended
+	Sees     bool // its output
 }
 
-// square is one task.
-type square struct {
-	Index int
-	State job.TaskState
-	Node  string // where it runs
-	Shown bool   // its output is on the page
+// usage is what a job's tasks used, in words; "" for what is not known.
+type usage struct{ Time, Each, Busy, Memory, Cores string }
+
+func usageOf(d job.Detail) (u usage) {
+	ended := d.Counts.Done + d.Counts.Failed
+	if ended == 0 || d.Usage.Wall <= 0 {
+		return u
+	}
+	cores := max(1, d.Spec.CPUs) * max(1, d.Spec.Ranks)
+	u.Time = term.Duration(roundTime(d.Usage.Wall * time.Duration(cores)))
+	u.Each = term.Duration(roundTime(d.Usage.Wall / time.Duration(ended)))
+	u.Busy = percent(float64(d.Usage.User+d.Usage.System) / float64(d.Usage.Wall) / float64(cores))
+	if d.Usage.MaxRSS > 0 {
+		u.Memory = term.Bytes(d.Usage.MaxRSS)
+	}
+	return u
 }
 
-// ranged is the tasks in one state.
-type ranged struct {
-	State   job.TaskState
-	Indices string
-	N       int
+// roundTime leaves out of a span of time what nobody reads.
+func roundTime(d time.Duration) time.Duration {
+	switch {
+	case d >= time.Hour:
+		return d.Round(time.Minute)
+	case d >= time.Minute:
+		return d.Round(time.Second)
+	case d >= time.Second:
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(100 * time.Microsecond)
 }
 
-func jobViewOf(d job.Detail, task int, mayStop bool, now time.Time) jobView {
-	view := jobView{Detail: d, Progress: progressOf(d.Summary), Took: took(d.Summary, now), Task: task,
-		MayStop: mayStop && d.Ended.IsZero(), Watch: d.Ended.IsZero()}
+// leftOf is how long a running job's other tasks take at the pace so far; "" when that cannot be told yet.
+func leftOf(d job.Detail, now time.Time) string {
+	ended := d.Counts.Done + d.Counts.Failed
+	passed := now.Sub(d.Started)
+	if !d.Ended.IsZero() || ended < 3 || d.Started.IsZero() || passed < time.Second || d.Counts.Running == 0 {
+		return ""
+	}
+	return term.Duration(roundTime(time.Duration(float64(passed) / float64(ended) * float64(d.Tasks-ended-d.Counts.Cancelled))))
+}
+
+func jobViewOf(d job.Detail, g job.Grid, task int, v visitor, now time.Time) jobView {
+	view := jobView{Detail: d, Progress: progressOf(d.Summary), Took: took(d.Summary, now), Left: leftOf(d, now), Use: usageOf(d), Task: task,
+		MayStop: v.mayStop(d.Spec) && d.Ended.IsZero(), Watch: d.Ended.IsZero(), Sees: v.owns(d.Spec)}
+	if view.Sees {
+		view.Script = string(d.Spec.Script)
+	}
 	if array, err := job.ParseArray(cmp.Or(d.Spec.Array, "0")); err == nil && array.Len() > 0 {
 		view.First, view.Last = array.At(0), array.At(array.Len()-1)
 		if task < 0 {
@@ -118,49 +271,37 @@ func jobViewOf(d job.Detail, task int, mayStop bool, now time.Time) jobView {
 		}
 		_, view.HasTask = array.Position(view.Task)
 	}
-	if d.Tasks <= maxSquares {
-		view.Squares = squaresOf(d, view.Task)
-		return view
-	}
-	for _, state := range taskStates() {
-		if text := d.Indices[string(state)]; text != "" {
-			view.Ranges = append(view.Ranges, ranged{state, text, countIn(d.Counts, state)})
-		}
-	}
+	view.Grid = gridViewOf(g, d, view.Task)
 	return view
 }
 
-func taskStates() []job.TaskState {
-	return []job.TaskState{job.Running, job.Failed, job.Pending, job.Done, job.Cancelled}
+// readJob asks for a job and its grid.
+func readJob(ctx context.Context, v visitor, id job.ID, task int) (jobView, error) {
+	d, err := v.jobs.Job(ctx, id)
+	if err != nil {
+		return jobView{}, err
+	}
+	g, err := v.jobs.Grid(ctx, id, gridCells)
+	if err != nil {
+		return jobView{}, err
+	}
+	return jobViewOf(v.veiled(d), g, task, v, time.Now()), nil
 }
 
-func countIn(c job.Counts, state job.TaskState) int {
-	return map[job.TaskState]int{job.Pending: c.Pending, job.Running: c.Running, job.Done: c.Done,
-		job.Failed: c.Failed, job.Cancelled: c.Cancelled}[state]
-}
-
-// squaresOf is a job's tasks by index.
-func squaresOf(d job.Detail, shown int) []square {
-	nodes := map[int]string{}
-	for _, p := range d.Placements {
-		nodes[p.Index] = p.Node
+// jobTimeline is where a job ran: lately, or as a whole when it has ended.
+func jobTimeline(r *http.Request, d *job.Detail) timelineAsk {
+	a := askTimeline(r, fmt.Sprintf("/jobs/%d", d.ID))
+	a.job = d.ID
+	if r.FormValue("window") == "" && d.Ended.IsZero() {
+		a.look(time.Since(d.Submitted))
 	}
-	for _, f := range d.Failures {
-		nodes[f.Index] = f.Node
+	a.query.Set("job", strconv.FormatInt(int64(d.ID), 10))
+	if !d.Ended.IsZero() && !d.Started.IsZero() {
+		margin := max(time.Second, d.Ended.Sub(d.Started)/50)
+		a.moving, a.until, a.base = false, d.Ended.Add(margin), d.Started
+		a.width = a.until.Sub(d.Started)
 	}
-	var squares []square
-	for _, state := range taskStates() {
-		text := d.Indices[string(state)]
-		array, err := job.ParseArray(text)
-		if err != nil || text == "" {
-			continue
-		}
-		for index := range array.All() {
-			squares = append(squares, square{index, state, nodes[index], index == shown})
-		}
-	}
-	slices.SortFunc(squares, func(a, b square) int { return cmp.Compare(a.Index, b.Index) })
-	return squares
+	return a
 }
 
 // jobOf reads which job, and which of its tasks, a request is about; no task is -1.
@@ -183,11 +324,14 @@ func (s *Server) jobPage(w http.ResponseWriter, r *http.Request, v visitor) erro
 	if err != nil {
 		return err
 	}
-	d, err := v.jobs.Job(r.Context(), id)
+	view, err := readJob(r.Context(), v, id, task)
 	if err != nil {
 		return err
 	}
-	s.show(w, r, http.StatusOK, "job", &v, fmt.Sprintf("Job %d", id), jobViewOf(d, task, v.mayStop(d.Spec), time.Now()))
+	if view.Timeline, err = readTimeline(r.Context(), v, jobTimeline(r, &view.Detail)); err != nil {
+		return err
+	}
+	s.show(w, r, http.StatusOK, "job", &v, fmt.Sprintf("Job %d", id), view)
 	return nil
 }
 
@@ -197,32 +341,41 @@ func (s *Server) jobLive(w http.ResponseWriter, r *http.Request, v visitor) erro
 		return err
 	}
 	return s.frames(w, r, v, jobEvery, func(ctx context.Context) (list []fragment, done bool, err error) {
-		d, err := v.jobs.Job(ctx, id)
+		view, err := readJob(ctx, v, id, task)
 		if err != nil {
 			return nil, false, err
 		}
-		view := jobViewOf(d, task, v.mayStop(d.Spec), time.Now())
-		for _, part := range []string{"job-head", "job-stop", "job-tasks", "job-failures"} {
+		for _, part := range []string{"job-head", "job-acts", "job-failures"} {
 			f, err := s.fragment("job", part, part, "", view)
 			if err != nil {
 				return nil, false, err
 			}
 			list = append(list, f)
 		}
-		return list, !d.Ended.IsZero(), nil
+		for _, chunk := range view.Grid.Chunks {
+			f, err := s.fragment("job", "grid-chunk", chunk.ID, "", chunk)
+			if err != nil {
+				return nil, false, err
+			}
+			list = append(list, f)
+		}
+		return list, !view.Ended.IsZero(), nil
 	})
 }
 
-func (s *Server) jobCancel(w http.ResponseWriter, r *http.Request, v visitor) error {
-	id, _, err := jobOf(r)
-	if err != nil {
-		return err
+// jobChange answers a button of a job's page.
+func (s *Server) jobChange(do func(r *http.Request, v visitor, id job.ID) (job.Summary, error)) page {
+	return func(w http.ResponseWriter, r *http.Request, v visitor) error {
+		id, _, err := jobOf(r)
+		if err != nil {
+			return err
+		}
+		if _, err := do(r, v, id); err != nil {
+			return err
+		}
+		http.Redirect(w, r, fmt.Sprintf("/jobs/%d", id), http.StatusSeeOther)
+		return nil
 	}
-	if _, err := v.jobs.Cancel(r.Context(), id); err != nil {
-		return err
-	}
-	http.Redirect(w, r, fmt.Sprintf("/jobs/%d", id), http.StatusSeeOther)
-	return nil
 }
 
 // jobOutput streams what one task writes, from its beginning.

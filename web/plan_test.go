@@ -1,7 +1,9 @@
 package web
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,23 +106,83 @@ func TestProgress(t *testing.T) {
 func TestCells(t *testing.T) {
 	d := job.Detail{Summary: job.Summary{Tasks: 4, Spec: job.Spec{Array: "2-8:2"}}, Indices: map[string]string{"done": "2,6", "running": "8", "pending": "", "failed": "4"},
 		Placements: []job.Placement{{Key: job.Key{Index: 8}, Node: "node3"}}, Failures: []job.Failure{{Index: 4, Node: "node1"}}}
-	view := jobViewOf(d, -1, true, time.Now())
+	g := job.Grid{Tasks: 4, Per: 1, Cells: []job.Cell{{First: 2, Last: 2, Tasks: 1, Done: 1}, {First: 4, Last: 4, Tasks: 1, Failed: 1},
+		{First: 6, Last: 6, Tasks: 1, Done: 1}, {First: 8, Last: 8, Tasks: 1, Running: 1}}}
+	view := jobViewOf(d, g, -1, visitor{}, time.Now())
 	var got []string
-	for _, c := range view.Squares {
-		got = append(got, strings.TrimSuffix(string(c.State)+"@"+c.Node, "@"))
+	for _, c := range view.Grid.Chunks[0].Cells {
+		got = append(got, c.Title)
 	}
-	if want := "done failed@node1 done running@node3"; strings.Join(got, " ") != want {
+	if want := "task 2: done; task 4: failed on node1; task 6: done; task 8: running on node3"; strings.Join(got, "; ") != want {
 		t.Errorf("cells %q, want %q", got, want)
 	}
 	if view.Task != 2 || !view.HasTask || view.First != 2 || view.Last != 8 {
 		t.Errorf("shows task %d of %d to %d", view.Task, view.First, view.Last)
 	}
-	if view := jobViewOf(d, 3, true, time.Now()); view.HasTask {
+	if view := jobViewOf(d, g, 3, visitor{}, time.Now()); view.HasTask {
 		t.Error("there is no task 3")
 	}
-	d.Tasks = 1001
-	if view := jobViewOf(d, -1, true, time.Now()); view.Squares != nil || len(view.Ranges) != 3 {
-		t.Errorf("over a thousand tasks: %d cells, ranges %v", len(view.Squares), view.Ranges)
+}
+
+func TestBlocks(t *testing.T) {
+	g := job.Grid{Tasks: 1000, Per: 10}
+	for i := range 100 {
+		g.Cells = append(g.Cells, job.Cell{First: 10 * i, Last: 10*i + 9, Tasks: 10})
+	}
+	g.Cells[0].Done = 10
+	g.Cells[1] = job.Cell{First: 10, Last: 19, Tasks: 10, Done: 4, Failed: 1, Running: 2}
+	v := gridViewOf(g, job.Detail{}, 15)
+	if len(v.Chunks) != 2 || v.Chunks[0].Cells[0].Class != "done block l10" {
+		t.Errorf("%d chunks, the first cell %+v", len(v.Chunks), v.Chunks[0].Cells[0])
+	}
+	if c := v.Chunks[0].Cells[1]; c.Class != "failed block l5" || !c.Shown || c.Title != "tasks 10-19: 4 of 10 done, 1 failed, 2 running" {
+		t.Errorf("the second cell is %+v", c)
+	}
+}
+
+// Spans of one core each lie beside each other, one of many short tasks as high as it was busy, and none beyond the row.
+func TestLanes(t *testing.T) {
+	at := func(s int) time.Time { return time.Unix(1000+int64(s), 0) }
+	spans := []job.Span{
+		{Job: 1, N: 1, CPUs: 1, Start: at(0), End: at(10), State: job.Done},
+		{Job: 1, N: 1, CPUs: 1, Start: at(1), End: at(5), State: job.Failed},
+		{Job: 2, N: 100, CPUs: 1, Start: at(5), End: at(15), Busy: 19 * time.Second, State: job.Done, First: 1, Last: 100},
+		{Job: 3, N: 1, CPUs: 9, Start: at(20), End: at(21), State: job.Running},
+	}
+	var got []string
+	for _, g := range spanBoxes(spans, 4, at(0), time.Minute, true) {
+		for _, b := range g.Spans {
+			got = append(got, fmt.Sprintf("%d %s %s+%s %s+%s", g.Job, b.Class, b.X, b.W, b.Y, b.H))
+		}
+	}
+	want := []string{"1 h1 0+10 0+25", "1 failed 1+4 25+25", "2 h2 5+10 25+50", "3 h3 runs 20+600 0+100"}
+	if !slices.Equal(got, want) {
+		t.Errorf("lanes are\n%q, want\n%q", got, want)
+	}
+}
+
+func TestHeat(t *testing.T) {
+	g := heatBoxes([]int{0, 5, 40, 1000, 1000, 0}, -10, 5)[0].Spans
+	if len(g) != 2 || g[0] != (box{Class: "q1", X: "-5", W: "10", Y: "0", H: "100"}) || g[1] != (box{Class: "q10", X: "5", W: "10", Y: "0", H: "100"}) {
+		t.Errorf("%+v", g)
+	}
+}
+
+// What is past keeps its place while time goes on.
+func TestWhatIsPastStays(t *testing.T) {
+	a := timelineAsk{width: 10 * time.Minute}
+	now := time.Unix(1_000_000_003, 0)
+	one, two := a.request(now), a.request(now.Add(time.Second))
+	if !one.Since.Equal(two.Since) || one.Columns != two.Columns || one.Since.After(now.Add(-a.width)) {
+		t.Errorf("%+v, a second later %+v", one, two)
+	}
+	counts := make([]int, 599)
+	for i := range counts {
+		counts[i] = i
+	}
+	before, after := binned(counts, now), binned(append(counts[1:], 7), now.Add(time.Second))
+	if before[10] != after[10] {
+		t.Errorf("a point of the throughput changes from %v to %v", before[10], after[10])
 	}
 }
 

@@ -8,7 +8,8 @@ function morph(old, fresh) {
   if (old.isEqualNode(fresh)) return;
   if (old.nodeName !== fresh.nodeName || (old.id || '') !== (fresh.id || '')) return old.replaceWith(fresh);
   if (old.nodeType !== Node.ELEMENT_NODE) { old.nodeValue = fresh.nodeValue; return; }
-  for (const a of [...old.attributes]) if (a.name !== 'open' && !fresh.hasAttribute(a.name)) old.removeAttribute(a.name);
+  const ours = name => name === 'open' || name === 'tabindex' && old.closest('[data-arrows]') || name === 'viewBox' && old.dataset.slide;
+  for (const a of [...old.attributes]) if (!ours(a.name) && !fresh.hasAttribute(a.name)) old.removeAttribute(a.name);
   for (const a of fresh.attributes) if (old.getAttribute(a.name) !== a.value) old.setAttribute(a.name, a.value);
   const was = [...old.childNodes], now = [...fresh.childNodes];
   now.forEach((n, i) => was[i] ? morph(was[i], n) : old.append(n));
@@ -41,6 +42,7 @@ function apply(html) {
     else if (old) morph(old, element);
     else if (place) add(element, place);
   }
+  slide();
 }
 
 function follow(element) {
@@ -67,6 +69,34 @@ function follow(element) {
   if (!document.hidden) open();
 }
 
+// What happened over time is drawn where it stays, and its window moves on: data-slide is the Unix time of x = 0, and how wide it is.
+const lanes = document.querySelector('[data-now]'), ahead = lanes ? Number(lanes.dataset.now) - Date.now() : 0;
+function slide() {
+  const now = (Date.now() + ahead) / 1000;
+  for (const svg of document.querySelectorAll('svg[data-slide]')) {
+    const [base, width] = svg.dataset.slide.split(' ').map(Number);
+    svg.setAttribute('viewBox', `${(now - width - base).toFixed(1)} 0 ${width} 100`);
+  }
+}
+
+// A grid of links is one stop for Tab; arrows go from cell to cell.
+function arrows(grid) {
+  const cells = () => [...grid.querySelectorAll('a')];
+  cells().forEach((a, i) => a.tabIndex = i ? -1 : 0);
+  grid.addEventListener('keydown', e => {
+    const all = cells(), at = all.indexOf(document.activeElement);
+    const across = all.findIndex((a, i) => i && a.offsetTop !== all[0].offsetTop);
+    const step = {ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across, Home: -at, End: all.length - 1 - at}[e.key];
+    if (at < 0 || !step || !all[at + step]) return;
+    e.preventDefault();
+    all[at].tabIndex = -1;
+    all[at + step].tabIndex = 0;
+    all[at + step].focus();
+  });
+}
+
 document.querySelectorAll('[data-live]').forEach(follow);
+document.querySelectorAll('[data-arrows]').forEach(arrows);
+if (document.querySelector('svg[data-slide]') || document.getElementById('timeline-rows')?.closest('[data-live]')) setInterval(slide, 1000);
 const go = document.querySelector('a[data-go]');
 if (go) location.replace(go.href);
