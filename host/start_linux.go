@@ -264,7 +264,7 @@ func (l *launch) run(s *starter) error {
 
 // play makes the child; at is the step that failed.
 func (l *launch) play(s *starter, path string, tasks []int) (at int, err error) {
-	child := &script{}
+	child := &script{steps: make([]step, 0, 16)}
 	if l.way = s.way.Load(); l.way > byClone3 {
 		child.forgetHandlers()
 	}

@@ -21,8 +21,8 @@ const (
 	taken = "taken\n" // another one has the spool
 )
 
-// gcPercent trades a little time in bursts for a small heap at rest.
-const gcPercent = 50
+// gcPercent lets the heap grow in a burst of tasks, of which each leaves some kilobytes; Rest makes it small again.
+const gcPercent = 400
 
 // Main is the keeper process. It returns when ctx is done or SIGTERM or SIGINT came, and its tasks have ended:
 // the keeper outlives the agent, not an order to stop. fault.Conflict when the spool has a keeper already.
@@ -45,7 +45,7 @@ func Main(ctx context.Context, o Options, out *os.File) error {
 		return err
 	}
 	debug.SetGCPercent(gcPercent)
-	runtime.GOMAXPROCS(2*runtime.NumCPU() + 2)
+	runtime.GOMAXPROCS(2*runtime.NumCPU() + 2) // a thread that waits for a short task keeps its place
 	if o.Rest == nil {
 		o.Rest = debug.FreeOSMemory
 	}
