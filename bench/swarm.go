@@ -58,8 +58,8 @@ func (b *bench) swarm(ctx context.Context, s *section, nodes int, target time.Du
 		p50, p99 := sim.Percentile(took, 0.5), sim.Percentile(took, 0.99)
 		s.add(row{what: "last answer, median", figure: duration(p50)})
 		s.add(row{what: "last answer, p99", figure: duration(p99), target: "≤ " + duration(target), verdict: judge(p99 <= target)})
-		each := busy.less(idle).over(len(took) + 1)
-		s.note("%d commands, after one that does not count. Each took %s of processor time in the head and %s in the simulated nodes, beyond what they take all the time, which is %s and %s a second. They share %d cores here, so it could not take less than %s; real boards bring their own.",
+		each := busy.over(len(took) + 1)
+		s.note("%d commands, after one that does not count. Each took %s of processor time in the head and %s in the simulated nodes, with what they do all the time, which alone takes %s and %s a second. They share %d cores here, so it could not take less than %s; real boards bring their own.",
 			len(took), duration(each.head), duration(each.nodes), duration(idle.second().head), duration(idle.second().nodes),
 			runtime.NumCPU(), duration((each.head+each.nodes)/time.Duration(runtime.NumCPU())))
 	}
@@ -99,13 +99,6 @@ func (u used) second() used {
 		return time.Duration(float64(d) * float64(time.Second) / float64(u.while))
 	}
 	return used{share(u.head), share(u.nodes), time.Second}
-}
-
-// less takes away what would have been used in the same time at the pace of idle.
-func (u used) less(idle used) used {
-	pace, seconds := idle.second(), u.while.Seconds()
-	share := func(d time.Duration) time.Duration { return time.Duration(float64(d) * seconds) }
-	return used{max(0, u.head-share(pace.head)), max(0, u.nodes-share(pace.nodes)), u.while}
 }
 
 func (u used) over(n int) used {
