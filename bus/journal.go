@@ -155,7 +155,8 @@ func (j *Journal) commitNext() {
 	}
 }
 
-// commit writes one batch to the log, then to the stream; a record that was refused is in neither.
+// commit writes one batch to the log and to the stream, both at the same time, since each waits for its own flush;
+// a record that was refused by one is in neither once the next commit has mended them.
 func (j *Journal) commit(kind byte, records [][]byte) error {
 	if j.broken != nil {
 		if err := j.mend(); err != nil {
@@ -164,19 +165,19 @@ func (j *Journal) commit(kind byte, records [][]byte) error {
 	}
 	b := batch{seq: j.seq + 1, kind: kind, records: records}
 	data := b.encode()
+	published := make(chan error, 1)
+	go func() { published <- j.publish(data) }()
 	at, err := j.log.append(data)
-	if err != nil {
-		return fmt.Errorf("journal %s: %w", j.name, err)
+	streamed := <-published
+	if err == nil && streamed == nil {
+		j.seq++
+		return nil
 	}
-	if err := j.publish(data); err != nil {
-		if cut := j.log.truncate(at); cut != nil {
-			err = errors.Join(err, cut)
-		}
-		j.broken = err
-		return fmt.Errorf("journal %s: %w", j.name, err)
+	if err == nil {
+		err = j.log.truncate(at)
 	}
-	j.seq++
-	return nil
+	j.broken = errors.Join(streamed, err)
+	return fmt.Errorf("journal %s: %w", j.name, j.broken)
 }
 
 func (j *Journal) publish(data []byte) error {
