@@ -21,7 +21,7 @@ func tiny(t *testing.T) options {
 		t.Skip("short: it raises clusters; make test runs it")
 	}
 	return options{exe: labtest.Binary(t), out: filepath.Join(t.TempDir(), "performance.md"), folder: t.TempDir(), limit: 2 * time.Minute,
-		labNodes: 3, runs: 1, nodes: 20, commands: 5, tasks: 40, latency: 2, records: 64}
+		labNodes: 3, runs: 1, nodes: 20, commands: 5, tasks: 40, noops: 400, latency: 2, records: 64}
 }
 
 func TestAll(t *testing.T) {
@@ -37,7 +37,7 @@ func TestAll(t *testing.T) {
 	if !strings.Contains(out.String(), string(page)) {
 		t.Error("the terminal does not show the page")
 	}
-	for _, want := range []string{"`bramble --help`", "one writer", "an array of 40", "last answer, p99", "agent and keeper, RssAnon", "a head with 100 nodes"} {
+	for _, want := range []string{"`bramble --help`", "one writer", "an array of 40", "an array of 400", "last answer, p99", "agent and keeper, RssAnon", "a head with 100 nodes"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("no %q on the page", want)
 		}

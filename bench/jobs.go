@@ -34,7 +34,7 @@ func (b *bench) jobs(ctx context.Context, s *section) error {
 	}
 	b.say("jobs: arrays of %s tasks beside fork+exec, xargs and parallel", count(b.tasks))
 	array := &contender{name: "bramble submit", run: func(ctx context.Context) (time.Duration, error) {
-		return timed(func() error { return r.array(ctx, b.tasks) })
+		return timed(func() error { return r.array(ctx, "", b.tasks) })
 	}}
 	few := min(forkTasks, b.tasks)
 	fork := &contender{name: "fork+exec", run: repeat(few, cores, func() error { return exec.Command("true").Run() })}
@@ -80,9 +80,9 @@ func fed(n int, name string, args ...string) func(context.Context) (time.Duratio
 	}
 }
 
-// array runs a job of n tasks to its end.
-func (r *rack) array(ctx context.Context, n int) error {
-	sum, err := r.job(ctx, job.Spec{Args: []string{"true"}, Array: fmt.Sprintf("1-%d", n), CPUs: 1, Patience: time.Minute})
+// array runs a job of n tasks on selected nodes, "" for all, to its end.
+func (r *rack) array(ctx context.Context, on string, n int) error {
+	sum, err := r.job(ctx, job.Spec{Args: []string{"true"}, Array: fmt.Sprintf("1-%d", n), On: on, CPUs: 1, Patience: time.Minute})
 	if err == nil && sum.Counts.Done != n {
 		err = fault.New(fault.Failed, "only %d of %d tasks are done", sum.Counts.Done, n)
 	}

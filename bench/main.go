@@ -33,6 +33,7 @@ type options struct {
 	large    int // simulated, in the part that takes long; 0: leave it out
 	commands int // on simulated nodes
 	tasks    int // of an array job
+	noops    int // of an array job on simulated nodes
 	latency  int // jobs of one task
 	records  int // of the journal
 	idle     time.Duration
@@ -59,6 +60,7 @@ func (b *bench) parts() []part {
 		{"fanout", 100 * time.Second, b.fanOut},
 		{"jobs", 100 * time.Second, b.jobs},
 		{"mpi", 4 * time.Minute, b.mpi},
+		{"noop", 2 * time.Minute, b.noop},
 		{"swarm", time.Minute, func(ctx context.Context, s *section) error { return b.swarm(ctx, s, b.nodes, 50*time.Millisecond) }},
 		{"sizes", 2 * time.Minute, b.sizes},
 	}
@@ -90,15 +92,16 @@ func main() {
 }
 
 func parse(args []string) (options, error) {
-	o := options{source: ".", folder: diskFolder(), labNodes: 64, runs: 5, nodes: 1000, commands: 100, tasks: 20_000, latency: 50, records: 2000, idle: time.Minute}
+	o := options{source: ".", folder: diskFolder(), labNodes: 64, runs: 5, nodes: 1000, commands: 100, tasks: 20_000, noops: 1_000_000, latency: 50, records: 2000, idle: time.Minute}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.exe, "bramble", "bin/bramble", "the `binary` to measure")
 	f.StringVar(&o.out, "out", "docs/performance.md", "the `page` to write; not written with -only")
-	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,jobs,mpi,fanout,swarm,sizes,large")
+	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,jobs,mpi,noop,swarm,sizes,large")
 	f.DurationVar(&o.limit, "limit", 6*time.Minute, "no part begins after so long, and one under way is cut short")
 	large := f.Bool("large", true, "measure 10,000 simulated nodes as well, which takes minutes")
 	f.IntVar(&o.tasks, "tasks", o.tasks, "`tasks` of the array job")
 	f.IntVar(&o.commands, "commands", o.commands, "`commands` on simulated nodes")
+	f.IntVar(&o.noops, "noops", o.noops, "`tasks` of the array job on simulated nodes")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
