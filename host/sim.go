@@ -137,6 +137,15 @@ func (w waves) sum(i int, seconds, rate float64) float64 {
 	return max(0, rate*(seconds+swing/w[i].speed))
 }
 
+// AtOnce is how a command ends that reads and writes nothing and takes no time; ok is false for any other.
+func (s *Sim) AtOnce(args []string) (exit Exit, ok bool) {
+	if len(args) == 0 || args[0] == "" {
+		return exit, false
+	}
+	plan := planSim(args, s.facts)
+	return plan.exit(), plan == simPlan{code: plan.code}
+}
+
 // Close kills what runs.
 func (s *Sim) Close() error {
 	s.mu.Lock()

@@ -223,7 +223,7 @@ func (p *simProcess) run(plan simPlan, in io.ReadCloser, out, errs io.WriteClose
 
 // finish makes the process one that has ended.
 func (p *simProcess) finish(plan simPlan) {
-	p.exit = Exit{Code: plan.code, User: time.Millisecond, System: time.Millisecond, MaxRSS: 1 << 20}
+	p.exit = plan.exit()
 	select {
 	case <-p.killed:
 		p.exit.Code, p.exit.Signal = -1, signalName(p.sig)
@@ -234,6 +234,11 @@ func (p *simProcess) finish(plan simPlan) {
 	delete(p.sim.running, p)
 	p.sim.mu.Unlock()
 	close(p.ended)
+}
+
+// exit is how the command ends unless it is killed.
+func (plan simPlan) exit() Exit {
+	return Exit{Code: plan.code, User: time.Millisecond, System: time.Millisecond, MaxRSS: 1 << 20}
 }
 
 // perform writes what the command writes, and closes its files as an ending process does.

@@ -378,7 +378,11 @@ func (s *Service) hello(ctx context.Context, who bus.Caller, _ none) (none, erro
 }
 
 // report takes in what became of attempts. Output too large for the report is fetched before its result counts.
-func (s *Service) report(ctx context.Context, who bus.Caller, r report) (none, error) {
+func (s *Service) report(ctx context.Context, who bus.Caller, data []byte) (none, error) {
+	r, err := readReport(data)
+	if err != nil {
+		return none{}, unreadable("a report", err)
+	}
 	whole := r.Results[:0:0]
 	var large []Result
 	for _, res := range r.Results {

@@ -13,6 +13,8 @@ import (
 type stamp struct {
 	Head string `json:"head"` // names the start
 	No   uint64 `json:"no"`
+	// Compact is the newest compact form that the head reads; see compactForm.
+	Compact int `json:"compact,omitempty"`
 }
 
 // errand is what the head has for a node: everything since the last one, in this order.
@@ -44,6 +46,8 @@ type census struct {
 	Memory int64     `json:"memory"` // bytes
 	Held   []Held    `json:"held"`
 	Ended  []Attempt `json:"ended"` // whose results the head has not said are safe; a report brings them
+	// Compact is the newest compact form that the node reads; see compactForm.
+	Compact int `json:"compact,omitempty"`
 }
 
 // outputRequest asks a node for an attempt's output.

@@ -21,6 +21,7 @@ type courier struct {
 	counted func(context.Context, census) error // returns when the loop has taken it in
 	news    chan struct{}
 	last    stamp
+	compact bool // the node reads compact errands
 	stop    context.CancelFunc
 
 	mu    sync.Mutex
@@ -34,7 +35,7 @@ func (s *Service) courier(node string) *courier {
 	if c == nil {
 		ctx, stop := context.WithCancel(s.life)
 		c = &courier{conn: s.Conn, node: node, log: s.Log, known: map[ID]bool{}, news: make(chan struct{}, 1),
-			last: stamp{Head: s.session}, stop: stop}
+			last: stamp{Head: s.session, Compact: compactForm}, stop: stop}
 		c.counted = func(ctx context.Context, found census) error {
 			return s.inLoop(ctx, func() { s.nodeCounted(c, found) })
 		}
@@ -137,7 +138,7 @@ func (c *courier) round(ctx context.Context) error {
 	e, stale := c.take()
 	for _, part := range e.split() {
 		part.Stamp = c.stamp()
-		if err := c.ask(ctx, "do", part, nil); err != nil {
+		if err := c.ask(ctx, "do", c.form(part), nil); err != nil {
 			c.log.Debug("errand not delivered", "node", c.node, "error", err)
 			stale = true // what the node then says it holds brings to light what is missing
 			break
@@ -150,7 +151,16 @@ func (c *courier) round(ctx context.Context) error {
 	if err := c.ask(ctx, "count", c.stamp(), &found); err != nil {
 		return err
 	}
+	c.compact = found.Compact >= compactForm
 	return c.counted(ctx, found)
+}
+
+// form is an errand as the node reads it.
+func (c *courier) form(e errand) any {
+	if c.compact {
+		return e.pack()
+	}
+	return e
 }
 
 func (c *courier) stamp() stamp {

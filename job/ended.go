@@ -9,6 +9,7 @@ import (
 
 // over takes in tasks that have ended.
 func (n *Node) over(batch []keeper.Status) {
+	ended := make([]*Result, 0, len(batch))
 	for _, st := range batch {
 		k, err := ParseKey(st.ID)
 		if err != nil {
@@ -19,22 +20,28 @@ func (n *Node) over(batch []keeper.Status) {
 			n.ended.Go(func() { n.overWithSteps(k, st) })
 			continue
 		}
-		n.overOne(k, st)
+		if r := n.outcome(k, st); r != nil {
+			ended = append(ended, r)
+		}
 	}
+	n.finish(ended...)
 }
 
 // overWithSteps takes in the end of an allocation's command; its steps here end with it.
 func (n *Node) overWithSteps(k Key, st keeper.Status) {
 	n.endSteps(k)
 	if n.life.Err() == nil {
-		n.overOne(k, st)
+		if r := n.outcome(k, st); r != nil {
+			n.finish(r)
+		}
 	}
 }
 
-func (n *Node) overOne(k Key, st keeper.Status) {
+// outcome is the result of a task that has ended; nil when it is not to be reported, or not yet.
+func (n *Node) outcome(k Key, st keeper.Status) *Result {
 	if given(st) {
 		n.again(k, st)
-		return
+		return nil
 	}
 	n.mu.Lock()
 	spec := n.specs[k.Job]
@@ -45,16 +52,24 @@ func (n *Node) overOne(k Key, st keeper.Status) {
 	n.mu.Unlock()
 	if len(spec.Return) > 0 && r.Error == "" {
 		n.ended.Go(func() { n.collect(r, spec) })
-	} else {
-		n.finish(r)
+		return nil
 	}
+	return r
 }
 
-// finish frees an attempt's slot and has its result reported.
-func (n *Node) finish(r *Result) {
-	r.Error = cut(r.Error)
+// finish frees attempts' slots and has their results reported.
+func (n *Node) finish(ended ...*Result) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	for _, r := range ended {
+		n.conclude(r)
+	}
+	n.start()
+}
+
+// conclude takes an attempt from those that run to the results. n.mu is held.
+func (n *Node) conclude(r *Result) {
+	r.Error = cut(r.Error)
 	k := r.Key()
 	if n.results[k] == nil {
 		n.enter(k)
@@ -69,7 +84,6 @@ func (n *Node) finish(r *Result) {
 	delete(n.killed, k)
 	delete(n.late, k)
 	delete(n.ahead, k)
-	n.start()
 }
 
 // again gives back a task that was not ended by its own doing.

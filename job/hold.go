@@ -83,7 +83,7 @@ func globbed(path string) string {
 func (n *Node) reserve(ctx context.Context, a Attempt) {
 	spec, err := n.spec(ctx, a.Key)
 	if err == nil {
-		_, err = n.prepare(ctx, a, spec)
+		_, err = n.prepare(ctx, a, spec, &ground{})
 	}
 	switch {
 	case ctx.Err() != nil:

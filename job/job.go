@@ -4,6 +4,8 @@ package job
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"bramble/host"
@@ -34,13 +36,22 @@ type Key struct {
 }
 
 // String is the attempt's name on its node: "7.3.1" is job 7, index 3, attempt 1.
-func (k Key) String() string { return fmt.Sprintf("%d.%d.%d", k.Job, k.Index, k.Attempt) }
+func (k Key) String() string {
+	b := append(strconv.AppendInt(make([]byte, 0, 32), int64(k.Job), 10), '.')
+	b = append(strconv.AppendInt(b, int64(k.Index), 10), '.')
+	return string(strconv.AppendInt(b, int64(k.Attempt), 10))
+}
 
 // ParseKey reads what Key.String wrote.
 func ParseKey(text string) (Key, error) {
-	var k Key
-	_, err := fmt.Sscanf(text, "%d.%d.%d", &k.Job, &k.Index, &k.Attempt)
-	if err != nil || k.Job < 1 || k.Index < 0 || k.Attempt < 1 || k.String() != text {
+	job, rest, _ := strings.Cut(text, ".")
+	index, attempt, _ := strings.Cut(rest, ".")
+	id, e1 := strconv.ParseInt(job, 10, 64)
+	k := Key{Job: ID(id)}
+	var e2, e3 error
+	k.Index, e2 = strconv.Atoi(index)
+	k.Attempt, e3 = strconv.Atoi(attempt)
+	if e1 != nil || e2 != nil || e3 != nil || k.Job < 1 || k.Index < 0 || k.Attempt < 1 || k.String() != text {
 		return Key{}, fmt.Errorf("%q does not name an attempt (JOB.INDEX.ATTEMPT)", text)
 	}
 	return k, nil

@@ -32,6 +32,7 @@ func (n *Node) starter(ctx context.Context) {
 // launch starts attempts together, but for those that have to wait for something first.
 func (n *Node) launch(ctx context.Context, attempts []Attempt) {
 	tasks := make([]keeper.Task, 0, len(attempts))
+	var on ground
 	for _, a := range attempts {
 		n.mu.Lock()
 		spec, known := n.specs[a.Job]
@@ -40,21 +41,21 @@ func (n *Node) launch(ctx context.Context, attempts []Attempt) {
 		case a.Member:
 			n.ended.Go(func() { n.reserve(ctx, a) })
 		case !known || spec.Inputs != "":
-			n.ended.Go(func() { n.hand(ctx, n.prepared(ctx, a, nil)) })
+			n.ended.Go(func() { n.hand(ctx, n.prepared(ctx, a, &ground{}, nil)) })
 		default:
-			tasks = n.prepared(ctx, a, tasks)
+			tasks = n.prepared(ctx, a, &on, tasks)
 		}
 	}
 	n.hand(ctx, tasks)
 }
 
 // prepared adds a task that is ready to start; one that was killed meanwhile is given up.
-func (n *Node) prepared(ctx context.Context, a Attempt, tasks []keeper.Task) []keeper.Task {
+func (n *Node) prepared(ctx context.Context, a Attempt, on *ground, tasks []keeper.Task) []keeper.Task {
 	k := a.Key
 	spec, err := n.spec(ctx, k)
 	var t keeper.Task
 	if err == nil {
-		t, err = n.prepare(ctx, a, spec)
+		t, err = n.prepare(ctx, a, spec, on)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -117,6 +118,12 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+func (n *Node) killsAny() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.killed) > 0
+}
+
 func (n *Node) isKilled(k Key) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -140,7 +147,11 @@ func (n *Node) hand(ctx context.Context, tasks []keeper.Task) {
 		n.Log.Warn("the keeper did not take tasks; trying again", "error", err)
 		pause(ctx, time.Second)
 	}
+	kills := n.killsAny()
 	for _, t := range tasks { // the signal may have come before the task
+		if !kills && t.Timeout == 0 {
+			continue
+		}
 		k, _ := ParseKey(t.ID)
 		if n.isKilled(k) {
 			n.Keeper.Signal(ctx, t.ID, "TERM")

@@ -40,6 +40,7 @@ type Node struct {
 	mu      sync.Mutex
 	closing bool
 	newest  stamp       // of the head's messages
+	compact bool        // the head reads compact reports
 	starts  []Attempt   // to be launched
 	ahead   map[Key]int // handed to the keeper while they wait here: the lanes they wait for there
 	specs   map[ID]Spec
@@ -240,7 +241,7 @@ func (n *Node) count(_ context.Context, _ bus.Caller, at stamp) (census, error) 
 	if !n.fresh(at) {
 		return census{}, errLate
 	}
-	c := census{Cores: n.Cores, Memory: n.Memory, Held: []Held{}}
+	c := census{Cores: n.Cores, Memory: n.Memory, Held: []Held{}, Compact: compactForm}
 	for _, a := range n.slots.running {
 		c.Held = append(c.Held, Held{Attempt: a})
 	}
@@ -275,12 +276,16 @@ func (n *Node) fresh(at stamp) bool {
 	if at.Head == n.newest.Head && at.No <= n.newest.No {
 		return false
 	}
-	n.newest = at
+	n.newest, n.compact = at, at.Compact >= compactForm
 	return true
 }
 
 // do takes in an errand of the head's.
-func (n *Node) do(_ context.Context, _ bus.Caller, e errand) (none, error) {
+func (n *Node) do(_ context.Context, _ bus.Caller, data []byte) (none, error) {
+	e, err := readErrand(data)
+	if err != nil {
+		return none{}, unreadable("an errand", err)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closing || !n.fresh(e.Stamp) {

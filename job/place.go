@@ -11,10 +11,11 @@ const (
 	// shortTask is the mean wall time below which a job's tasks are handed to nodes ahead of
 	// time: a slot would otherwise idle for a round trip that is long against the task.
 	shortTask = time.Second
-	// tinyTask is the same for tasks so short that messages would cost more than they do: of those, maxAhead
-	// nodes' worth wait on a node, and go there many at a time.
+	// tinyTask is the same for tasks so short that messages would cost more than they do: of those, what a node does
+	// in aheadFor waits there, up to maxAhead nodes' worth, and goes there many at a time.
 	tinyTask = 20 * time.Millisecond
-	maxAhead = 4
+	aheadFor = 4 * tinyTask
+	maxAhead = 32
 	// recallAfter is how long an attempt waits on its node before it is asked back for another node that idles.
 	recallAfter = 2 * time.Second
 	// lookEvery is the least time between two looks for such attempts.
@@ -205,7 +206,7 @@ func (j *job) ahead() int {
 	case j.wall >= tinyTask:
 		return 1
 	}
-	return maxAhead
+	return int(min(maxAhead, aheadFor/max(1, j.wall)))
 }
 
 // allocate is the nodes for a task that takes several nodes or ranks, or nil.
@@ -326,15 +327,14 @@ func (st *turn) recall() (again time.Time) {
 	if s.look.After(st.now) {
 		return s.look
 	}
+	nowhere := map[demand]bool{} // what no node has room for: thousands may wait that are alike
 	for w, word := range s.index.behind {
 		for ; word != 0; word &= word - 1 {
 			n := s.index.nodes[w*64+bits.TrailingZeros64(word)]
 			if free <= 0 && !n.drained {
 				continue
 			}
-			for _, a := range n.slots.waiting {
-				again = earlier(again, st.recallOne(n, a, &free))
-			}
+			again = earlier(again, st.recallFrom(n, nowhere, &free))
 		}
 	}
 	s.look = st.now.Add(lookEvery)
@@ -344,23 +344,60 @@ func (st *turn) recall() (again time.Time) {
 	return again
 }
 
+// demand is what attempts of one job want that are alike.
+type demand struct {
+	job  ID
+	cpus int
+}
+
+// recallFrom asks a node for waiting attempts that should move; it returns when to look again, or zero.
+func (st *turn) recallFrom(n *node, nowhere map[demand]bool, free *int) (again time.Time) {
+	for _, a := range n.slots.waiting {
+		d := demand{a.Job, a.CPUs}
+		if nowhere[d] && !n.drained {
+			continue
+		}
+		due, found := st.recallOne(n, a, free)
+		again = earlier(again, due)
+		switch found {
+		case noNode:
+			nowhere[d] = true
+		case tooYoung:
+			return again // those behind it have come later
+		}
+	}
+	return again
+}
+
+// recallable is whether an attempt should move.
+type recallable int
+
+const (
+	stays    recallable = iota // or was asked for
+	noNode                     // no other node could start it
+	tooYoung                   // it has not waited long enough, and was never asked for
+)
+
 // recallOne asks for one waiting attempt if it should move; else it returns when that may be so, or zero.
-func (st *turn) recallOne(n *node, a Attempt, free *int) (again time.Time) {
+func (st *turn) recallOne(n *node, a Attempt, free *int) (again time.Time, found recallable) {
 	s := st.s
 	j, task, ok := s.current(n, a.Key)
 	if !ok || j.isStopped(task) || j.spec.Spread() {
-		return again
+		return again, stays
 	}
 	act := j.active[task]
 	fresh := n.drained && !act.recalled
 	if !fresh && !n.drained {
 		other := s.index.pick(j.sel, a.CPUs, func(o *node) bool { return o != n && o.fits(a) })
 		if other == nil || *free < a.CPUs {
-			return again
+			return again, noNode
 		}
 	}
 	if due := act.since.Add(recallAfter); !fresh && due.After(st.now) {
-		return due
+		if act.recalled {
+			return due, stays
+		}
+		return due, tooYoung
 	}
 	if !act.recalled {
 		s.recalling += a.CPUs
@@ -369,7 +406,7 @@ func (st *turn) recallOne(n *node, a Attempt, free *int) (again time.Time) {
 	act.recalled, act.since = true, st.now
 	j.active[task] = act
 	st.send(&st.recalls, n.name, a.Key, "")
-	return st.now.Add(recallAfter)
+	return st.now.Add(recallAfter), stays
 }
 
 // earlier is the earlier of two times of which zero means never.

@@ -14,16 +14,34 @@ import (
 	"bramble/keeper"
 )
 
+// ground is what tasks of a job that are started together share.
+type ground struct {
+	job     ID
+	account host.Account
+	name    string // of the account; "": our own
+}
+
+// make finds a job's ground and makes its folder, unless that was done for the task before.
+func (g *ground) make(n *Node, id ID, spec Spec) (err error) {
+	if g.job == id {
+		return nil
+	}
+	if g.account, g.name, err = n.account(spec); err != nil {
+		return err
+	}
+	if err = n.makeJobDir(id, spec, g.account); err == nil {
+		g.job = id
+	}
+	return err
+}
+
 // prepare makes a task's folder with all that it needs, and says what to run in it.
-func (n *Node) prepare(ctx context.Context, a Attempt, spec Spec) (keeper.Task, error) {
+func (n *Node) prepare(ctx context.Context, a Attempt, spec Spec, on *ground) (keeper.Task, error) {
 	k := a.Key
-	account, name, err := n.account(spec)
-	if err != nil {
+	if err := on.make(n, k.Job, spec); err != nil {
 		return keeper.Task{}, err
 	}
-	if err := n.makeJobDir(k.Job, spec, account); err != nil {
-		return keeper.Task{}, err
-	}
+	account := on.account
 	dir := n.workDir(k, spec)
 	if spec.ownFolder() {
 		os.RemoveAll(dir) // of an attempt of this number that a lost agent had begun to prepare
@@ -48,7 +66,7 @@ func (n *Node) prepare(ctx context.Context, a Attempt, spec Spec) (keeper.Task, 
 		args = append([]string{n.scriptPath(k.Job)}, args...)
 	}
 	return keeper.Task{
-		ID: k.String(), Args: args, Env: mergeEnv(n.environment(a, spec, account, dir), more, spec.Env), Dir: dir, User: name,
+		ID: k.String(), Args: args, Env: mergeEnv(n.environment(a, spec, account, dir), more, spec.Env), Dir: dir, User: on.name,
 		Limits: host.Limits{Memory: a.Memory}, Timeout: spec.Timeout,
 	}, nil
 }

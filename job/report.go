@@ -71,7 +71,7 @@ func (n *Node) sayAll(ctx context.Context) error {
 		if len(r.Results)+len(r.Started)+len(r.Rejected) == 0 {
 			return nil
 		}
-		if err := n.tell(ctx, "report", r); err != nil {
+		if err := n.tell(ctx, "report", n.form(r)); err != nil {
 			n.mu.Lock()
 			n.unsaid = append(keys, n.unsaid...)
 			n.owed.Started = append(r.Started, n.owed.Started...)
@@ -81,6 +81,16 @@ func (n *Node) sayAll(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// form is a report as the head reads it.
+func (n *Node) form(r report) any {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.compact {
+		return r.pack()
+	}
+	return r
 }
 
 // perReport is how many keys of one kind go into one message.
@@ -97,7 +107,7 @@ func (n *Node) nextReport() (report, []Key) {
 	for _, k := range n.unsaid {
 		res := n.results[k]
 		if res != nil {
-			size += 600 + 2*len(res.Error) + (len(res.Stdout)+len(res.Stderr))*4/3
+			size += n.sizeOf(res)
 			if size > bus.MaxMessage/2 && taken > 0 {
 				break
 			}
@@ -108,6 +118,14 @@ func (n *Node) nextReport() (report, []Key) {
 	keys := n.unsaid[:taken:taken]
 	n.unsaid = n.unsaid[taken:]
 	return r, keys
+}
+
+// sizeOf is about how many bytes a result takes in a report. n.mu is held.
+func (n *Node) sizeOf(r *Result) int {
+	if n.compact && r.quiet() {
+		return 64
+	}
+	return 600 + 2*len(r.Error) + (len(r.Stdout)+len(r.Stderr))*4/3
 }
 
 func part(keys []Key) (now, later []Key) {

@@ -48,6 +48,7 @@ type Service struct {
 	fetching map[string]map[Key]Attempt // results whose output is under way, by node
 	memory   *semaphore.Weighted        // bytes of fetched output that memory may hold
 	reselect bool                       // selections may mean other nodes
+	settle   <-chan time.Time           // until it fires, selections are left as they are
 	dirty    bool                       // something happened since those who watch were told
 	sums     map[ID]Summary             // made since then
 	over     map[ID]chan struct{}       // closed when a job that is watched has ended
@@ -157,6 +158,9 @@ func (s *Service) register() {
 	})
 }
 
+// settleFor is the least time between two looks at what selections mean: a thousand nodes may come at the same time.
+const settleFor = 100 * time.Millisecond
+
 // Run schedules until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -182,9 +186,12 @@ func (s *Service) Run(ctx context.Context) error {
 			s.takeFleetNews()
 		case <-s.wake.C:
 			s.happen(Tick{})
+		case <-s.settle:
+			s.settle = nil
 		}
-		if s.reselect {
+		if s.reselect && s.settle == nil {
 			s.selections()
+			s.settle = time.After(settleFor)
 		}
 		if s.dirty {
 			s.announce()

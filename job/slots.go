@@ -31,7 +31,8 @@ func (s *Slots) Start() []Attempt {
 		if s.cpus+next.CPUs > s.Cores || next.Memory > 0 && s.memory+next.Memory > s.Memory || !s.gresFree(next.Gres) {
 			break
 		}
-		s.waiting = slices.Delete(s.waiting, 0, 1)
+		s.waiting[0] = Attempt{}
+		s.waiting = s.waiting[1:]
 		s.run(next)
 	}
 	return s.running[before:]

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -18,7 +19,7 @@ import (
 // Keeper holds simulated tasks in memory. A keeper.Local holds a journal and folders open, which is
 // too much for ten thousand in one process; what a simulated task wrote is lost with the simulation.
 type Keeper struct {
-	host host.Host
+	host *host.Sim
 	ctx  context.Context // ends all tasks
 
 	mu    sync.Mutex
@@ -39,7 +40,7 @@ type task struct {
 var _ keeper.Keeper = (*Keeper)(nil)
 
 // NewKeeper makes a keeper whose tasks end with ctx.
-func NewKeeper(ctx context.Context, h host.Host) *Keeper {
+func NewKeeper(ctx context.Context, h *host.Sim) *Keeper {
 	return &Keeper{host: h, ctx: ctx}
 }
 
@@ -48,11 +49,20 @@ func (k *Keeper) Start(ctx context.Context, tasks []keeper.Task) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	var over []*task
 	for _, t := range tasks {
-		if at := k.admit(t.ID); at != nil {
-			k.run(t, at)
+		at := k.admit(t.ID)
+		if at == nil {
+			continue
 		}
+		if exit, ok := k.host.AtOnce(t.Args); ok {
+			at.status.Exit = &exit
+			over = append(over, at)
+			continue
+		}
+		k.run(t, at)
 	}
+	k.finish(over...)
 	return nil
 }
 
@@ -74,7 +84,10 @@ func (k *Keeper) admit(id string) *task {
 func (k *Keeper) run(t keeper.Task, at *task) {
 	p, readers, err := k.start(t)
 	if err != nil {
-		k.finish(at, func() { at.status.Error = err.Error() })
+		k.mu.Lock()
+		at.status.Error = err.Error()
+		k.mu.Unlock()
+		k.finish(at)
 		return
 	}
 	k.mu.Lock()
@@ -95,7 +108,10 @@ func (k *Keeper) run(t keeper.Task, at *task) {
 		}
 		exit := p.Wait()
 		wrote.Wait()
-		k.finish(at, func() { at.status.Exit, at.status.TimedOut = &exit, at.stopped })
+		k.mu.Lock()
+		at.status.Exit, at.status.TimedOut = &exit, at.stopped
+		k.mu.Unlock()
+		k.finish(at)
 	}()
 }
 
@@ -140,17 +156,21 @@ func (k *Keeper) read(at *task, stream int, r *os.File, limit int64) {
 	at.status.Dropped += dropped
 }
 
-// finish makes a task's end known.
-func (k *Keeper) finish(at *task, how func()) {
+// finish makes the end of tasks known.
+func (k *Keeper) finish(over ...*task) {
+	if len(over) == 0 {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	how()
-	s := &at.status
-	s.Running, s.Ended = false, time.Now()
-	s.Stdout, s.Stderr = int64(len(at.out[0])), int64(len(at.out[1]))
-	k.count++
-	at.proc, at.number = nil, k.count
-	k.ended = append(k.ended, at)
+	for _, at := range over {
+		s := &at.status
+		s.Running, s.Ended = false, time.Now()
+		s.Stdout, s.Stderr = int64(len(at.out[0])), int64(len(at.out[1]))
+		k.count++
+		at.proc, at.number = nil, k.count
+		k.ended = append(k.ended, at)
+	}
 	if k.news != nil {
 		close(k.news)
 		k.news = nil
@@ -228,10 +248,8 @@ const batchTasks = 200
 func (k *Keeper) since(last int) (batch []keeper.Status, end int, news <-chan struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, at := range k.ended {
-		if at.number <= last {
-			continue
-		}
+	from, _ := slices.BinarySearchFunc(k.ended, last+1, func(at *task, number int) int { return cmp.Compare(at.number, number) })
+	for _, at := range k.ended[from:] {
 		s := at.status
 		if s.Stdout+s.Stderr <= keeper.SmallOutput {
 			s.SmallOut, s.SmallErr = at.out[0], at.out[1]
