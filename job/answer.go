@@ -148,38 +148,38 @@ func (s *Service) admit(ctx context.Context, who bus.Caller, spec Spec) (Spec, e
 
 // mayRun is the names of the nodes that a job may use; an error when none of them could ever run it.
 func (s *Service) mayRun(ctx context.Context, spec Spec) ([]string, error) {
-	workers := s.workers()
-	if p, err := s.partition(ctx, spec.Partition); err != nil {
+	p, err := s.partition(ctx, spec.Partition)
+	if err != nil {
 		return nil, err
-	} else if p.On != "" {
-		in := match(p.On, workers)
-		workers = slices.DeleteFunc(workers, func(n fleet.Node) bool { return !slices.Contains(in, n.Name) })
+	}
+	found, err := s.reach.of(p.On+"\n"+spec.On, func() ([]fleet.Node, error) { return s.usable(p, spec.On) })
+	if err != nil {
+		return nil, err
+	}
+	return found.names, Fits(spec, found.with(spec.Gres))
+}
+
+// usable is the workers of a partition that a selection means.
+func (s *Service) usable(p Partition, on string) ([]fleet.Node, error) {
+	workers := s.workers()
+	if p.On != "" {
+		in := map[string]bool{}
+		for _, name := range match(p.On, workers) {
+			in[name] = true
+		}
+		workers = slices.DeleteFunc(workers, func(n fleet.Node) bool { return !in[n.Name] })
 		if len(workers) == 0 {
 			return nil, fault.New(fault.NotFound, "partition %s has no nodes: --on %s means none", p.Name, p.On).Hint("bramble nodes --on '%s'", p.On)
 		}
 	}
-	if spec.On != "" {
-		sel, err := fleet.ParseSelector(spec.On)
-		if err != nil {
-			return nil, err
-		}
-		if workers, err = sel.Select(workers); err != nil {
-			return nil, err
-		}
+	if on == "" {
+		return workers, nil
 	}
-	capacity := make([]Capacity, len(workers))
-	names := make([]string, len(workers))
-	for i, n := range workers {
-		capacity[i] = Capacity{Name: n.Name, Cores: n.Cores, Memory: n.Memory}
-		for name := range spec.Gres {
-			if capacity[i].Gres == nil {
-				capacity[i].Gres = map[string]int{}
-			}
-			capacity[i].Gres[name] = offers(n, name)
-		}
-		names[i] = n.Name
+	sel, err := fleet.ParseSelector(on)
+	if err != nil {
+		return nil, err
 	}
-	return names, Fits(spec, capacity)
+	return sel.Select(workers)
 }
 
 // room refuses work that could not be written down.

@@ -31,6 +31,7 @@ func (s *Service) FleetChanged(n fleet.Node, c fleet.Change) {
 		s.fleet.changes = append(s.fleet.changes, change{n.Name, c.To, n.Drained != ""})
 		s.fleet.mu.Unlock()
 	}
+	s.reach.forget()
 	signal(s.fleet.news)
 }
 
@@ -41,6 +42,7 @@ func (s *Service) RollChanged(n fleet.Node) {
 		s.fleet.changes = append(s.fleet.changes, change{node: n.Name, drained: n.Drained != ""})
 		s.fleet.mu.Unlock()
 	}
+	s.reach.forget()
 	signal(s.fleet.news)
 }
 

@@ -336,7 +336,14 @@ func TestTinyTasksAreHandedOutFurtherAhead(t *testing.T) {
 	c := newScene(t)
 	c.want(up("a", 2))
 	c.want(submit(spec("1-99"), "a"), "accepted 1", "start a 1.1.1 1.2.1")
-	c.want(ended("a", time.Millisecond, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.3.1 1.4.1 1.5.1 1.6.1 1.7.1 1.8.1 1.9.1 1.10.1 1.11.1")
+	c.want(ended("a", aheadFor/5, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.3.1 1.4.1 1.5.1 1.6.1 1.7.1 1.8.1 1.9.1 1.10.1 1.11.1 1.12.1 1.13.1")
+	if load, _ := c.s.Load("a"); load.Running != 2 || load.Waiting != 2*5 {
+		t.Errorf("load is %+v", load)
+	}
+	c = newScene(t)
+	c.want(up("a", 2))
+	Step(c.s, submit(spec("1-99"), "a"), c.now)
+	Step(c.s, ended("a", time.Millisecond, "1.1.1"), c.now)
 	if load, _ := c.s.Load("a"); load.Running != 2 || load.Waiting != 2*maxAhead {
 		t.Errorf("load is %+v", load)
 	}

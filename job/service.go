@@ -57,6 +57,7 @@ type Service struct {
 	ended    sync.WaitGroup  // what the loop has started
 	fleet    fleetNews
 	past     past
+	reach    reach
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced after each batch of events
