@@ -47,7 +47,8 @@ func gridViewOf(g job.Grid, d job.Detail, shown int) gridView {
 		c := &g.Cells[i]
 		cell := gridCell{First: c.First, Class: string(c.State()), Title: cellTitle(c, nodes[c.First]), Shown: c.First <= shown && shown <= c.Last}
 		if c.Tasks > 1 {
-			cell.Class += fmt.Sprintf(" block l%d", blockLevel(c))
+			ended, fine := blockLevels(c)
+			cell.Class += fmt.Sprintf(" block l%d m%d", ended, fine)
 		}
 		last := &v.Chunks[len(v.Chunks)-1]
 		last.Cells = append(last.Cells, cell)
@@ -55,16 +56,19 @@ func gridViewOf(g job.Grid, d job.Detail, shown int) gridView {
 	return v
 }
 
-// blockLevel is how far a block has come, in ten steps; 10 only when all of it has ended, 0 only when nothing has.
-func blockLevel(c *job.Cell) int {
-	ended := c.Done + c.Failed + c.Cancelled
-	switch {
-	case ended == c.Tasks:
-		return 10
-	case ended == 0:
-		return 0
+// blockLevels is how far a block has come, in ten steps, and how much of that went well: ended is 10 only when all of it
+// has ended and 0 only when nothing has, and below it fine leaves room for what failed.
+func blockLevels(c *job.Cell) (ended, fine int) {
+	switch over := c.Done + c.Failed + c.Cancelled; {
+	case over == c.Tasks:
+		ended = 10
+	case over > 0:
+		ended = max(1, min(9, 10*over/c.Tasks))
 	}
-	return max(1, min(9, 10*ended/c.Tasks))
+	if c.Failed == 0 {
+		return ended, ended
+	}
+	return ended, min(ended-1, 10*c.Done/c.Tasks)
 }
 
 func cellTitle(c *job.Cell, node string) string {

@@ -131,11 +131,15 @@ func TestBlocks(t *testing.T) {
 	}
 	g.Cells[0].Done = 10
 	g.Cells[1] = job.Cell{First: 10, Last: 19, Tasks: 10, Done: 4, Failed: 1, Running: 2}
+	g.Cells[2].Failed = 10
 	v := gridViewOf(g, job.Detail{}, 15)
-	if len(v.Chunks) != 2 || v.Chunks[0].Cells[0].Class != "done block l10" {
+	if c := v.Chunks[0].Cells[2]; c.Class != "failed block l10 m0" {
+		t.Errorf("ten that all failed are %+v", c)
+	}
+	if len(v.Chunks) != 2 || v.Chunks[0].Cells[0].Class != "done block l10 m10" {
 		t.Errorf("%d chunks, the first cell %+v", len(v.Chunks), v.Chunks[0].Cells[0])
 	}
-	if c := v.Chunks[0].Cells[1]; c.Class != "failed block l5" || !c.Shown || c.Title != "tasks 10-19: 4 of 10 done, 1 failed, 2 running" {
+	if c := v.Chunks[0].Cells[1]; c.Class != "failed block l5 m4" || !c.Shown || c.Title != "tasks 10-19: 4 of 10 done, 1 failed, 2 running" {
 		t.Errorf("the second cell is %+v", c)
 	}
 }
