@@ -20,12 +20,14 @@ type taskFiles struct {
 	client *artefact.Client
 }
 
+// Place lays out an artefact whose blobs are held here until it is.
 func (f taskFiles) Place(ctx context.Context, ref, dir string, owner host.Account) error {
-	m, err := f.client.FetchTree(ctx, f.store, artefact.Ref(ref), nil)
+	m, release, err := f.client.FetchHeld(ctx, f.store, artefact.Ref(ref))
 	if err != nil {
 		return err
 	}
-	var o artefact.PlaceOptions
+	defer release()
+	o := artefact.PlaceOptions{NoSync: true} // after a power cut no task goes on where it was
 	if os.Geteuid() == 0 {
 		o.Owner = &artefact.Owner{UID: int(owner.UID), GID: int(owner.GID)}
 	}
@@ -46,6 +48,40 @@ func (f taskFiles) Collect(ctx context.Context, dir string, globs []string) (str
 	if err != nil {
 		return "", err
 	}
+	return f.send(ctx, tree)
+}
+
+// backLimit is what may come back of one task's folder when nobody named what should.
+var backLimit = artefact.Limit{Bytes: 2 << 30, Files: 50_000}
+
+// Changes asks the head what the base was when it is not here any more.
+func (f taskFiles) Changes(ctx context.Context, dir, base string, globs []string) (string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
+	var m artefact.Manifest
+	if base != "" {
+		if m, err = f.client.FetchList(ctx, f.store, artefact.Ref(base)); err != nil {
+			return "", err
+		}
+	}
+	limit := backLimit
+	if len(globs) > 0 {
+		limit = artefact.Limit{}
+	}
+	tree, err := artefact.ScanChanges(ctx, root, m, globs, limit)
+	if err != nil {
+		return "", err
+	}
+	if len(tree.Manifest.Entries) == 0 {
+		return "", tree.Close()
+	}
+	return f.send(ctx, tree)
+}
+
+func (f taskFiles) send(ctx context.Context, tree *artefact.Tree) (string, error) {
 	defer tree.Close()
 	ref, err := f.client.Upload(ctx, tree, tree.Manifest, nil)
 	return string(ref), err
@@ -66,13 +102,29 @@ func matching(fsys fs.FS, globs []string) ([]string, error) {
 }
 
 // jobInputs keeps jobs' files in the head's store.
-type jobInputs struct{ store *artefact.Store }
+type jobInputs struct{ *artefact.Store }
 
-func (i jobInputs) Pin(ctx context.Context, name, ref string) error {
-	return i.store.PinManifest(ctx, name, artefact.Ref(ref))
+func (i jobInputs) Pin(ctx context.Context, name string, refs ...string) error {
+	var all []artefact.Ref
+	for _, ref := range refs {
+		m, err := i.GetManifest(ctx, artefact.Ref(ref))
+		if err != nil {
+			return err
+		}
+		all = append(all, artefact.Ref(ref))
+		for _, b := range m.Blobs() {
+			all = append(all, b.Ref)
+		}
+	}
+	return i.Store.Pin(name, all...)
 }
 
-func (i jobInputs) Unpin(name string) error { return i.store.Unpin(name) }
+func (i jobInputs) PinList(name, ref string) error {
+	if ref == "" {
+		return nil
+	}
+	return i.Store.Pin(name, artefact.Ref(ref))
+}
 
 // mayExchange lets members and people who may run things read and write artefacts.
 func mayExchange(verify trust.Verify) func(*http.Request) error {

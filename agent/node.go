@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -182,7 +183,7 @@ func (n *node) copies(conn *bus.Conn) (*artefact.Node, error) {
 // worker is the half that runs jobs.
 func (n *node) worker(conn *bus.Conn, facts host.Facts) *job.Node {
 	w := job.NewNode(&job.Node{Conn: conn, Keeper: n.keeper, Accounts: n.Machine, Files: n.files, Dir: cmp.Or(n.Work, filepath.Join(n.layout.Node(), "work")),
-		Dress: n.Dress, Cores: facts.Cores, Memory: facts.Memory, Log: n.Log.With("room", "job")})
+		Layered: os.Geteuid() == 0 && n.files != nil, Dress: n.Dress, Cores: facts.Cores, Memory: facts.Memory, Log: n.Log.With("room", "job")})
 	if !n.sparse {
 		w.Peers = &neighbours{node: n, jobs: w, tls: trust.ClientConfig(n.cred, n.verifier.Verify, n.clock.Now, trust.KindNode)}
 	}

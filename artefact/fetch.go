@@ -15,14 +15,34 @@ import (
 // FetchTree brings the manifest that ref names and everything in it into the store.
 // Pin ref's tree before or within the store's grace, or Collect may take it.
 func (c *Client) FetchTree(ctx context.Context, s *Store, ref Ref, tell Progress) (Manifest, error) {
-	if err := c.fetch(ctx, s, []Blob{{ref, -1}}, MaxManifest, nil); err != nil {
-		return Manifest{}, err
-	}
-	m, err := s.GetManifest(ctx, ref)
+	m, err := c.FetchList(ctx, s, ref)
 	if err != nil {
 		return Manifest{}, err
 	}
 	return m, c.Fetch(ctx, s, m.Blobs(), tell)
+}
+
+// FetchList brings only the manifest that ref names.
+func (c *Client) FetchList(ctx context.Context, s *Store, ref Ref) (Manifest, error) {
+	if err := c.fetch(ctx, s, []Blob{{ref, -1}}, MaxManifest, nil); err != nil {
+		return Manifest{}, err
+	}
+	return s.GetManifest(ctx, ref)
+}
+
+// FetchHeld brings a tree that Collect leaves alone, from the moment that its list is known until release is called.
+func (c *Client) FetchHeld(ctx context.Context, s *Store, ref Ref) (m Manifest, release func(), err error) {
+	list := s.Hold(ref)
+	if m, err = c.FetchList(ctx, s, ref); err != nil {
+		list()
+		return m, nil, err
+	}
+	files := s.Hold(refsOf(m)...)
+	release = func() { list(); files() }
+	if err = c.Fetch(ctx, s, m.Blobs(), nil); err != nil {
+		release()
+	}
+	return m, release, err
 }
 
 // Fetch brings blobs into the store: those it lacks, each verified, and from where an earlier Fetch stopped.

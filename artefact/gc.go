@@ -41,6 +41,24 @@ func (s *Store) Pin(name string, refs ...Ref) error {
 	return blame(replaceFile(s.path("tmp"), s.path("pins", name), []byte(text.String())), "pin %s", name)
 }
 
+// Hold keeps blobs, here already or not, from Collect until release is called or the store is closed.
+func (s *Store) Hold(refs ...Ref) (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ref := range refs {
+		s.inUse[ref]++
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, ref := range refs {
+			if s.inUse[ref]--; s.inUse[ref] == 0 {
+				delete(s.inUse, ref)
+			}
+		}
+	}
+}
+
 // PinManifest pins the manifest and everything in it, which must be here.
 func (s *Store) PinManifest(ctx context.Context, name string, ref Ref) error {
 	m, err := s.GetManifest(ctx, ref)
@@ -107,7 +125,7 @@ type Collected struct {
 	Bytes int64
 }
 
-// Collect removes what no pin holds and nobody put or asked for within the grace: blobs, unfinished ones and damaged ones.
+// Collect removes what no pin and no Hold holds and nobody put or asked for within the grace: blobs, unfinished ones and damaged ones.
 // The grace is measured by this process's own clock and starts anew when the store is opened,
 // because boards wake up in 1970. A pin that cannot be read stops it before anything is removed.
 func (s *Store) Collect(ctx context.Context) (Collected, error) {
@@ -160,7 +178,7 @@ func (s *Store) held() (map[Ref]bool, error) {
 func (s *Store) stale(ref Ref, start time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, taken := s.busy[ref]; taken {
+	if _, taken := s.busy[ref]; taken || s.inUse[ref] > 0 {
 		return false
 	}
 	last, ok := s.touched[ref]

@@ -309,9 +309,12 @@ func (p *placing) sync() error {
 	return nil
 }
 
+// tempPrefix begins the names of files that are being written.
+const tempPrefix = ".bramble-"
+
 // tempName is a name beside p that nobody else has; one that is left over after a crash starts with ".bramble-".
 func tempName(p string) string {
-	return path.Join(path.Dir(p), ".bramble-"+rand.Text())
+	return path.Join(path.Dir(p), tempPrefix+rand.Text())
 }
 
 func nameOf(mode fs.FileMode) string {

@@ -41,6 +41,7 @@ type Store struct {
 	mu      sync.Mutex            // guards what follows
 	used    int64                 // bytes of everything in the folder but pins
 	touched map[Ref]time.Time     // when a ref was last put, asked for or pinned
+	inUse   map[Ref]int           // how many Holds a ref has
 	busy    map[Ref]chan struct{} // refs whose partial file has a writer; closed when it leaves
 }
 
@@ -63,7 +64,7 @@ func OpenStore(dir string, o Options) (*Store, error) {
 	if o.Free == nil {
 		o.Free = host.DiskFree
 	}
-	s := &Store{dir: dir, o: o, opened: time.Now(), touched: map[Ref]time.Time{}, busy: map[Ref]chan struct{}{}}
+	s := &Store{dir: dir, o: o, opened: time.Now(), touched: map[Ref]time.Time{}, inUse: map[Ref]int{}, busy: map[Ref]chan struct{}{}}
 	for _, sub := range []string{"blobs", "partial", "pins", "corrupt", "tmp"} {
 		if err := os.MkdirAll(s.path(sub), 0o700); err != nil {
 			return nil, blame(err, "open the store %s", dir)

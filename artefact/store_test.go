@@ -481,3 +481,32 @@ func TestManyAtOnce(t *testing.T) {
 		t.Errorf("%d used, %d blobs, %d partial", s.Used(), files(t, dir, "blobs"), files(t, dir, "partial"))
 	}
 }
+
+// TestHoldAgainstCollect has Collect come while blobs that no pin has are in use.
+func TestHoldAgainstCollect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := OpenStore(t.TempDir(), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		ref, _, err := s.Put(t.Context(), strings.NewReader("in use"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		one, other := s.Hold(ref), s.Hold(ref)
+		one()
+		for _, held := range []bool{true, false} {
+			time.Sleep(2 * DefaultGrace)
+			if _, err := s.Collect(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if gone := len(s.Has([]Ref{ref})) == 1; gone == held {
+				t.Errorf("held %v, gone %v", held, gone)
+			}
+			if held {
+				other()
+			}
+		}
+	})
+}

@@ -157,6 +157,10 @@ func unchanged(a, b fs.FileInfo) bool {
 type scan struct {
 	items   []*item
 	skipped []Skipped
+	leave   func(name string, mode fs.FileMode) bool // nil: take all
+	limit   Limit
+	files   int
+	bytes   int64
 }
 
 // add walks from at, which is called as in the tree; as is "" for the content of a folder alone.
@@ -167,6 +171,9 @@ func (s *scan) add(ctx context.Context, root *os.Root, at, as string) error {
 	info, err := root.Lstat(at)
 	if err != nil {
 		return err
+	}
+	if as != "" && s.leave != nil && s.leave(as, info.Mode()) {
+		return nil
 	}
 	x := &item{root: root, at: at, info: info}
 	x.Path, x.Mode = as, uint32(info.Mode()&(fs.ModePerm|kinds|special))
@@ -224,6 +231,12 @@ func (s *scan) keep(x *item) error {
 	}
 	if len(s.items) >= MaxEntries {
 		return fault.New(fault.Misused, "more than %d files in one tree", MaxEntries).Hint("send it in parts, or as an archive")
+	}
+	if !x.isDir() {
+		s.files, s.bytes = s.files+1, s.bytes+x.Size
+	}
+	if err := s.limit.check(s.files, s.bytes); err != nil {
+		return err
 	}
 	s.items = append(s.items, x)
 	return nil

@@ -62,5 +62,6 @@ var groups = []kong.Group{
 	{Key: "work", Title: "Work:"},
 	{Key: "see", Title: "See:"},
 	{Key: "learn", Title: "Learn and test:"},
+	{Key: "files", Title: "What travels:"},
 	{Key: "when", Title: "When and where:"},
 }

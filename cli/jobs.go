@@ -370,7 +370,7 @@ func (s *logShow) line(l job.Line) error {
 
 type waitCmd struct {
 	IDs []string `arg:"" help:"Numbers of the jobs."`
-	To  string   `help:"Folder for the files that come back." default:"." placeholder:"DIR"`
+	To  string   `help:"Folder for the files that come back (default: the one that was submitted)." placeholder:"DIR"`
 }
 
 func (waitCmd) Examples() string { return "bramble wait 7\nbramble wait 7 8 --to results\n" }
@@ -393,13 +393,8 @@ func (c *waitCmd) Run(e *env) error {
 		if err != nil {
 			return err
 		}
-		if err := writeOutput(e, cl, sum); err != nil {
+		if err := bring(e, cl, sum, -1, c.To); err != nil {
 			return err
-		}
-		if len(sum.Spec.Return) > 0 {
-			if err := bringBack(e, cl, id, sum.Spec.Return, sum.Spec.Array != "", c.To); err != nil {
-				return err
-			}
 		}
 		if err := jobStatus(e.ctx, cl, sum); err != nil && verdict == nil {
 			verdict = err

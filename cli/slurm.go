@@ -193,7 +193,6 @@ func defaultOutput(s job.Spec) string {
 
 // submitBatch hands a batch in, says so as sbatch does, and waits if it was asked to.
 func submitBatch(e *env, b *slurm.Batch) error {
-	place(&b.Spec)
 	cl, err := e.open()
 	if err != nil {
 		return err
@@ -201,6 +200,10 @@ func submitBatch(e *env, b *slurm.Batch) error {
 	defer cl.Close()
 	if b.TestOnly {
 		return testOnly(e, cl, b)
+	}
+	folder := carryFlags{FolderLimit: defaultFolderLimit}
+	if err := folder.carry(e, cl, &b.Spec); err != nil {
+		return err
 	}
 	id, err := cl.Jobs.Submit(e.ctx, b.Spec)
 	if err != nil {
@@ -222,7 +225,7 @@ func submitBatch(e *env, b *slurm.Batch) error {
 	if err != nil {
 		return left(e, id, err)
 	}
-	if err := writeOutput(e, cl, sum); err != nil {
+	if err := bring(e, cl, sum, -1, ""); err != nil {
 		return err
 	}
 	return highest(e, cl, sum)

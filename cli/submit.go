@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,13 +28,12 @@ type submitCmd struct {
 	Retries       int      `help:"Run a task again so many times when it fails."`
 	Patience      string   `help:"How long a dead node's tasks wait for it before they move." default:"60s" placeholder:"D"`
 	Env           []string `help:"A variable for the tasks; repeat." placeholder:"K=V" sep:"none"`
-	Transfer      []string `help:"A file or folder that arrives in each task's folder; repeat." placeholder:"FILE" sep:"none"`
-	Return        []string `help:"Files that come back from each task's folder; repeat." placeholder:"GLOB" sep:"none"`
 	As            string   `help:"root: run as root (admins)." placeholder:"root"`
 	spreadFlags   `embed:""`
 	scheduleFlags `embed:"" group:"when"`
+	carryFlags    `embed:"" group:"files"`
 	Wait          bool   `help:"Stay until it has ended, print its output, and end with its status."`
-	To            string `help:"With --wait: folder for the files that come back." default:"." placeholder:"DIR"`
+	To            string `help:"With --wait: folder for the files that come back, in the place of the one that travelled." placeholder:"DIR"`
 	JSON          bool   `help:"Print JSON."`
 	warnings      []string
 	Args          []string `arg:"" optional:"" passthrough:"" help:"A script file with its arguments, or -- and a command."`
@@ -43,6 +43,7 @@ func (submitCmd) Examples() string {
 	return `bramble submit -- hostname
 bramble submit --array 1-100 --name count -- sh -c 'echo task $BRAMBLE_TASK_ID on $BRAMBLE_NODE'
 bramble submit --nodes 2 --ranks 4 -- sh -c 'echo $BRAMBLE_RANKS ranks on $BRAMBLE_NODES'
+bramble submit --wait -- ./analyse data.csv       # this folder travels, and what is new in it comes back
 bramble submit --wait --transfer data.csv --return 'out*.csv' ./analyse.sh data.csv
 `
 }
@@ -60,10 +61,8 @@ func (c *submitCmd) Run(e *env) error {
 		return err
 	}
 	defer cl.Close()
-	if len(c.Transfer) > 0 {
-		if spec.Inputs, err = upload(e, cl, c.Transfer); err != nil {
-			return err
-		}
+	if err := c.carry(e, cl, &spec); err != nil {
+		return err
 	}
 	id, err := cl.Jobs.Submit(e.ctx, spec)
 	if err != nil {
@@ -80,13 +79,21 @@ func (c *submitCmd) Run(e *env) error {
 	if err != nil || !c.Wait {
 		return err
 	}
-	return c.wait(e, cl, id)
+	return c.wait(e, cl, id, spec)
 }
 
 // wait prints the output as it comes, brings files back, and ends with the job's status.
-func (c *submitCmd) wait(e *env, cl *cluster.Cluster, id job.ID) error {
+func (c *submitCmd) wait(e *env, cl *cluster.Cluster, id job.ID, spec job.Spec) error {
+	spec.User = cl.Cred.Identity().Name
+	files, err := openOutputs(cl, spec, id)
+	if err != nil {
+		return left(e, id, err)
+	}
 	show := logShower(e.out, c.Array != "")
-	_, err := show.all(cl.Jobs.Logs(e.ctx, job.LogRequest{ID: id, All: true, Follow: true}))
+	_, err = show.all(files.tee(cl.Jobs.Logs(e.ctx, job.LogRequest{ID: id, All: true, Follow: true})))
+	if files != nil {
+		err = cmp.Or(err, files.close())
+	}
 	var sum job.Summary
 	if err == nil {
 		sum, err = cl.Jobs.Wait(e.ctx, id, nil)
@@ -94,13 +101,8 @@ func (c *submitCmd) wait(e *env, cl *cluster.Cluster, id job.ID) error {
 	if err != nil {
 		return left(e, id, err)
 	}
-	if err := writeOutput(e, cl, sum); err != nil {
+	if err := bring(e, cl, sum, -1, c.To); err != nil {
 		return err
-	}
-	if len(c.Return) > 0 {
-		if err := bringBack(e, cl, id, c.Return, c.Array != "", c.To); err != nil {
-			return err
-		}
 	}
 	return jobStatus(e.ctx, cl, sum)
 }
@@ -115,9 +117,9 @@ func left(e *env, id job.ID, err error) error {
 
 // spec reads the flags into what is handed in.
 func (c *submitCmd) spec() (job.Spec, error) {
-	spec := job.Spec{Name: c.Name, As: c.As, On: c.On, Array: c.Array, CPUs: c.CPUs, Retries: c.Retries, Env: c.Env, Return: c.Return}
+	spec := job.Spec{Name: c.Name, As: c.As, On: c.On, Array: c.Array, CPUs: c.CPUs, Retries: c.Retries, Env: c.Env}
 	c.spread(&spec)
-	err := c.apply(&spec, time.Now())
+	err := errors.Join(c.scheduleFlags.apply(&spec, time.Now()), c.carryFlags.apply(&spec))
 	if err != nil {
 		return spec, err
 	}
@@ -198,15 +200,16 @@ func (c *submitCmd) batch(spec *job.Spec, path string, text []byte) error {
 	}
 	c.warnings = b.Warnings
 	asked := b.Spec
-	place(&asked)
 	asked.Name, asked.Array, asked.On = cmp.Or(spec.Name, asked.Name), cmp.Or(spec.Array, asked.Array), cmp.Or(spec.On, asked.On)
 	asked.Timeout, asked.Memory = cmp.Or(spec.Timeout, asked.Timeout), cmp.Or(spec.Memory, asked.Memory)
 	if asked.CPUs == 0 || spec.CPUs > 1 {
 		asked.CPUs = spec.CPUs
 	}
-	asked.As, asked.Retries, asked.Patience, asked.Return = spec.As, spec.Retries, spec.Patience, spec.Return
+	asked.As, asked.Retries, asked.Patience = spec.As, spec.Retries, spec.Patience
 	asked.Env = append(slurm.Exported(os.Environ(), b.Export), spec.Env...)
 	c.Wait, c.Array = c.Wait || b.Wait, asked.Array
+	asked.Output, asked.Error, asked.Append = cmp.Or(spec.Output, asked.Output), cmp.Or(spec.Error, asked.Error), asked.Append || spec.Append
+	asked.Shared, asked.Return, asked.Umask = spec.Shared, spec.Return, spec.Umask
 	*spec = asked
 	return nil
 }
@@ -249,45 +252,6 @@ func upload(e *env, cl *cluster.Cluster, paths []string) (string, error) {
 	}
 	bar.Done("done")
 	return string(ref), nil
-}
-
-// bringBack lays out what tasks returned: in the folder itself for a single task, in one folder per index for an array.
-func bringBack(e *env, cl *cluster.Cluster, id job.ID, globs []string, array bool, to string) error {
-	temp, err := os.MkdirTemp("", "bramble-return-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(temp)
-	store, err := artefact.OpenStore(temp, artefact.Options{})
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	files, came := cl.Files(), 0
-	for r, err := range cl.Jobs.Returns(e.ctx, id) {
-		if err != nil {
-			return err
-		}
-		dir := to
-		if array {
-			dir = filepath.Join(to, fmt.Sprint(r.Index))
-		}
-		m, err := files.FetchTree(e.ctx, store, artefact.Ref(r.Ref), nil)
-		if err == nil {
-			err = os.MkdirAll(dir, 0o777)
-		}
-		if err == nil {
-			err = artefact.Place(e.ctx, store, m, dir, artefact.PlaceOptions{Overwrite: true})
-		}
-		if err != nil {
-			return fmt.Errorf("bring back the files of task %d: %w", r.Index, err)
-		}
-		came++
-	}
-	if came == 0 {
-		fmt.Fprintf(e.out.Stderr, "no files came back: none of the tasks left one that matches --return %s\n", strings.Join(globs, " "))
-	}
-	return nil
 }
 
 // jobStatus is the exit status of who waited: the task's own for a single one.

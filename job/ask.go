@@ -134,6 +134,7 @@ type Line struct {
 	Index   int    `json:"index"`
 	Attempt int    `json:"attempt"`
 	Stderr  bool   `json:"stderr,omitempty"`
+	Node    string `json:"node,omitempty"`
 	Note    bool   `json:"note,omitempty"` // Data is a remark of bramble's about the output
 	Data    []byte `json:"data"`
 }
@@ -141,6 +142,7 @@ type Line struct {
 // Returned is what came back of one task.
 type Returned struct {
 	Index int    `json:"index"`
+	Node  string `json:"node,omitempty"`
 	Ref   string `json:"ref"` // artefact manifest
 }
 

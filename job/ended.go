@@ -50,7 +50,7 @@ func (n *Node) outcome(k Key, st keeper.Status) *Result {
 		r.Error = al.why
 	}
 	n.mu.Unlock()
-	if len(spec.Return) > 0 && r.Error == "" {
+	if spec.brings() && r.Error == "" {
 		n.ended.Go(func() { n.collect(r, spec) })
 		return nil
 	}
@@ -97,7 +97,7 @@ func (n *Node) again(k Key, st keeper.Status) {
 // collect takes back what a task made, however long the head is away, then reports it.
 func (n *Node) collect(r *Result, spec Spec) {
 	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
-		ref, err := n.Files.Collect(n.life, n.taskDir(r.Key()), spec.Return)
+		ref, err := n.returned(n.life, r.Key(), spec)
 		if n.life.Err() != nil {
 			return // the keeper tells the next agent that it has ended
 		}

@@ -28,17 +28,6 @@ func (n *Node) taskDir(k Key) string {
 	return filepath.Join(n.jobDir(k.Job), fmt.Sprintf("%d.%d", k.Index, k.Attempt))
 }
 
-// ownFolder reports whether each attempt has a folder of its own.
-func (s *Spec) ownFolder() bool { return s.Inputs != "" || len(s.Return) > 0 }
-
-// workDir is where an attempt runs.
-func (n *Node) workDir(k Key, spec Spec) string {
-	if spec.ownFolder() {
-		return n.taskDir(k)
-	}
-	return n.commonDir(k.Job)
-}
-
 // readSpec is what a later agent knows a running task's job by.
 func (n *Node) readSpec(id ID) (spec Spec, err error) {
 	data, err := os.ReadFile(n.specPath(id))
@@ -130,16 +119,16 @@ func (n *Node) leave(k Key) {
 	delete(n.here[k.Job], k)
 	if len(n.here[k.Job]) > 0 {
 		if spec.ownFolder() {
-			dir := n.taskDir(k)
-			n.spawn(func() { os.RemoveAll(dir) })
+			n.spawn(func() { n.removeAttempt(k) })
 		}
 		return
 	}
 	delete(n.here, k.Job)
+	delete(n.sharing, k.Job)
 	n.thinSpecs()
 	gone := fmt.Sprintf("%s.gone-%d.%d", n.jobDir(k.Job), k.Index, k.Attempt)
 	if os.Rename(n.jobDir(k.Job), gone) == nil {
-		n.spawn(func() { os.RemoveAll(gone) })
+		n.spawn(func() { n.removeJob(gone) })
 	}
 }
 
@@ -177,6 +166,8 @@ func (n *Node) sweep() error {
 		for _, t := range tasks {
 			k, err := ParseKey(e.Name() + "." + t.Name())
 			if err == nil && strings.Count(t.Name(), ".") == 1 && !here[k] {
+				n.unlayer(n.taskDir(k))
+				n.spawnRemove(n.layerDir(k), true)
 				n.spawnRemove(n.taskDir(k), true)
 			}
 		}
@@ -188,10 +179,12 @@ func (n *Node) sweep() error {
 func (n *Node) spawnRemove(dir string, aside bool) {
 	if aside {
 		gone := dir + ".gone"
-		os.RemoveAll(gone)
-		if os.Rename(dir, gone) == nil {
-			dir = gone
+		n.removeJob(gone)
+		if os.Rename(dir, gone) != nil {
+			n.removeJob(dir)
+			return
 		}
+		dir = gone
 	}
-	n.spawn(func() { os.RemoveAll(dir) })
+	n.spawn(func() { n.removeJob(dir) })
 }

@@ -326,19 +326,31 @@ func (f *fakeFiles) Collect(_ context.Context, _ string, globs []string) (string
 	return "ref-" + strings.Join(globs, "+"), nil
 }
 
+func (f *fakeFiles) Changes(ctx context.Context, dir, base string, globs []string) (string, error) {
+	return f.Collect(ctx, dir, append([]string{base}, globs...))
+}
+
 func (f *fakeFiles) setAway(away bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.away = away
 }
 
-func (f *fakeFiles) Pin(_ context.Context, name, ref string) error {
+func (f *fakeFiles) PinList(name, ref string) error { return f.Pin(context.Background(), name, ref) }
+
+func (f *fakeFiles) Pins() ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.pins)), nil
+}
+
+func (f *fakeFiles) Pin(_ context.Context, name string, refs ...string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.pins == nil {
 		f.pins = map[string]string{}
 	}
-	f.pins[name] = ref
+	f.pins[name] = strings.Join(refs, " ")
 	return nil
 }
 

@@ -146,10 +146,10 @@ func (f *follower) rest(file *os.File, i int, where stored) (done bool, err erro
 		}
 		had = told{}
 	}
-	if err := f.copy(file, i, where.attempt, false, where.out+min(had.out, where.outLen), where.out+where.outLen); err != nil {
+	if err := f.copy(file, i, where, false, where.out+min(had.out, where.outLen), where.out+where.outLen); err != nil {
 		return false, err
 	}
-	if err := f.copy(file, i, where.attempt, true, where.err+min(had.err, where.errLen), where.err+where.errLen); err != nil {
+	if err := f.copy(file, i, where, true, where.err+min(had.err, where.errLen), where.err+where.errLen); err != nil {
 		return false, err
 	}
 	f.mu.Lock()
@@ -163,14 +163,14 @@ func (f *follower) note(i, attempt int, text string) error {
 	return f.out.SendJSON(Line{Index: i, Attempt: attempt, Note: true, Data: []byte(text)})
 }
 
-func (f *follower) copy(file *os.File, i, attempt int, isErr bool, from, to int64) error {
+func (f *follower) copy(file *os.File, i int, of stored, isErr bool, from, to int64) error {
 	buf := make([]byte, min(outputChunk, max(0, to-from)))
 	for from < to {
 		n, err := file.ReadAt(buf[:min(int64(len(buf)), to-from)], from)
 		if n == 0 && err != nil {
 			return cmp.Or(err, io.ErrUnexpectedEOF)
 		}
-		if err := f.out.SendJSON(Line{Index: i, Attempt: attempt, Stderr: isErr, Data: buf[:n]}); err != nil {
+		if err := f.out.SendJSON(Line{Index: i, Attempt: of.attempt, Node: of.node, Stderr: isErr, Data: buf[:n]}); err != nil {
 			return err
 		}
 		from += int64(n)
@@ -231,7 +231,7 @@ func (f *follower) pull(ctx context.Context, p Placement, stream string) bool {
 	}
 	defer in.Close()
 	for data, err := range in.Messages() {
-		if err != nil || f.out.SendJSON(Line{Index: p.Index, Attempt: p.Attempt, Stderr: stream == stderr, Data: data}) != nil {
+		if err != nil || f.out.SendJSON(Line{Index: p.Index, Attempt: p.Attempt, Node: p.Node, Stderr: stream == stderr, Data: data}) != nil {
 			return false
 		}
 		f.mu.Lock()
@@ -261,13 +261,13 @@ func (s *Service) returns(ctx context.Context, who bus.Caller, req idRequest, ou
 		return err
 	}
 	defer file.Close()
-	refs := map[int]string{}
-	each(file, 0, size, func(i int, where stored) { refs[i] = where.returns })
-	for _, i := range slices.Sorted(maps.Keys(refs)) {
-		if refs[i] == "" {
+	last := map[int]stored{}
+	each(file, 0, size, func(i int, where stored) { last[i] = where })
+	for _, i := range slices.Sorted(maps.Keys(last)) {
+		if last[i].returns == "" {
 			continue
 		}
-		if err := out.SendJSON(Returned{Index: i, Ref: refs[i]}); err != nil {
+		if err := out.SendJSON(Returned{Index: i, Node: last[i].node, Ref: last[i].returns}); err != nil {
 			return err
 		}
 	}

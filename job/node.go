@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"bramble/bus"
 	"bramble/host"
@@ -26,6 +27,7 @@ type Node struct {
 	Dir      string // for the tasks' folders
 	Cores    int
 	Memory   int64 // bytes
+	Layered  bool  // a job's tasks share one copy of its files, as root can have it
 	Log      *slog.Logger
 
 	life  context.Context
@@ -35,7 +37,8 @@ type Node struct {
 	begin chan struct{} // there is something in starts
 	seal  []byte        // what secrets are made of
 
-	making sync.Mutex // of jobs' folders
+	making sync.Mutex  // of jobs' folders
+	flat   atomic.Bool // layers cannot be made here after all
 
 	mu      sync.Mutex
 	closing bool
@@ -51,6 +54,7 @@ type Node struct {
 	late    map[Key]bool        // ended under an earlier agent, and the keeper has not told how yet
 	owed    report              // what else is to be reported
 	here    map[ID]map[Key]bool // attempts that use a job's folder
+	sharing map[ID]*sharing     // of the jobs that are here
 
 	takes       map[Key]Attempt // ended ones that took other than what their job's spec says
 	allocations map[Key]*allocation
@@ -70,6 +74,8 @@ type Files interface {
 	Place(ctx context.Context, ref, dir string, owner host.Account) error
 	// Collect makes an artefact of the files in the folder that match the globs and hands it to the head; "" when none does.
 	Collect(ctx context.Context, dir string, globs []string) (ref string, err error)
+	// Changes does so with those that are new or differ from the artefact base, and match the globs if there are any.
+	Changes(ctx context.Context, dir, base string, globs []string) (ref string, err error)
 }
 
 // ErrKeeperLost ends Run when the keeper is gone; with another one it can be run again.
@@ -79,7 +85,7 @@ var ErrKeeperLost = errors.New("the keeper was lost")
 func NewNode(n *Node) *Node {
 	n.greet, n.news, n.begin = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	n.specs, n.killed, n.results, n.here = map[ID]Spec{}, map[Key]bool{}, map[Key]*Result{}, map[ID]map[Key]bool{}
-	n.late, n.ahead = map[Key]bool{}, map[Key]int{}
+	n.late, n.ahead, n.sharing = map[Key]bool{}, map[Key]int{}, map[ID]*sharing{}
 	n.takes = map[Key]Attempt{}
 	n.allocations, n.steps, n.opened = map[Key]*allocation{}, map[string]*step{}, make(chan struct{})
 	n.slots = Slots{Cores: n.Cores, Memory: n.Memory}

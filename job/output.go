@@ -11,13 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 )
 
 // outputStore keeps what tasks wrote, one append-only file a job, so that an array of a million small outputs
 // is one file and one flush a batch. A file is a sequence of
 //
-//	uvarint index, uvarint attempt, uvarint length and text of the returned artefact's ref,
+//	uvarint index, uvarint attempt, uvarint length and text REF@NODE: the returned artefact, if any, and where the task ran,
 //	uvarint length and bytes of stdout, uvarint length and bytes of stderr
 //
 // Of an index that comes twice the later one counts. No attempt is 0, so zeros that a power cut left are no
@@ -25,6 +26,8 @@ import (
 type outputStore struct {
 	dir string
 	log *slog.Logger
+	// keep sees to it that what came back stays as long as the output; nil: nobody does
+	keep func(name string, refs []string) error
 
 	mu   sync.Mutex
 	ends map[ID]int64 // of the files written to since the start
@@ -33,7 +36,7 @@ type outputStore struct {
 // stored is where a task's output is in its job's file.
 type stored struct {
 	attempt        int
-	returns        string
+	returns, node  string
 	out, err       int64 // offsets
 	outLen, errLen int64
 }
@@ -44,6 +47,7 @@ func (o *outputStore) path(id ID) string {
 
 // store appends the output of final results and flushes it.
 func (o *outputStore) store(finals []Result) error {
+	o.keepReturned(finals)
 	byJob := map[ID][]byte{}
 	for i := range finals {
 		r := &finals[i]
@@ -52,7 +56,7 @@ func (o *outputStore) store(finals []Result) error {
 		}
 		b := binary.AppendUvarint(byJob[r.Job], uint64(r.Index))
 		b = binary.AppendUvarint(b, uint64(r.Attempt))
-		b = appendBytes(appendBytes(appendBytes(b, []byte(r.Returns)), r.Stdout), r.Stderr)
+		b = appendBytes(appendBytes(appendBytes(b, []byte(r.Returns+"@"+r.Node)), r.Stdout), r.Stderr)
 		byJob[r.Job] = b
 	}
 	if len(byJob) == 0 {
@@ -72,6 +76,25 @@ func (o *outputStore) store(finals []Result) error {
 		}
 	}
 	return nil
+}
+
+// keepReturned keeps what tasks made. That some of it is lost must not stop the others.
+func (o *outputStore) keepReturned(finals []Result) {
+	refs, name := map[ID][]string{}, map[ID]string{}
+	for i := range finals {
+		if r := &finals[i]; r.Returns != "" {
+			refs[r.Job] = append(refs[r.Job], r.Returns)
+			name[r.Job] = pinName(r.Job) + fmt.Sprintf(".%d.%d", r.Index, r.Attempt)
+		}
+	}
+	for id, list := range refs {
+		if o.keep == nil {
+			return
+		}
+		if err := o.keep(name[id], list); err != nil {
+			o.log.Error("files that came back are not kept", "job", id, "error", err)
+		}
+	}
 }
 
 // append writes to a job's file; on an error nothing of it stays. It notes the folder of a file that is new.
@@ -192,7 +215,7 @@ func each(f io.ReaderAt, from, to int64, found func(index int, where stored)) (e
 		if _, err := io.ReadFull(r, ref); err != nil {
 			return end
 		}
-		s.returns = string(ref)
+		s.returns, s.node, _ = strings.Cut(string(ref), "@")
 		if s.out, s.outLen, err = r.skip(); err != nil {
 			return end
 		}

@@ -3,7 +3,6 @@ package job
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -42,17 +41,9 @@ func (n *Node) prepare(ctx context.Context, a Attempt, spec Spec, on *ground) (k
 		return keeper.Task{}, err
 	}
 	account := on.account
-	dir := n.workDir(k, spec)
-	if spec.ownFolder() {
-		os.RemoveAll(dir) // of an attempt of this number that a lost agent had begun to prepare
-		if err := makeDir(dir, account); err != nil {
-			return keeper.Task{}, err
-		}
-	}
-	if spec.Inputs != "" {
-		if err := n.Files.Place(ctx, spec.Inputs, dir, account); err != nil {
-			return keeper.Task{}, fmt.Errorf("bring its files: %w", err)
-		}
+	dir, err := n.furnish(ctx, k, spec, account)
+	if err != nil {
+		return keeper.Task{}, err
 	}
 	if err := n.keepHold(a, spec); err != nil {
 		return keeper.Task{}, err

@@ -72,8 +72,10 @@ type Fleet interface {
 
 // Inputs keeps the artefacts of jobs.
 type Inputs interface {
-	Pin(ctx context.Context, name, ref string) error // an error when the artefact is not here
+	Pin(ctx context.Context, name string, refs ...string) error // an error when an artefact is not here
+	PinList(name, ref string) error                             // of the artefact's files only what they are, not what is in them
 	Unpin(name string) error
+	Pins() ([]string, error)
 }
 
 // parked is an action that waits for a record.
@@ -98,6 +100,9 @@ func (s *Service) Open(ctx context.Context) error {
 	}
 	s.durable = s.state.Seq()
 	s.output = &outputStore{dir: filepath.Join(s.Dir, "output"), log: s.Log}
+	if s.Inputs != nil {
+		s.output.keep = func(name string, refs []string) error { return s.Inputs.Pin(context.WithoutCancel(ctx), name, refs...) }
+	}
 	s.writer = newWriter(journal, s.output, len(found.Records), s.Revive, s.Log)
 	s.inbox = make(chan func(), 1024)
 	s.couriers, s.over, s.sums = map[string]*courier{}, map[ID]chan struct{}{}, map[ID]Summary{}
@@ -115,6 +120,7 @@ func (s *Service) tidy(ctx context.Context) {
 	if s.Inputs == nil {
 		return
 	}
+	s.sweepPins()
 	for _, j := range s.state.Jobs() {
 		switch {
 		case j.Spec.Inputs == "":
@@ -123,7 +129,7 @@ func (s *Service) tidy(ctx context.Context) {
 				s.Log.Warn("files of a job are not here any more", "job", j.ID, "error", err)
 			}
 		default:
-			s.letGo(j.ID)
+			s.letGo(j.ID, j.Spec)
 		}
 	}
 }
@@ -295,7 +301,7 @@ func (s *Service) happen(ev Event) (record uint64) {
 			who := s.joining
 			s.when(a.After, func() { who <- a.ID })
 		case JobForgotten:
-			s.ended.Go(func() { s.output.remove(a.ID) })
+			s.ended.Go(func() { s.output.remove(a.ID); s.sweepPins(a.ID) })
 		default:
 			if after := afterOf(a); after > s.durable {
 				s.waits = append(s.waits, parked{after: after, action: a})

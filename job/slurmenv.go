@@ -72,7 +72,7 @@ func SlurmEnv(k Key, spec Spec, at Scene) []string {
 	set(cmp.Or(at.Cluster, "bramble"), "CLUSTER_NAME")
 	set(cmp.Or(spec.SubmitHost, at.Node), "SUBMIT_HOST")
 	set(at.Dir, "SUBMIT_DIR") // scripts go there, so it has to be here
-	if spec.shares(spec.SubmitDir) {
+	if spec.IsShared(spec.SubmitDir) {
 		set(spec.SubmitDir, "SUBMIT_DIR")
 	}
 
@@ -138,8 +138,8 @@ func folded(shares []Share, of func(Share) int) string {
 	return strings.Join(items, ",")
 }
 
-// shares reports whether a path is the same on every machine.
-func (s *Spec) shares(path string) bool {
+// IsShared reports whether a path is the same on every machine.
+func (s *Spec) IsShared(path string) bool {
 	return slices.ContainsFunc(s.Shared, func(root string) bool {
 		root = strings.TrimSuffix(root, "/")
 		return path == root || strings.HasPrefix(path, root+"/")

@@ -48,7 +48,7 @@ func TestSlurmEnv(t *testing.T) {
 			t.Errorf("%s: not in order", name)
 		}
 	}
-	if spec := (Spec{Shared: []string{"/data"}}); spec.shares("/database") || !spec.shares("/data") || !spec.shares("/data/x") {
+	if spec := (Spec{Shared: []string{"/data"}}); spec.IsShared("/database") || !spec.IsShared("/data") || !spec.IsShared("/data/x") {
 		t.Error("which paths are shared is misjudged")
 	}
 }

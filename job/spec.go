@@ -68,6 +68,9 @@ type Spec struct {
 	Token string `json:"token,omitempty"` // made up by who submits; what comes again with it from the same user is the same job
 }
 
+// NoUmask is a Spec's Umask that takes no rights away, since 0 stands for the usual one.
+const NoUmask = 0o1000
+
 // Dependency is another job that this one waits for.
 type Dependency struct {
 	Kind DependencyKind `json:"kind"`

@@ -1,7 +1,11 @@
 package job
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"bramble/event"
 )
@@ -46,15 +50,47 @@ func (s *Service) tellEnded(id ID) {
 		return
 	}
 	if sum.Spec.Inputs != "" && s.Inputs != nil {
-		s.ended.Go(func() { s.letGo(id) })
+		s.ended.Go(func() { s.letGo(id, sum.Spec) })
 	}
 	text := fmt.Sprintf("job %d %s: %s", id, sum.State, countsText(sum.Counts))
 	s.Events.Record(event.Event{Kind: event.Change, Room: "job", Job: int64(id), User: sum.Spec.User, Text: text, Bad: sum.State == Failed})
 }
 
-func (s *Service) letGo(id ID) {
-	if err := s.Inputs.Unpin(pinName(id)); err != nil {
+// letGo lets go of what an ended job brought; of a submission's folder it is still asked what was in it.
+func (s *Service) letGo(id ID, spec Spec) {
+	var err error
+	if spec.Folder {
+		err = s.Inputs.PinList(pinName(id)+".list", spec.Inputs)
+	}
+	if err = errors.Join(err, s.Inputs.Unpin(pinName(id))); err != nil {
 		s.Log.Warn("inputs not let go", "job", id, "error", err)
+	}
+}
+
+// sweepPins lets go of all that belongs to jobs that are forgotten: the named ones, or those that the state does not know.
+func (s *Service) sweepPins(forgotten ...ID) {
+	if s.Inputs == nil {
+		return
+	}
+	names, err := s.Inputs.Pins()
+	for _, name := range names {
+		rest, ours := strings.CutPrefix(name, "job.")
+		number, _, _ := strings.Cut(rest, ".")
+		id, bad := strconv.ParseInt(number, 10, 64)
+		if !ours || bad != nil {
+			continue
+		}
+		gone := slices.Contains(forgotten, ID(id))
+		if len(forgotten) == 0 {
+			_, known := s.state.Spec(ID(id))
+			gone = !known
+		}
+		if gone {
+			err = errors.Join(err, s.Inputs.Unpin(name))
+		}
+	}
+	if err != nil {
+		s.Log.Warn("files of forgotten jobs not let go", "error", err)
 	}
 }
 

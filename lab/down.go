@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/host"
 	hostnet "bramble/host/net"
 )
 
@@ -46,7 +47,7 @@ func (l *Lab) remove(r record) error {
 	}
 	var failed []error
 	for _, name := range append(r.names(), clientFile) {
-		failed = append(failed, os.RemoveAll(l.path(name)))
+		failed = append(failed, host.UnlayerBelow(l.path(name)), os.RemoveAll(l.path(name)))
 	}
 	if err := errors.Join(failed...); err != nil {
 		return fmt.Errorf("removing the lab's files: %w", err)

@@ -264,6 +264,8 @@ func (noFiles) Place(context.Context, string, string, host.Account) error { retu
 
 func (noFiles) Collect(context.Context, string, []string) (string, error) { return "", nil }
 
+func (noFiles) Changes(context.Context, string, string, []string) (string, error) { return "", nil }
+
 // leave removes the nodes, those too that never got further than their certificate.
 func (s *simulation) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(len(s.names))*10*time.Millisecond)
