@@ -68,7 +68,8 @@ func (c *mpiRunCmd) Run(e *env) error {
 	if c.Label {
 		launch = append(launch, "--label")
 	}
-	sub := submitCmd{CPUs: 1, On: c.On, Name: c.Name, Timeout: c.Timeout, Patience: "60s", Env: c.Env, Transfer: transfer, Return: c.Return, To: c.To, Wait: true,
+	sub := submitCmd{CPUs: 1, On: c.On, Name: c.Name, Timeout: c.Timeout, Patience: "60s", Env: c.Env, To: c.To, Wait: true,
+		carryFlags:  carryFlags{Transfer: transfer, Return: c.Return, NoFolder: true},
 		spreadFlags: spreadFlags{Nodes: c.Nodes, Ranks: c.Ranks, PerNode: c.PerNode}}
 	if sub.Name == "" {
 		sub.Name = filepath.Base(args[0])

@@ -25,6 +25,9 @@ func (g *groups) prepare() {
 	g.layOut()
 }
 
+// mostPlain is how many processes and threads all tasks without limits of their own may have together.
+const mostPlain = 16 << 10
+
 // layOut makes the version 2 folders and gives up what cannot be had.
 func (g *groups) layOut() {
 	plain, limited := g.v2Folders()
@@ -32,6 +35,7 @@ func (g *groups) layOut() {
 		g.ground.unified, g.ground.v2 = "", nil
 		return
 	}
+	defer func() { writeFile(filepath.Join(plain, "pids.max"), strconv.Itoa(mostPlain)) }() // where pids is handed down
 	if len(g.ground.v2) > 0 && !vacate(g.ground.unified) {
 		g.ground.v2 = nil
 	}

@@ -254,7 +254,7 @@ func (s *Service) cancel(ctx context.Context, who bus.Caller, req cancelRequest)
 	return s.lookUp(ctx, req.ID)
 }
 
-func (s *Service) detail(ctx context.Context, _ bus.Caller, req idRequest) (Detail, error) {
+func (s *Service) detail(ctx context.Context, who bus.Caller, req idRequest) (Detail, error) {
 	var d Detail
 	var known bool
 	var last ID
@@ -279,20 +279,30 @@ func (s *Service) detail(ctx context.Context, _ bus.Caller, req idRequest) (Deta
 	d.Placements = d.Placements[:min(len(d.Placements), MaxPlacements)]
 	d.Failures = d.Failures[:min(len(d.Failures), MaxPlacements)]
 	d.Spec.Script, d.Spec.Env, d.Spec.Token = d.Spec.Script[:min(len(d.Spec.Script), 64<<10)], nil, ""
+	d.Summary = private(who, d.Summary)
 	return d, nil
 }
 
-func (s *Service) list(ctx context.Context, _ bus.Caller, req ListRequest, out *bus.Stream) error {
+func (s *Service) list(ctx context.Context, who bus.Caller, req ListRequest, out *bus.Stream) error {
 	var jobs []Summary
 	if err := s.ask(ctx, func(st *State) { jobs = st.List(req) }); err != nil {
 		return err
 	}
 	for _, j := range jobs {
-		if err := out.SendJSON(brief(j)); err != nil {
+		if err := out.SendJSON(private(who, brief(j))); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// private is a summary without what only the job's owner and admins may see: what it runs beyond its first words,
+// what it is told, and the names by which its files could be had.
+func private(who bus.Caller, j Summary) Summary {
+	if mine(who, j, "look into") != nil {
+		j.Spec.Script, j.Spec.Env, j.Spec.Inputs, j.Spec.Token = nil, nil, "", ""
+	}
+	return j
 }
 
 // brief is a summary without what can be large.
@@ -311,7 +321,7 @@ func brief(j Summary) Summary {
 const watchEvery = 100 * time.Millisecond
 
 // watch sends a job's summary at each change until it has ended.
-func (s *Service) watch(ctx context.Context, _ bus.Caller, req idRequest, out *bus.Stream) error {
+func (s *Service) watch(ctx context.Context, who bus.Caller, req idRequest, out *bus.Stream) error {
 	var before Counts
 	for first := true; ; first = false {
 		changed := s.changes()
@@ -321,7 +331,7 @@ func (s *Service) watch(ctx context.Context, _ bus.Caller, req idRequest, out *b
 		}
 		if first || sum.Counts != before || !sum.Ended.IsZero() {
 			before = sum.Counts
-			if err := out.SendJSON(brief(sum)); err != nil {
+			if err := out.SendJSON(private(who, brief(sum))); err != nil {
 				return err
 			}
 		}

@@ -58,8 +58,24 @@ func (n *Node) prepare(ctx context.Context, a Attempt, spec Spec, on *ground) (k
 	}
 	return keeper.Task{
 		ID: k.String(), Args: args, Env: mergeEnv(n.environment(a, spec, account, dir), more, spec.Env), Dir: dir, User: on.name,
-		Limits: host.Limits{Memory: a.Memory}, Timeout: spec.Timeout,
+		Limits: limits(a.Memory), Timeout: spec.Timeout, Umask: cmp.Or(spec.Umask, usualUmask),
 	}, nil
+}
+
+const (
+	// usualUmask is what a task's files are not when nobody said.
+	usualUmask = 0o022
+	// mostProcesses is how many processes and threads a task that has a group of its own may have; of the others
+	// host bounds the sum.
+	mostProcesses = 4096
+)
+
+func limits(memory int64) host.Limits {
+	l := host.Limits{Memory: memory}
+	if l.Memory > 0 {
+		l.PIDs = mostProcesses
+	}
+	return l
 }
 
 // account is whose account the work runs as; without root it is our own.

@@ -335,7 +335,7 @@ func TestHeadAwayWhileTasksEnd(t *testing.T) {
 
 func TestWhoMay(t *testing.T) {
 	inBubble(t, two, func(c *cluster) {
-		id := c.submit(Spec{Args: []string{"stay"}})
+		id := c.submit(Spec{Args: []string{"stay"}, Inputs: "ref", Folder: true})
 		bob, eve, root := c.client("bob", trust.Operator), c.client("eve", trust.Viewer), c.client("root", trust.Admin)
 		defer func() { bob.Conn.Close(); eve.Conn.Close(); root.Conn.Close() }()
 		logs := func(cl Client) error {
@@ -351,8 +351,21 @@ func TestWhoMay(t *testing.T) {
 		denied(t, "a viewer's submit", err)
 		_, err = bob.Submit(c.t.Context(), Spec{Args: []string{"true"}, As: "root"})
 		denied(t, "an operator's work as root", err)
-		if _, err := eve.Job(c.t.Context(), id); err != nil {
-			t.Errorf("a viewer may look: %v", err)
+		for _, cl := range []Client{bob, eve} {
+			for _, err := range cl.Returns(c.t.Context(), id) {
+				denied(t, "another's files", err)
+			}
+			if d, err := cl.Job(c.t.Context(), id); err != nil || d.Spec.Inputs != "" {
+				t.Errorf("others may look at the job and not into it: %v %q", err, d.Spec.Inputs)
+			}
+			for j, err := range cl.List(c.t.Context(), ListRequest{}) {
+				if err != nil || j.Spec.Inputs != "" {
+					t.Errorf("a list names another's files: %v %q", err, j.Spec.Inputs)
+				}
+			}
+		}
+		if d, err := root.Job(c.t.Context(), id); err != nil || d.Spec.Inputs == "" {
+			t.Errorf("an admin may look into it: %v", err)
 		}
 		if err := logs(root); err != nil {
 			t.Errorf("an admin may read: %v", err)
@@ -588,4 +601,18 @@ func TestOutputIsForgottenWithItsJob(t *testing.T) {
 			t.Errorf("output of a known job is %q", got)
 		}
 	})
+}
+
+// TestPrivate is what others see of a job beside its owner and admins.
+func TestPrivate(t *testing.T) {
+	sum := Summary{Spec: Spec{User: "ann", Args: []string{"x"}, Script: []byte("#!"), Env: []string{"KEY=secret"}, Inputs: "ref"}}
+	for who, whole := range map[bus.Caller]bool{
+		{Name: "ann", Role: trust.Operator}: true, {Name: "bob", Role: trust.Admin}: true,
+		{Name: "bob", Role: trust.Operator}: false, {Name: "eve", Role: trust.Viewer}: false,
+	} {
+		got := private(who, sum).Spec
+		if whole != (got.Script != nil && got.Env != nil && got.Inputs != "") || !whole && (got.Script != nil || got.Env != nil || got.Inputs != "") || len(got.Args) != 1 {
+			t.Errorf("%+v sees %+v", who, got)
+		}
+	}
 }

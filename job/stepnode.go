@@ -2,6 +2,7 @@ package job
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -283,7 +284,7 @@ func (n *Node) beginStep(ctx context.Context, al *allocation, req StepRequest) (
 	}
 	t := keeper.Task{ID: s.id, Args: req.Args, Env: n.stepEnv(al, spec, req, account, dir), Dir: dir, User: user,
 		Stdio: stdio, TTY: req.TTY}
-	t.Limits.Memory = al.Memory
+	t.Limits, t.Umask = limits(al.Memory), cmp.Or(spec.Umask, usualUmask)
 	if err := n.Keeper.Start(ctx, []keeper.Task{t}); err != nil {
 		s.pipes.Close()
 		n.forgetStep(al, s)

@@ -38,6 +38,7 @@ type Task struct {
 	Env     []string      `json:"env"`
 	Dir     string        `json:"dir"`
 	User    string        `json:"user,omitempty"`
+	Umask   int           `json:"umask,omitempty"` // 0: the keeper's own
 	Limits  host.Limits   `json:"limits"`
 	Timeout time.Duration `json:"timeout,omitempty"` // SIGTERM after this long, SIGKILL Grace later; 0: none
 	Grace   time.Duration `json:"grace,omitempty"`   // 0: DefaultGrace

@@ -52,7 +52,7 @@ func newRun(t Task, dir *os.Root) *run {
 func (r *run) fork(h host.Host, buffers *sync.Pool) error {
 	defer close(r.forked)
 	cmd := host.Command{ID: r.task.ID, Args: r.task.Args, Env: r.task.Env, Dir: r.task.Dir,
-		User: r.task.User, Umask: -1, Limits: r.task.Limits}
+		User: r.task.User, Umask: r.task.Umask, Limits: r.task.Limits}
 	if r.task.Stdio != "" {
 		return r.forkTalking(h, cmd)
 	}
