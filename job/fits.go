@@ -59,6 +59,12 @@ func (s Spec) Validate() (Spec, error) {
 	case slices.ContainsFunc(s.Return, badGlob):
 		return s, fault.New(fault.Misused, "--return %q is no pattern inside the task's folder", s.Return[slices.IndexFunc(s.Return, badGlob)]).
 			Hint("--return 'out/*.csv'")
+	case s.WorkDir != "" && (!path.IsAbs(s.WorkDir) || path.Clean(s.WorkDir) != s.WorkDir || !s.IsShared(s.WorkDir)):
+		return s, fault.New(fault.Misused, "%.200q is no folder that all machines have: it is below none of --shared", s.WorkDir).Hint("--shared /home")
+	case s.Umask < 0 || s.Umask > NoUmask:
+		return s, fault.New(fault.Misused, "%o is no umask", s.Umask).Hint("--umask 077")
+	case s.Output != "" && CheckPattern(s.Output) != nil || s.Error != "" && CheckPattern(s.Error) != nil:
+		return s, fault.New(fault.Misused, "the files for output have names of at most %d bytes", maxPattern).Hint("-o job-%%j.out")
 	case s.CPUs < 1:
 		return s, fault.New(fault.Misused, "%d cores for a task make no sense", s.CPUs).Hint("--cpus 1")
 	case s.Memory < 0 || s.Timeout < 0 || s.Patience < 0 || s.Retries < 0:

@@ -41,6 +41,15 @@ func (n *Node) workDir(k Key, spec Spec) string {
 	return n.commonDir(k.Job)
 }
 
+// into has a command run in a folder. The keeper goes, as root, only where the agent made the folder; elsewhere the
+// command's own account must find its way, which it may not, and root on a file server may not.
+func (n *Node) into(k Key, dir string, args []string) (start string, _ []string) {
+	if dir == n.taskDir(k) || dir == n.commonDir(k.Job) {
+		return dir, args
+	}
+	return n.commonDir(k.Job), append([]string{"/bin/sh", "-c", `cd -- "$0" && exec "$@"`, dir}, args...)
+}
+
 // furnish makes the folder that an attempt runs in, on its node as on every other of its allocation, and brings what the job brings.
 func (n *Node) furnish(ctx context.Context, k Key, spec Spec, account host.Account) (dir string, err error) {
 	dir = n.workDir(k, spec)

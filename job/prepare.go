@@ -56,8 +56,9 @@ func (n *Node) prepare(ctx context.Context, a Attempt, spec Spec, on *ground) (k
 	if len(spec.Script) > 0 {
 		args = append([]string{n.scriptPath(k.Job)}, args...)
 	}
+	start, args := n.into(k, dir, args)
 	return keeper.Task{
-		ID: k.String(), Args: args, Env: mergeEnv(n.environment(a, spec, account, dir), more, spec.Env), Dir: dir, User: on.name,
+		ID: k.String(), Args: args, Env: mergeEnv(n.environment(a, spec, account, dir), more, spec.Env), Dir: start, User: on.name,
 		Limits: limits(a.Memory), Timeout: spec.Timeout, Umask: cmp.Or(spec.Umask, usualUmask),
 	}, nil
 }

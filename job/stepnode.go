@@ -282,7 +282,8 @@ func (n *Node) beginStep(ctx context.Context, al *allocation, req StepRequest) (
 	if req.Dir != "" {
 		dir = req.Dir
 	}
-	t := keeper.Task{ID: s.id, Args: req.Args, Env: n.stepEnv(al, spec, req, account, dir), Dir: dir, User: user,
+	start, args := n.into(al.Key, dir, req.Args)
+	t := keeper.Task{ID: s.id, Args: args, Env: n.stepEnv(al, spec, req, account, dir), Dir: start, User: user,
 		Stdio: stdio, TTY: req.TTY}
 	t.Limits, t.Umask = limits(al.Memory), cmp.Or(spec.Umask, usualUmask)
 	if err := n.Keeper.Start(ctx, []keeper.Task{t}); err != nil {
