@@ -72,7 +72,10 @@ func parseGres(text string) (map[string]int, error) {
 // parseDependency reads KIND:JOB[:JOB…], or singleton.
 func parseDependency(text string) (list []job.Dependency, err error) {
 	kind, jobs, _ := strings.Cut(text, ":")
-	if kind == string(job.Singleton) && jobs == "" {
+	if kind == string(job.Singleton) {
+		if jobs != "" {
+			return nil, fault.New(fault.Misused, "--depend %q: singleton names no job: it waits for its owner's jobs of the same name", text).Hint("--depend singleton")
+		}
 		return []job.Dependency{{Kind: job.Singleton}}, nil
 	}
 	for _, number := range strings.Split(jobs, ":") {

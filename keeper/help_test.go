@@ -20,6 +20,7 @@ import (
 // TestMain is also the keeper process: `TEST.BINARY keeper SPOOL SOCKET`.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "keeper" {
+		runtime.MemProfileRate = 0 // as main does
 		o := keeper.Options{Spool: os.Args[2], Socket: os.Args[3], Host: newHost(os.Args[2])}
 		if err := keeper.Main(context.Background(), o, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)

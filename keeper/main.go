@@ -22,7 +22,7 @@ const (
 )
 
 // gcPercent lets the heap grow in a burst of tasks, of which each leaves some kilobytes; Rest makes it small again.
-const gcPercent = 400
+const gcPercent = 200
 
 // Main is the keeper process. It returns when ctx is done or SIGTERM or SIGINT came, and its tasks have ended:
 // the keeper outlives the agent, not an order to stop. fault.Conflict when the spool has a keeper already.
@@ -50,7 +50,7 @@ func Main(ctx context.Context, o Options, out *os.File) error {
 	debug.SetGCPercent(gcPercent)
 	runtime.GOMAXPROCS(2*runtime.NumCPU() + 2) // a thread that waits for a short task keeps its place
 	if o.Rest == nil {
-		o.Rest = debug.FreeOSMemory
+		o.Rest = rest
 	}
 	local, err := Open(o)
 	if err != nil {
@@ -61,6 +61,12 @@ func Main(ctx context.Context, o Options, out *os.File) error {
 		out.WriteString(ready)
 		out.Close()
 	})
+}
+
+// rest gives memory back to the system. Pools let go at the second collection.
+func rest() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // runAndServe answers on the socket until the keeper has ended its tasks.

@@ -214,7 +214,7 @@ func TestIdleKeeperIsSmall(t *testing.T) {
 	}
 	idle := anonymous(t, c.Pid())
 	burst(t, c, 10_000, 4)
-	const limit = 4 << 10
+	const limit = 6 << 10 // half of what agent and keeper may have together
 	var after int
 	until(t, "the keeper to be small again", func() bool {
 		after = anonymous(t, c.Pid())
