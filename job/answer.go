@@ -393,7 +393,7 @@ func (s *Service) report(ctx context.Context, who bus.Caller, data []byte) (none
 	if err != nil {
 		return none{}, unreadable("a report", err)
 	}
-	whole := r.Results[:0:0]
+	whole := r.Results[:0]
 	var large []Result
 	for _, res := range r.Results {
 		res.Node = who.Name

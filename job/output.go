@@ -45,13 +45,16 @@ func (o *outputStore) path(id ID) string {
 	return filepath.Join(o.dir, strconv.FormatInt(int64(id)/1000, 10), strconv.FormatInt(int64(id), 10))
 }
 
+// leaves reports whether a task left anything that is to be kept.
+func (r *Result) leaves() bool { return len(r.Stdout) > 0 || len(r.Stderr) > 0 || r.Returns != "" }
+
 // store appends the output of final results and flushes it.
 func (o *outputStore) store(finals []Result) error {
 	o.keepReturned(finals)
 	byJob := map[ID][]byte{}
 	for i := range finals {
 		r := &finals[i]
-		if len(r.Stdout) == 0 && len(r.Stderr) == 0 && r.Returns == "" {
+		if !r.leaves() {
 			continue
 		}
 		b := binary.AppendUvarint(byJob[r.Job], uint64(r.Index))

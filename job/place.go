@@ -15,7 +15,7 @@ const (
 	// in aheadFor waits there, up to maxAhead nodes' worth, and goes there many at a time.
 	tinyTask = 20 * time.Millisecond
 	aheadFor = 4 * tinyTask
-	maxAhead = 32
+	maxAhead = 16
 	// recallAfter is how long an attempt waits on its node before it is asked back for another node that idles.
 	recallAfter = 2 * time.Second
 	// lookEvery is the least time between two looks for such attempts.

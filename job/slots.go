@@ -118,5 +118,8 @@ func find(list []Attempt, k Key) int {
 	return -1
 }
 
+// waits reports whether an attempt is held and waits. Those that run are looked at first, being fewer.
+func (s *Slots) waits(k Key) bool { return find(s.running, k) < 0 && find(s.waiting, k) >= 0 }
+
 // holds reports whether an attempt is held, running or waiting.
 func (s *Slots) holds(k Key) bool { return find(s.running, k) >= 0 || find(s.waiting, k) >= 0 }

@@ -459,8 +459,11 @@ func (n *Node) stepEnv(al *allocation, spec Spec, req StepRequest, account host.
 
 // mergeEnv lays environments over each other, so that each name is there once.
 func mergeEnv(layers ...[]string) []string {
-	at := map[string]int{}
-	var env []string
+	size := 0
+	for _, layer := range layers {
+		size += len(layer)
+	}
+	at, env := make(map[string]int, size), make([]string, 0, size)
 	for _, layer := range layers {
 		for _, v := range layer {
 			name, _, _ := strings.Cut(v, "=")

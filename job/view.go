@@ -240,7 +240,7 @@ func (s *State) GresInUse() []string { return slices.Sorted(maps.Keys(s.gres)) }
 // waits reports whether a task that was handed to a node has not started there.
 func (j *job) waits(task int) bool {
 	a := j.active[task]
-	return find(a.node.slots.waiting, j.key(task, a.attempt)) >= 0
+	return a.node.slots.waits(j.key(task, a.attempt))
 }
 
 func (j *job) counts() Counts {

@@ -138,7 +138,11 @@ func (w *writer) write(ctx context.Context, batch []commit) error {
 	var finals []Result
 	records := make([][]byte, 0, len(batch))
 	for _, e := range batch {
-		finals = append(finals, e.finals...)
+		for i := range e.finals {
+			if e.finals[i].leaves() {
+				finals = append(finals, e.finals[i])
+			}
+		}
 		records = append(records, e.record)
 	}
 	if err := w.output.store(finals); err != nil {
