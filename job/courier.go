@@ -70,11 +70,16 @@ func (c *courier) order(o order, specs map[ID]Spec) {
 	signal(c.news)
 }
 
+// forgetWithin is how long the word that results are safe waits for orders to go with: nobody waits for it.
+const forgetWithin = 50 * time.Millisecond
+
 func (c *courier) forget(keys []Key) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.next.Forget) == 0 {
+		time.AfterFunc(forgetWithin, func() { signal(c.news) })
+	}
 	c.next.Forget = append(c.next.Forget, keys...)
-	c.mu.Unlock()
-	signal(c.news)
 }
 
 // resync has the node say what it holds.

@@ -48,15 +48,22 @@ func (o *outputStore) path(id ID) string {
 // leaves reports whether a task left anything that is to be kept.
 func (r *Result) leaves() bool { return len(r.Stdout) > 0 || len(r.Stderr) > 0 || r.Returns != "" }
 
+// leaving is the results of tasks that left something.
+func leaving(all []Result) (some []Result) {
+	for i := range all {
+		if all[i].leaves() {
+			some = append(some, all[i])
+		}
+	}
+	return some
+}
+
 // store appends the output of final results and flushes it.
 func (o *outputStore) store(finals []Result) error {
 	o.keepReturned(finals)
 	byJob := map[ID][]byte{}
 	for i := range finals {
 		r := &finals[i]
-		if !r.leaves() {
-			continue
-		}
 		b := binary.AppendUvarint(byJob[r.Job], uint64(r.Index))
 		b = binary.AppendUvarint(b, uint64(r.Attempt))
 		b = appendBytes(appendBytes(appendBytes(b, []byte(r.Returns+"@"+r.Node)), r.Stdout), r.Stderr)

@@ -290,7 +290,7 @@ func (s *Service) happen(ev Event) (record uint64) {
 			record = a.Seq
 			written.seq, written.record = a.Seq, a.Data
 		case Final:
-			written.finals = a.Results
+			written.finals = leaving(a.Results)
 			s.tally(a.Results)
 			s.past.add(a.Results, s.Now(), s.state.cancelled)
 		case Moved:

@@ -19,8 +19,8 @@ const (
 type commit struct {
 	seq      uint64
 	record   []byte
-	finals   []Result
-	snapshot []byte // of the state right after this record, when the journal is to be cut
+	finals   []Result // those that left something
+	snapshot []byte   // of the state right after this record, when the journal is to be cut
 }
 
 // writer puts records and output on disk behind the loop's back. What arrives while it is busy is its next batch.
@@ -138,11 +138,7 @@ func (w *writer) write(ctx context.Context, batch []commit) error {
 	var finals []Result
 	records := make([][]byte, 0, len(batch))
 	for _, e := range batch {
-		for i := range e.finals {
-			if e.finals[i].leaves() {
-				finals = append(finals, e.finals[i])
-			}
-		}
+		finals = append(finals, e.finals...)
 		records = append(records, e.record)
 	}
 	if err := w.output.store(finals); err != nil {
