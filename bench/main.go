@@ -60,7 +60,7 @@ func (b *bench) parts() []part {
 		{"fanout", 100 * time.Second, b.fanOut},
 		{"jobs", 100 * time.Second, b.jobs},
 		{"mpi", 4 * time.Minute, b.mpi},
-		{"noop", 2 * time.Minute, b.noop},
+		{"noop", 3 * time.Minute, b.noop},
 		{"swarm", time.Minute, func(ctx context.Context, s *section) error { return b.swarm(ctx, s, b.nodes, 50*time.Millisecond) }},
 		{"sizes", 2 * time.Minute, b.sizes},
 	}

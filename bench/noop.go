@@ -16,7 +16,7 @@ const (
 	noopHead    = 256 * mebi // bytes, RssAnon of the head meanwhile
 	submitRate  = 500        // a second, one after the other
 	submissions = 1000
-	processes   = 50 // of bramble submit
+	processes   = 20 // of bramble submit
 )
 
 // noop measures an array of tasks that do nothing over simulated nodes: what is left is the head's work, the bus's and
@@ -40,10 +40,10 @@ func (b *bench) noop(ctx context.Context, s *section) error {
 		return err
 	}
 	on := fleet.Fold(names)
-	if err := b.submitting(ctx, s, r, on); err != nil {
+	if err := b.manyTasks(ctx, s, r, simulated, on); err != nil {
 		return err
 	}
-	return b.manyTasks(ctx, s, r, simulated, on)
+	return b.submitting(ctx, s, r, on)
 }
 
 // manyTasks runs the array once; the head's memory is looked at all the while.
