@@ -29,6 +29,11 @@ var pingpong []byte
 // what was measured, by whom, and nanoseconds.
 const mpiScript = `#!/bin/bash
 umask 077
+folder=$(mktemp -d /var/tmp/bramble-mpi-XXXXXX) # ssh brings no files; the nodes share this machine's disk
+trap 'rm -rf "$folder"' EXIT
+chmod 755 "$folder"
+install -m 755 pingpong "$folder"
+cd "$folder"
 export OMPI_MCA_mpi_yield_when_idle=1 # there are fewer cores than ranks
 printf '%s\n' "$SSH_KEY" >key
 ssh="ssh -F/dev/null -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null -oGlobalKnownHostsFile=/dev/null -oBatchMode=yes -oIdentitiesOnly=yes -oLogLevel=ERROR -i$PWD/key"

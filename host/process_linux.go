@@ -43,7 +43,7 @@ type process struct {
 const killPatience = 10 * time.Second
 
 // hangupPatience is how long a terminal's programs have, after SIGHUP, to put things in order.
-const hangupPatience = 200 * time.Millisecond
+const hangupPatience = 3 * time.Second
 
 func (p *process) Pid() int { return p.pid }
 
