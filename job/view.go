@@ -86,7 +86,7 @@ func (s *State) List(req ListRequest) []Summary {
 func (s *State) Open() (c Counts) {
 	for _, j := range s.jobs {
 		if j.ended.IsZero() {
-			counts := j.counts()
+			counts := s.counts(j)
 			c.Pending += counts.Pending
 			c.Running += counts.Running
 		}
@@ -243,21 +243,37 @@ func (j *job) waits(task int) bool {
 	return a.node.slots.waits(j.key(task, a.attempt))
 }
 
-func (j *job) counts() Counts {
-	c := Counts{Done: j.done.Len(), Failed: j.failed.Len(), Cancelled: j.cancelled.Len()}
-	for task := range j.active {
-		if !j.waits(task) {
-			c.Running++
-		}
-	}
+func (s *State) counts(j *job) Counts {
+	c := Counts{Running: s.runs(j), Done: j.done.Len(), Failed: j.failed.Len(), Cancelled: j.cancelled.Len()}
 	c.Pending = j.open() - c.Running
 	return c
+}
+
+// runs is how many of a job's tasks run. Of a large array far more wait on the nodes than run there, so the nodes
+// are looked through if that is less work.
+func (s *State) runs(j *job) (n int) {
+	if len(j.active) <= len(s.nodes) {
+		for task := range j.active {
+			if !j.waits(task) {
+				n++
+			}
+		}
+		return n
+	}
+	for _, node := range s.nodes {
+		for i := range node.slots.running {
+			if a := &node.slots.running[i]; a.Job == j.id && !a.Member {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func (s *State) summary(j *job) Summary {
 	sum := Summary{
 		ID: j.id, Spec: j.spec, State: j.state(), Tasks: j.array.Len(),
-		Counts: j.counts(), Reason: s.reason(j),
+		Counts: s.counts(j), Reason: s.reason(j),
 		Submitted: j.submitted, Started: earlier(j.usage.First, j.begun), Ended: j.ended, HeldBy: j.held, Usage: j.usage,
 		Ran: j.ranOn(), Attempts: j.attempts,
 	}
