@@ -2,6 +2,9 @@ package job
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"bramble/fleet"
@@ -24,7 +27,11 @@ func (s *State) Why(id ID) Reason {
 	if r.Code != "Resources" && r.Code != "Priority" || !s.window.IsZero() && j.epoch < s.epoch {
 		return r
 	}
-	r.Until = s.expected(j)
+	p := s.planOf(j)
+	r.Until = s.expected(p)
+	if j.spec.Spread() && len(j.active) == 0 {
+		r.Text = s.roomWhy(j, p)
+	}
 	if ahead := s.before(j); ahead > 0 {
 		r.Code, r.Text = "Priority", fmt.Sprintf("%s before it in the line for the same nodes", jobsText(ahead))
 	}
@@ -106,15 +113,62 @@ func (s *State) nodesWhy(j *job) Reason {
 	if j.class != nil && j.class.jobs[0] != j {
 		return Reason{Code: "Priority", Text: "jobs that came before it wait for the same nodes"}
 	}
-	text := "the nodes that may run it are busy"
-	if len(j.plan.chosen) > 0 {
-		var names []string
-		for _, c := range j.plan.chosen {
-			names = append(names, c.node.name)
+	return Reason{Code: "Resources", Text: "the nodes that may run it are busy"}
+}
+
+// roomWhy says which nodes a job over several will get, and what runs there still.
+func (s *State) roomWhy(j *job, p plan) string {
+	var kept, busy []string
+	jobs := map[ID]bool{}
+	for _, c := range p.chosen {
+		kept = append(kept, c.node.name)
+		for _, a := range c.node.slots.all() {
+			jobs[a.Job] = true
 		}
-		text = fmt.Sprintf("%s are kept for it, and not all of them are free yet", fleet.Fold(names))
+		if len(c.node.slots.all()) > 0 {
+			busy = append(busy, c.node.name)
+		}
 	}
-	return Reason{Code: "Resources", Text: text}
+	if len(busy) == 0 {
+		return fmt.Sprintf("it takes %s at the same time, and there is no room for them", places(j.spec))
+	}
+	is, runs := "is", "runs"
+	if len(kept) > 1 {
+		is = "are"
+	}
+	if len(busy) > 1 {
+		runs = "run"
+	}
+	return fmt.Sprintf("%s %s kept for it, and %s still %s %s", fleet.Fold(kept), is, fleet.Fold(busy), runs, namedJobs(jobs))
+}
+
+// places is what a job over several nodes asks for.
+func places(spec Spec) string {
+	if spec.Nodes == 1 {
+		return "a whole node"
+	}
+	if spec.Nodes > 1 {
+		return fmt.Sprintf("%d nodes", spec.Nodes)
+	}
+	return fmt.Sprintf("%d ranks", spec.Ranks)
+}
+
+// namedJobs names the first few of some jobs.
+func namedJobs(jobs map[ID]bool) string {
+	const few = 3
+	ids := slices.Sorted(maps.Keys(jobs))
+	var names []string
+	for _, id := range ids[:min(few, len(ids))] {
+		names = append(names, fmt.Sprint(id))
+	}
+	text := "job " + names[0]
+	if len(ids) > 1 {
+		text = "jobs " + strings.Join(names, ", ")
+	}
+	if len(ids) > few {
+		text += fmt.Sprintf(" and %d more", len(ids)-few)
+	}
+	return text
 }
 
 func jobsText(n int) string {
@@ -153,12 +207,16 @@ func overlap(a, b bitset) bool {
 	return false
 }
 
-// expected is when a job can start at the latest, as far as time limits tell; zero when they don't.
-func (s *State) expected(j *job) time.Time {
-	p := j.plan
-	if p.made.IsZero() || s.now.Sub(p.made) >= replanAfter {
-		p = s.planFor(j)
+// planOf is where a job will start as things stand.
+func (s *State) planOf(j *job) plan {
+	if j.plan.made.IsZero() || s.now.Sub(j.plan.made) >= replanAfter {
+		return s.planFor(j)
 	}
+	return j.plan
+}
+
+// expected is when a job can start at the latest, as far as time limits tell; zero when they don't.
+func (s *State) expected(p plan) time.Time {
 	if len(p.chosen) == 0 || p.until.Sub(s.now) > never/2 || !p.until.After(s.now) {
 		return time.Time{}
 	}
