@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"bramble/bus"
 	"bramble/fan"
 	"bramble/fault"
+	"bramble/fleet"
 	"bramble/host"
 	"bramble/job"
 	"bramble/keeper"
@@ -60,6 +62,8 @@ type Dashboard struct {
 	Conn    *bus.Conn // the head's own, to answer on
 	// Connect opens a connection that may do what the identity may.
 	Connect func(trust.Identity) (*bus.Conn, error)
+	// Nodes yields the members whenever something about them changed.
+	Nodes   func(context.Context) iter.Seq[[]fleet.Node]
 	SignIn  *trust.SignIn
 	Store   *artefact.Store // files of jobs
 	Metrics *metric.Set

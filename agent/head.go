@@ -207,7 +207,7 @@ func (h *head) dashboard() Dashboard {
 	signIn := trust.NewSignIn(h.authority.SignIn, h.clock.Now)
 	h.authority.OnRevoke(signIn.EndAll)
 	return Dashboard{Listen: h.conf.Web, URL: h.webURL(), TLS: trust.WebConfig(h.cred, h.clock.Now), Cluster: h.conf.Cluster,
-		Version: h.Version, Conn: h.conn, Connect: h.server.Connect, SignIn: signIn, Store: h.store, Metrics: h.metrics, Log: h.log("web")}
+		Version: h.Version, Conn: h.conn, Connect: h.server.Connect, Nodes: h.fleet.Follow, SignIn: signIn, Store: h.store, Metrics: h.metrics, Log: h.log("web")}
 }
 
 // room refuses new work while the disk holds less than the head needs to finish what it has.

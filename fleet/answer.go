@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"net"
 	"strconv"
 	"strings"
@@ -113,6 +115,33 @@ func peerAddress(said, address string) string {
 
 // nodes sends all members, and with Watch every later change, a few times a second at the most.
 func (s *Service) nodes(ctx context.Context, _ bus.Caller, req nodesRequest, out *bus.Stream) error {
+	first := true
+	return s.follow(ctx, func(up update) error {
+		up.Whole, first = first, false
+		if err := send(up, out); err != nil || req.Watch {
+			return err
+		}
+		return io.EOF
+	})
+}
+
+// Follow yields the list of members whenever something in it changed, a few times a second at the most, until ctx
+// ends. It is Client.Watch for the head itself.
+func (s *Service) Follow(ctx context.Context) iter.Seq[[]Node] {
+	return func(yield func([]Node) bool) {
+		all := map[string]Node{}
+		s.follow(ctx, func(up update) error {
+			up.apply(all)
+			if !yield(sorted(all)) {
+				return io.EOF
+			}
+			return nil
+		})
+	}
+}
+
+// follow tells all members, and what changes, until ctx ends or tell returns an error; io.EOF is none.
+func (s *Service) follow(ctx context.Context, tell func(update) error) error {
 	w := &watch{dirty: map[string]bool{}, wake: make(chan struct{}, 1)}
 	s.mu.Lock()
 	for name := range s.members {
@@ -125,8 +154,10 @@ func (s *Service) nodes(ctx context.Context, _ bus.Caller, req nodesRequest, out
 		delete(s.watches, w)
 		s.mu.Unlock()
 	}()
-	for first := true; ; first = false {
-		if err := s.sendDirty(w, out, first); err != nil || !req.Watch {
+	for {
+		if err := tell(s.news(w)); err == io.EOF {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		select {
@@ -142,12 +173,12 @@ func (s *Service) nodes(ctx context.Context, _ bus.Caller, req nodesRequest, out
 	}
 }
 
-// sendDirty sends the nodes with news, in messages that fit a stream frame.
-func (s *Service) sendDirty(w *watch, out *bus.Stream, whole bool) error {
+// news is the nodes that changed since the last time.
+func (s *Service) news(w *watch) (up update) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	names := w.dirty
 	w.dirty = map[string]bool{}
-	var up update
 	for name := range names {
 		if m := s.members[name]; m != nil && m.known() {
 			up.Nodes = append(up.Nodes, m.node)
@@ -155,7 +186,11 @@ func (s *Service) sendDirty(w *watch, out *bus.Stream, whole bool) error {
 			up.Gone = append(up.Gone, name)
 		}
 	}
-	s.mu.Unlock()
+	return up
+}
+
+// send sends news in messages that fit a stream frame.
+func send(up update, out *bus.Stream) error {
 	const perFrame = 4 // maxHello and 64 labels each, and less than bus.MaxFrame together
 	for len(up.Nodes) > perFrame {
 		if err := out.SendJSON(update{Nodes: up.Nodes[:perFrame], More: true}); err != nil {
@@ -163,7 +198,6 @@ func (s *Service) sendDirty(w *watch, out *bus.Stream, whole bool) error {
 		}
 		up.Nodes = up.Nodes[perFrame:]
 	}
-	up.Whole = whole
 	return out.SendJSON(up)
 }
 

@@ -49,16 +49,21 @@ func (c Client) watch(ctx context.Context, on bool) iter.Seq2[[]Node, error] {
 				yield(nil, err)
 				return
 			}
-			for _, n := range up.Nodes {
-				all[n.Name] = n
-			}
-			for _, name := range up.Gone {
-				delete(all, name)
-			}
+			up.apply(all)
 			if whole = whole || up.Whole; whole && !up.More && !yield(sorted(all), nil) {
 				return
 			}
 		}
+	}
+}
+
+// apply brings a list up to date.
+func (up *update) apply(all map[string]Node) {
+	for _, n := range up.Nodes {
+		all[n.Name] = n
+	}
+	for _, name := range up.Gone {
+		delete(all, name)
 	}
 }
 

@@ -76,7 +76,7 @@ func open(t testing.TB) *house {
 	t.Cleanup(func() { store.Close() })
 	server := &web.Server{Listener: listener, Jobs: func(c *bus.Conn) web.Jobs { return h.jobs.as(c.Who()) },
 		Dashboard: agent.Dashboard{URL: h.url, TLS: trust.WebConfig(cred, time.Now), Cluster: "test", Version: "1.0", Conn: head,
-			Connect: h.bus.Connect, SignIn: h.signIn, Store: store, Metrics: metrics, Log: log}}
+			Connect: h.bus.Connect, Nodes: h.fleet.Follow, SignIn: h.signIn, Store: store, Metrics: metrics, Log: log}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended sync.WaitGroup
 	if err := h.events.Serve(ctx, head); err != nil {

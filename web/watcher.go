@@ -1,15 +1,11 @@
 package web
 
 import (
-	"context"
 	"hash/maphash"
-	"iter"
 	"reflect"
 	"slices"
 	"sync"
-	"time"
 
-	"bramble/cluster"
 	"bramble/fleet"
 )
 
@@ -34,40 +30,6 @@ type watched struct {
 
 func newWatcher(p pages) *watcher {
 	return &watcher{pages: p, seed: maphash.MakeSeed(), seen: map[string]*watched{}}
-}
-
-// run follows until ctx ends, whatever happens to the connection.
-func (w *watcher) run(ctx context.Context, nodes func(context.Context) iter.Seq2[[]fleet.Node, error]) error {
-	for ctx.Err() == nil {
-		for list, err := range nodes(ctx) {
-			if err != nil {
-				break
-			}
-			w.take(list)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
-	}
-	return nil
-}
-
-// nodes is the head's own view of its members, which a viewer may have.
-func (s *Server) nodes(ctx context.Context) iter.Seq2[[]fleet.Node, error] {
-	return func(yield func([]fleet.Node, error) bool) {
-		conn, release, err := s.conns.take(viewer())
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer release()
-		for list, err := range cluster.Over(conn).Fleet.Watch(ctx) {
-			if !yield(list, err) {
-				return
-			}
-		}
-	}
 }
 
 func (w *watcher) take(list []fleet.Node) {

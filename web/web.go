@@ -20,7 +20,6 @@ import (
 	"bramble/bus"
 	"bramble/fault"
 	"bramble/job"
-	"bramble/trust"
 )
 
 // Jobs is what the pages ask about work, over the connection of the person signed in: a job.Client.
@@ -68,7 +67,6 @@ const (
 	maxSubmit  = 2 << 20  // of a job
 	headerTime = 10 * time.Second
 	answerTime = time.Minute // for a whole answer that is not a stream
-	watcherID  = "dashboard" // user name under which the head's pages look at the nodes
 )
 
 // Run serves until ctx ends.
@@ -89,7 +87,12 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.watch.run(ctx, s.nodes) })
+	group.Go(func() error {
+		for list := range s.Nodes(ctx) {
+			s.watch.take(list)
+		}
+		return nil
+	})
 	group.Go(func() error { return s.listen(ctx, listener) })
 	err := group.Wait()
 	s.busy.Wait()
@@ -147,9 +150,4 @@ func ignoreTimeout(err error) error {
 		return nil
 	}
 	return err
-}
-
-// viewer is the identity under which the head itself looks at its nodes.
-func viewer() trust.Identity {
-	return trust.Identity{Kind: trust.KindClient, Name: watcherID, Role: trust.Viewer}
 }
