@@ -23,10 +23,10 @@ func (h *head) stayLean(ctx context.Context) error {
 	}
 }
 
-// gcPercent is how much garbage a head may gather, in percent of what it needs: that is about 25 MB and 100 kB for each
+// gcPercent is how much garbage a head may gather, in percent of what it needs: that is about 25 MB and 125 kB for each
 // connection. A head's garbage is messages, so room for 64 MB of it halves a small one's collections for little memory;
-// a large one has half of what it needs, which is more than that.
+// a large one has two fifths of what it needs, which is more than that.
 func gcPercent(connections int) int {
-	needs := 25 + connections/10
-	return min(200, max(50, 64*100/needs))
+	needs := 25 + connections/8
+	return min(200, max(40, 64*100/needs))
 }
