@@ -138,6 +138,7 @@ func (in Inside) RunRanks(ctx context.Context, r Ranks, stdin io.Reader, out fun
 		})
 	}
 	all.Wait()
+	in.Over(context.WithoutCancel(ctx), Rank{Step: name, Ranks: len(nodes)})
 	return ends, nil
 }
 
