@@ -29,7 +29,7 @@ func (slurmCmd) Examples() string {
 func slurmVerbs() map[string]func(*env, []string) error {
 	return map[string]func(*env, []string) error{
 		"sbatch": sbatch, "squeue": asking((*slurm.Tool).Squeue), "sinfo": asking((*slurm.Tool).Sinfo), "sacct": asking((*slurm.Tool).Sacct),
-		"scancel": asking((*slurm.Tool).Scancel), "scontrol": scontrol,
+		"srun": srun, "scancel": asking((*slurm.Tool).Scancel), "scontrol": scontrol,
 	}
 }
 

@@ -54,7 +54,7 @@ func (c *stepCmd) Run(e *env) error {
 	files := stepFiles(c.Label)
 	if c.Pty {
 		r.Count = 1
-		restore, err := c.terminal(&r)
+		restore, err := terminal(&r)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (c *stepCmd) Run(e *env) error {
 }
 
 // terminal gives the step a terminal of the size of ours, and ours over to it.
-func (c *stepCmd) terminal(r *job.Ranks) (restore func(), err error) {
+func terminal(r *job.Ranks) (restore func(), err error) {
 	stdin := int(os.Stdin.Fd())
 	r.TTY = &host.Size{Rows: 24, Cols: 80}
 	if !xterm.IsTerminal(stdin) {

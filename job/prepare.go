@@ -58,7 +58,7 @@ func (n *Node) prepare(ctx context.Context, a Attempt, spec Spec, on *ground) (k
 	}
 	start, args := n.into(k, dir, args)
 	return keeper.Task{
-		ID: k.String(), Args: args, Env: mergeEnv(n.environment(a, spec, account, dir), more, spec.Env), Dir: start, User: on.name,
+		ID: k.String(), Args: args, Env: n.environment(a, spec, account, dir, more...), Dir: start, User: on.name,
 		Limits: limits(a.Memory), Timeout: spec.Timeout, Umask: cmp.Or(spec.Umask, usualUmask),
 	}, nil
 }
@@ -93,7 +93,9 @@ func (n *Node) account(spec Spec) (host.Account, string, error) {
 	return account, name, err
 }
 
-func (n *Node) environment(a Attempt, spec Spec, account host.Account, dir string) []string {
+// environment is what a task finds, with more of what its runtime says; its user's own variables win over both, but
+// for the place where Slurm's commands are.
+func (n *Node) environment(a Attempt, spec Spec, account host.Account, dir string, more ...string) []string {
 	k := a.Key
 	env := append(account.Env(),
 		"LANG="+cmp.Or(os.Getenv("LANG"), "C.UTF-8"), "PWD="+dir,
@@ -105,10 +107,9 @@ func (n *Node) environment(a Attempt, spec Spec, account host.Account, dir strin
 	}
 	env = append(env, allocationEnv(a)...)
 	if spec.Slurm {
-		env = append(env, n.slurmEnv(a, spec, account, dir)...)
-		return n.withSlurm(k.Job, append(env, spec.Env...))
+		return n.withSlurm(k.Job, mergeEnv(env, n.slurmEnv(a, spec, account, dir), more, spec.Env))
 	}
-	return append(env, spec.Env...)
+	return mergeEnv(env, more, spec.Env)
 }
 
 // allocationEnv tells an allocation's command what it has: nodes as a hostlist, and how many ranks are meant for each of them.

@@ -42,7 +42,7 @@ esac
 `
 
 // slurmCommands are those of Slurm's that work inside a job.
-func slurmCommands() []string { return []string{"scontrol"} }
+func slurmCommands() []string { return []string{"scontrol", "srun"} }
 
 func (n *Node) slurmDir(id ID) string { return filepath.Join(n.jobDir(id), "slurm") }
 

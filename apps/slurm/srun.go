@@ -15,6 +15,7 @@ type Run struct {
 	Label     bool // each line begins with the rank that wrote it
 	Pty       bool // one process, on a terminal
 	KeepGoing bool // a rank that fails does not end the others
+	Dir       string // where the ranks run; "": where the job does
 	Command   []string
 }
 
@@ -42,6 +43,7 @@ func ReadRun(words []string, now time.Time) (*Run, error) {
 	if r.Command = rest; len(rest) == 0 && !r.Help && !r.Version {
 		return nil, fault.New(fault.Misused, "srun has nothing to run").Hint("srun -n 4 COMMAND")
 	}
+	r.Dir, r.Spec.WorkDir = r.Spec.WorkDir, ""
 	return r, r.settle()
 }
 
