@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"os/user"
 	"strconv"
 	"strings"
@@ -49,10 +50,21 @@ func (s *starter) open(opts RealOptions, accounts *accounts) {
 	s.null = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })
 	s.seal = sync.OnceFunc(func() { unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC) })
 	s.files = sync.OnceValues(openFiles)
+	handleIgnored()
 	s.timid = sync.OnceValue(func() bool {
 		score, _ := os.ReadFile("/proc/self/oom_score_adj")
 		return strings.HasPrefix(string(score), "-")
 	})
+}
+
+// handleIgnored puts a handler that does nothing in the place of ignoring the signals that whoever started us had us
+// ignore, as nohup does: a task would inherit that, but no handler.
+func handleIgnored() {
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} { // Go itself handles the others
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
 }
 
 // newOwner names one starter of one process for good: PID-STARTTIME-RANDOM.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -785,5 +786,13 @@ func TestStartsAsGoDoes(t *testing.T) {
 		if got := run(t, h, c); got.out != string(want) {
 			t.Errorf("way %d: %s\nand with Go's:\n%s", old, got.out, want)
 		}
+	}
+}
+
+func TestTasksHearWhatWeIgnore(t *testing.T) {
+	signal.Ignore(syscall.SIGHUP) // as under nohup
+	defer signal.Reset(syscall.SIGHUP)
+	if r := run(t, newHost(t), sh("kill -HUP $$; echo deaf")); r.exit.Signal != "SIGHUP" {
+		t.Errorf("%+v", r)
 	}
 }

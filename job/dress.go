@@ -42,7 +42,7 @@ func (n *Node) dress(ctx context.Context, a Attempt, account host.Account) ([]st
 		return nil, err
 	}
 	dir := n.dressDir(a.Key)
-	exe, err := os.Executable()
+	exe, err := n.tool()
 	if err == nil {
 		err = os.MkdirAll(dir, 0o755)
 	}

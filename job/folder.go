@@ -155,7 +155,7 @@ func (n *Node) sweep() error {
 	for _, e := range jobs {
 		id, err := strconv.ParseInt(e.Name(), 10, 64)
 		here := n.here[ID(id)]
-		if e.Name() == sealName {
+		if e.Name() == sealName || e.Name() == toolName {
 			continue
 		}
 		if err != nil || here == nil {

@@ -38,6 +38,7 @@ type Node struct {
 	seal  []byte        // what secrets are made of
 
 	making sync.Mutex  // of jobs' folders
+	tools  sync.Mutex  // while the copy of this program is made
 	flat   atomic.Bool // layers cannot be made here after all
 
 	mu      sync.Mutex

@@ -49,7 +49,7 @@ func (n *Node) slurmDir(id ID) string { return filepath.Join(n.jobDir(id), "slur
 // makeSlurmDir makes the folder with the commands that a script of Slurm's finds.
 func (n *Node) makeSlurmDir(id ID) error {
 	dir := n.slurmDir(id)
-	self, err := os.Executable()
+	self, err := n.tool()
 	if err == nil {
 		err = os.MkdirAll(dir, 0o755)
 	}

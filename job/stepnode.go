@@ -450,7 +450,7 @@ func (n *Node) stepEnv(al *allocation, spec Spec, req StepRequest, account host.
 	own := append(account.Env(), "PWD="+dir)
 	own = slices.DeleteFunc(own, func(v string) bool { return strings.HasPrefix(v, "PATH=") })
 	own = append(own, "BRAMBLE_NODE="+n.Conn.Who().Name, SocketVar+"="+n.doorPath(al.Key), SecretVar+"="+n.secret(al.Key))
-	if exe, err := os.Executable(); err == nil {
+	if exe, err := n.tool(); err == nil {
 		own = append(own, "BRAMBLE_EXE="+exe)
 	}
 	own = append(own, req.Rank.env()...)
