@@ -81,10 +81,13 @@ func historyTable(s term.Style, jobs []job.Summary) *term.Table {
 	return t
 }
 
-// exitText is a job's exit status, or the signal that ended it.
+// exitText is a job's exit status, the signal that ended it, or - where it failed without either.
 func exitText(j job.Summary) string {
-	if j.Signal != "" {
+	switch {
+	case j.Signal != "":
 		return j.Signal
+	case j.Code == 0 && j.State == job.Failed:
+		return "-"
 	}
 	return strconv.Itoa(j.Code)
 }

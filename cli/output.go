@@ -5,6 +5,8 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	"bramble/cluster"
 	"bramble/fault"
@@ -128,4 +130,32 @@ func (w *outputs) tee(lines iter.Seq2[job.Line, error]) iter.Seq2[job.Line, erro
 			}
 		}
 	}
+}
+
+// writable refuses files for the output that could not be written here, before anything has run.
+func writable(spec job.Spec) error {
+	const toWrite = 2 // W_OK of access(2)
+	for _, path := range []string{spec.Output, spec.Error} {
+		dir := filepath.Dir(path)
+		if path == "" || strings.Contains(dir, "%") {
+			continue
+		}
+		if _, err := os.Stat(path); err == nil && syscall.Access(path, toWrite) == nil {
+			continue
+		}
+		info, err := os.Stat(dir)
+		for err != nil && !filepath.IsAbs(path) && dir != "." { // such folders are made
+			dir = filepath.Dir(dir)
+			info, err = os.Stat(dir)
+		}
+		switch {
+		case err != nil:
+			return fault.New(fault.NotFound, "the output is to go to %s, and there is no folder %s here", path, dir).Hint("mkdir -p %s", dir)
+		case !info.IsDir():
+			return fault.New(fault.Misused, "the output is to go to %s, and %s is no folder", path, dir).Hint("-o with another path")
+		case syscall.Access(dir, toWrite) != nil:
+			return fault.New(fault.Denied, "the output is to go to %s, and you may not write to %s", path, dir).Hint("-o with another path")
+		}
+	}
+	return nil
 }

@@ -2,15 +2,12 @@ package cli
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"bramble/apps/slurm"
 	"bramble/artefact"
 	"bramble/cluster"
 	"bramble/fault"
@@ -56,11 +53,17 @@ func (c *submitCmd) Run(e *env) error {
 	for _, w := range c.warnings {
 		fmt.Fprintf(e.out.Stderr, "warning: %s\n", w)
 	}
+	if err := sound(spec); err != nil { // before anything travels
+		return err
+	}
 	cl, err := e.open()
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
+	if err := writable(spec); err != nil {
+		return err
+	}
 	if err := c.carry(e, cl, &spec); err != nil {
 		return err
 	}
@@ -128,11 +131,8 @@ func (c *submitCmd) spec() (job.Spec, error) {
 			return spec, fmt.Errorf("--mem: %w", err)
 		}
 	}
-	if spec.Timeout, err = optionalDuration("--timeout", c.Timeout); err != nil {
+	if spec.Timeout, err = timeout(c.Timeout); err != nil {
 		return spec, err
-	}
-	if c.Timeout != "" && spec.Timeout <= 0 {
-		return spec, fault.New(fault.Misused, "--timeout %s leaves a task no time", c.Timeout).Hint("leave --timeout out for no limit, or --timeout 10m")
 	}
 	if spec.Patience, err = optionalDuration("--patience", c.Patience); err != nil {
 		return spec, err
@@ -155,63 +155,26 @@ func (c *submitCmd) spec() (job.Spec, error) {
 	return spec, c.script(&spec)
 }
 
-// script reads a script file, which is what the words mean without --.
-func (c *submitCmd) script(spec *job.Spec) error {
-	if len(c.Args) == 0 {
-		return fault.New(fault.Misused, "there is nothing to run").Hint("bramble submit -- COMMAND, or bramble submit SCRIPT")
-	}
-	path := c.Args[0]
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return fault.New(fault.NotFound, "no script is called %s here", path).Hint("bramble submit -- %s, if it is a command", strings.Join(c.Args, " "))
-	case info.IsDir():
-		return fault.New(fault.Misused, "%s is a folder, not a script", path).Hint("bramble submit --transfer %s -- COMMAND", path)
-	case info.Size() > 256<<10:
-		return fault.New(fault.Misused, "%s is %s, too large for a script", path, term.Bytes(info.Size())).Hint("bramble submit --transfer %s -- ./%s", path, filepath.Base(path))
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fault.New(fault.Failed, "read the script: %w", err)
-	}
-	if !strings.HasPrefix(string(text), "#!") {
-		return fault.New(fault.Misused, "%s does not begin with #!, so it is unknown what runs it", path).Hint("#!/bin/sh as its first line")
-	}
-	if first, _, _ := strings.Cut(string(text), "\n"); strings.HasSuffix(first, "\r") {
-		return fault.New(fault.Misused, "%s has Windows line ends, so its first line names no program", path).Hint("sed -i 's/\\r$//' %s", path)
-	}
-	if slurm.Has(text) {
-		if err := c.batch(spec, path, text); err != nil {
-			return err
-		}
-	}
-	spec.Script, spec.Args = text, c.Args[1:]
-	if spec.Name == "" {
-		spec.Name = filepath.Base(path)
-	}
-	return nil
+// sound refuses what can be seen to be wrong without the cluster.
+func sound(spec job.Spec) error {
+	spec.WorkDir = "" // carry has yet to settle it
+	_, err := spec.Validate()
+	return err
 }
 
-// batch takes what a script's #SBATCH lines ask for where no flag says otherwise.
-func (c *submitCmd) batch(spec *job.Spec, path string, text []byte) error {
-	b, err := slurm.Read(slurm.Input{Path: path, Script: text, Now: time.Now()})
-	if err != nil {
-		return err
+// timeout reads a time limit, which no task could keep if it were 0.
+func timeout(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
 	}
-	c.warnings = b.Warnings
-	asked := b.Spec
-	asked.Name, asked.Array, asked.On = cmp.Or(spec.Name, asked.Name), cmp.Or(spec.Array, asked.Array), cmp.Or(spec.On, asked.On)
-	asked.Timeout, asked.Memory = cmp.Or(spec.Timeout, asked.Timeout), cmp.Or(spec.Memory, asked.Memory)
-	if asked.CPUs == 0 || spec.CPUs > 1 {
-		asked.CPUs = spec.CPUs
+	d, err := term.ParseDuration(text)
+	if err != nil && strings.Trim(text, "0") != "" {
+		return 0, fmt.Errorf("--timeout: %w", err)
 	}
-	asked.As, asked.Retries, asked.Patience = spec.As, spec.Retries, spec.Patience
-	asked.Env = append(slurm.Exported(os.Environ(), b.Export), spec.Env...)
-	c.Wait, c.Array = c.Wait || b.Wait, asked.Array
-	asked.Output, asked.Error, asked.Append = cmp.Or(spec.Output, asked.Output), cmp.Or(spec.Error, asked.Error), asked.Append || spec.Append
-	asked.Shared, asked.Return, asked.Umask = spec.Shared, spec.Return, spec.Umask
-	*spec = asked
-	return nil
+	if d <= 0 {
+		return 0, fault.New(fault.Misused, "--timeout %s leaves a task no time", text).Hint("leave --timeout out for no limit, or --timeout 10m")
+	}
+	return d, nil
 }
 
 func optionalDuration(flag, text string) (time.Duration, error) {
@@ -252,42 +215,4 @@ func upload(e *env, cl *cluster.Cluster, paths []string) (string, error) {
 	}
 	bar.Done("done")
 	return string(ref), nil
-}
-
-// jobStatus is the exit status of who waited: the task's own for a single one.
-func jobStatus(ctx context.Context, cl *cluster.Cluster, sum job.Summary) error {
-	switch {
-	case sum.State == job.Done:
-		return nil
-	case sum.State == job.Cancelled:
-		return fault.New(fault.Failed, "job %d was cancelled by %s", sum.ID, sum.CancelledBy)
-	}
-	d, err := cl.Jobs.Job(ctx, sum.ID)
-	if err != nil {
-		return err
-	}
-	if len(d.Failures) == 1 && sum.Tasks == 1 {
-		f := d.Failures[0]
-		term := failureText(f)
-		if f.Code > 0 && f.Error == "" && !f.Timeout {
-			return exitStatus(f.Code)
-		}
-		return fault.New(fault.Failed, "job %d failed on %s: %s", sum.ID, f.Node, term)
-	}
-	return fault.New(fault.Failed, "job %d: %d of %d tasks failed", sum.ID, sum.Counts.Failed, sum.Tasks).Hint("bramble job %d", sum.ID)
-}
-
-// failureText says how a task failed.
-func failureText(f job.Failure) string {
-	switch {
-	case f.Timeout:
-		return "its time was up"
-	case f.Error != "":
-		return f.Error
-	case f.OOM:
-		return "it needed more memory than --mem allows"
-	case f.Signal != "":
-		return "ended by " + f.Signal
-	}
-	return fmt.Sprintf("exit status %d", f.Code)
 }

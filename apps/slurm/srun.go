@@ -11,10 +11,10 @@ import (
 
 // Run is what somebody asks of srun.
 type Run struct {
-	*Batch         // as for sbatch: what a job of its own would take
-	Label     bool // each line begins with the rank that wrote it
-	Pty       bool // one process, on a terminal
-	KeepGoing bool // a rank that fails does not end the others
+	*Batch           // as for sbatch: what a job of its own would take
+	Label     bool   // each line begins with the rank that wrote it
+	Pty       bool   // one process, on a terminal
+	KeepGoing bool   // a rank that fails does not end the others
 	Dir       string // where the ranks run; "": where the job does
 	Command   []string
 }
