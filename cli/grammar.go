@@ -32,6 +32,7 @@ type grammar struct {
 	Queue     queueCmd     `cmd:"" group:"work" help:"List jobs."`
 	Job       jobCmd       `cmd:"" group:"work" help:"Show everything about a job; hold, release, requeue or alter it."`
 	Logs      logsCmd      `cmd:"" group:"work" help:"Print what a job's tasks wrote."`
+	Attach    attachCmd    `cmd:"" group:"work" help:"Come back to a job as if it had been submitted with --wait."`
 	Wait      waitCmd      `cmd:"" group:"work" help:"Wait for jobs to end and bring their files back."`
 	Cancel    cancelCmd    `cmd:"" group:"work" help:"End jobs."`
 	History   historyCmd   `cmd:"" group:"work" help:"List ended jobs with what they used."`

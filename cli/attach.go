@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"bramble/fault"
+)
+
+type attachCmd struct {
+	ID string `arg:"" help:"Number of the job."`
+	To string `help:"Folder for the files that come back, in the place of the one that travelled." placeholder:"DIR"`
+}
+
+func (attachCmd) Examples() string {
+	return "bramble attach 7               # as if it had been submitted with --wait; Ctrl-C leaves it running\n"
+}
+
+// Run does for a job what submit --wait does from the start.
+func (c *attachCmd) Run(e *env) error {
+	id, index, err := parseTask(c.ID)
+	if err != nil {
+		return err
+	}
+	if index >= 0 {
+		return fault.New(fault.Misused, "%s is one task; a job is attached to as a whole", c.ID).Hint("bramble attach %d, or bramble logs -f %s", id, c.ID)
+	}
+	cl, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	d, err := cl.Jobs.Job(e.ctx, id)
+	if err != nil {
+		return err
+	}
+	as := submitCmd{Array: d.Spec.Array, To: c.To}
+	return as.wait(e, cl, id, d.Spec)
+}
