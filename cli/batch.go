@@ -2,9 +2,9 @@ package cli
 
 import (
 	"bytes"
-	"cmp"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -76,17 +76,24 @@ func (c *submitCmd) batch(spec *job.Spec, path string, text []byte) error {
 		return err
 	}
 	c.warnings = b.Warnings
-	asked := b.Spec
-	asked.Name, asked.Array, asked.On = cmp.Or(spec.Name, asked.Name), cmp.Or(spec.Array, asked.Array), cmp.Or(spec.On, asked.On)
-	asked.Timeout, asked.Memory = cmp.Or(spec.Timeout, asked.Timeout), cmp.Or(spec.Memory, asked.Memory)
-	if asked.CPUs == 0 || spec.CPUs > 1 {
-		asked.CPUs = spec.CPUs
+	flags := *spec
+	if flags.CPUs == 1 { // unless it was said, which cannot be told apart
+		flags.CPUs = 0
 	}
-	asked.As, asked.Retries, asked.Patience = spec.As, spec.Retries, spec.Patience
-	asked.Env = append(slurm.Exported(os.Environ(), b.Export), spec.Env...)
-	c.Wait, c.Array = c.Wait || b.Wait, asked.Array
-	asked.Output, asked.Error, asked.Append = cmp.Or(spec.Output, asked.Output), cmp.Or(spec.Error, asked.Error), asked.Append || spec.Append
-	asked.Shared, asked.Return, asked.Umask = spec.Shared, spec.Return, spec.Umask
-	*spec = asked
+	flags.Env = append(slurm.Exported(os.Environ(), b.Export), spec.Env...)
+	*spec = over(b.Spec, flags)
+	spec.CPUs = max(1, spec.CPUs)
+	c.Wait, c.Array = c.Wait || b.Wait, spec.Array
 	return nil
+}
+
+// over is a job as a script asks for it, with whatever else flags say in its place.
+func over(script, flags job.Spec) job.Spec {
+	to, from := reflect.ValueOf(&script).Elem(), reflect.ValueOf(flags)
+	for i := range from.NumField() {
+		if !from.Field(i).IsZero() {
+			to.Field(i).Set(from.Field(i))
+		}
+	}
+	return script
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"bramble/apps/slurm"
 	"bramble/artefact"
 	"bramble/cluster"
 	"bramble/fault"
@@ -20,6 +21,7 @@ type submitCmd struct {
 	CPUs          int      `name:"cpus" help:"Cores of each task." default:"1"`
 	Mem           string   `help:"Memory of each task, such as 512M; more ends it." placeholder:"SIZE"`
 	Timeout       string   `help:"End a task after so long." placeholder:"D"`
+	Signal        string   `help:"Before --timeout ends it, send a signal: USR1@60, or B:USR1@60 to the command alone." placeholder:"[B:]NAME@S"`
 	On            string   `help:"Which nodes may run it (default all workers)." placeholder:"SEL"`
 	Name          string   `help:"A name for people."`
 	Retries       int      `help:"Run a task again so many times when it fails."`
@@ -134,6 +136,11 @@ func (c *submitCmd) spec() (job.Spec, error) {
 	if spec.Timeout, err = timeout(c.Timeout); err != nil {
 		return spec, err
 	}
+	if c.Signal != "" {
+		if err := slurm.Signal(c.Signal, &spec); err != nil {
+			return spec, err
+		}
+	}
 	if spec.Patience, err = optionalDuration("--patience", c.Patience); err != nil {
 		return spec, err
 	}
@@ -157,6 +164,9 @@ func (c *submitCmd) spec() (job.Spec, error) {
 
 // sound refuses what can be seen to be wrong without the cluster.
 func sound(spec job.Spec) error {
+	if spec.Signal != "" && spec.Timeout == 0 && !spec.Slurm { // a script of Slurm's is warned
+		return fault.New(fault.Misused, "--signal is sent before the time is up, and there is no limit").Hint("--timeout 10m --signal USR1@60")
+	}
 	spec.WorkDir = "" // carry has yet to settle it
 	_, err := spec.Validate()
 	return err

@@ -118,11 +118,11 @@ func (in Inside) RunRanks(ctx context.Context, r Ranks, stdin io.Reader, out fun
 	for i, node := range nodes {
 		rank := Rank{Step: name, Rank: i, Ranks: len(nodes), Local: local[node], Alone: r.KeepGoing}
 		local[node]++
+		files := out(i, node) // in order of rank, one after the other
+		if i == 0 {
+			files.Stdin = stdin
+		}
 		all.Go(func() {
-			files := out(i, node)
-			if i == 0 {
-				files.Stdin = stdin
-			}
 			end := RankEnd{Rank: i, Node: node}
 			end.Exit, end.Err = in.Run(ctx, StepCommand{Node: node, Args: r.Args, Env: r.Env, Dir: r.Dir, TTY: r.TTY, Rank: rank}, files)
 			if why := context.Cause(ctx); end.Err != nil && ctx.Err() != nil {

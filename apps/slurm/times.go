@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/job"
 )
 
 // maxLimit is the longest time limit that is read; Slurm's own is 2³² minutes.
@@ -231,6 +232,14 @@ func (b *Batch) signal(s string) error {
 	}
 	b.Spec.Signal, b.Spec.SignalBefore = name, before
 	return nil
+}
+
+// Signal reads what to send before a time limit, as --signal has it: [B:]NAME[@SECONDS].
+func Signal(text string, s *job.Spec) error {
+	b := Batch{Spec: *s}
+	err := b.signal(text)
+	s.Signal, s.SignalBefore, s.SignalBatch = b.Spec.Signal, b.Spec.SignalBefore, b.Spec.SignalBatch
+	return err
 }
 
 // signalName is a signal's name without SIG, from a name or one of the numbers that Linux gives it on all but MIPS.
