@@ -1,8 +1,6 @@
 package cli
 
-import (
-	"bramble/fault"
-)
+import "bramble/fault"
 
 type attachCmd struct {
 	ID string `arg:"" help:"Number of the job."`
@@ -15,22 +13,17 @@ func (attachCmd) Examples() string {
 
 // Run does for a job what submit --wait does from the start.
 func (c *attachCmd) Run(e *env) error {
-	id, index, err := parseTask(c.ID)
-	if err != nil {
-		return err
-	}
-	if index >= 0 {
-		return fault.New(fault.Misused, "%s is one task; a job is attached to as a whole", c.ID).Hint("bramble attach %d, or bramble logs -f %s", id, c.ID)
-	}
-	cl, err := e.open()
+	cl, d, index, err := openJob(e, c.ID)
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	d, err := cl.Jobs.Job(e.ctx, id)
-	if err != nil {
-		return err
+	if index >= 0 {
+		return fault.New(fault.Misused, "%s is one task; a job is attached to as a whole", c.ID).Hint("bramble attach %d, or bramble logs -f %s", d.ID, c.ID)
 	}
-	as := submitCmd{Array: d.Spec.Array, To: c.To}
-	return as.wait(e, cl, id, d.Spec)
+	sum, err := stay(e, cl, d.ID, d.Spec, c.To)
+	if err != nil {
+		return left(e, d.ID, err)
+	}
+	return jobStatus(e.ctx, cl, sum)
 }

@@ -69,19 +69,11 @@ func (c *queueCmd) Run(e *env) error {
 
 // why says what one job waits for.
 func (c *queueCmd) why(e *env) error {
-	id, _, err := parseTask(c.Why)
-	if err != nil {
-		return err
-	}
-	cl, err := e.open()
+	cl, d, _, err := openJob(e, c.Why)
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	d, err := cl.Jobs.Job(e.ctx, id)
-	if err != nil {
-		return err
-	}
 	if c.JSON {
 		return term.JSON(e.out.Stdout, d.Why)
 	}
@@ -96,7 +88,7 @@ func (c *queueCmd) why(e *env) error {
 	default:
 		text = "waits: " + text
 	}
-	_, err = fmt.Fprintf(e.out.Stdout, "job %d %s\n", id, text)
+	_, err = fmt.Fprintf(e.out.Stdout, "job %d %s\n", d.ID, text)
 	return err
 }
 
@@ -146,19 +138,11 @@ type jobShowCmd struct {
 func (jobShowCmd) Examples() string { return "bramble job 7\n" }
 
 func (c *jobShowCmd) Run(e *env) error {
-	id, _, err := parseTask(c.ID)
-	if err != nil {
-		return err
-	}
-	cl, err := e.open()
+	cl, d, _, err := openJob(e, c.ID)
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	d, err := cl.Jobs.Job(e.ctx, id)
-	if err != nil {
-		return err
-	}
 	if c.JSON {
 		return term.JSON(e.out.Stdout, d)
 	}
@@ -252,6 +236,22 @@ func parseTask(text string) (job.ID, int, error) {
 	return job.ID(id), index, nil
 }
 
+// openJob opens the cluster of a job, or of one task of it, that somebody names; index is -1 for the whole job.
+func openJob(e *env, text string) (cl *cluster.Cluster, d job.Detail, index int, err error) {
+	id, index, err := parseTask(text)
+	if err != nil {
+		return nil, d, index, err
+	}
+	if cl, err = e.open(); err != nil {
+		return nil, d, index, err
+	}
+	if d, err = cl.Jobs.Job(e.ctx, id); err != nil {
+		cl.Close()
+		return nil, d, index, err
+	}
+	return cl, d, index, nil
+}
+
 type logsCmd struct {
 	ID     string `arg:"" help:"Number of the job, or JOB.INDEX for one task of an array."`
 	Follow bool   `short:"f" help:"Go on until the job has ended."`
@@ -261,16 +261,12 @@ type logsCmd struct {
 func (logsCmd) Examples() string { return "bramble logs 7\nbramble logs -f 7.3\n" }
 
 func (c *logsCmd) Run(e *env) error {
-	id, index, err := parseTask(c.ID)
-	if err != nil {
-		return err
-	}
-	cl, err := e.open()
+	cl, d, index, err := openJob(e, c.ID)
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	req := job.LogRequest{ID: id, Index: max(0, index), All: index < 0, Follow: c.Follow}
+	req := job.LogRequest{ID: d.ID, Index: max(0, index), All: index < 0, Follow: c.Follow}
 	if c.JSON {
 		for l, err := range cl.Jobs.Logs(e.ctx, req) {
 			if err != nil {
@@ -285,10 +281,6 @@ func (c *logsCmd) Run(e *env) error {
 			}
 		}
 		return nil
-	}
-	d, err := cl.Jobs.Job(e.ctx, id)
-	if err != nil {
-		return err
 	}
 	any, err := logShower(e.out, index < 0 && d.Spec.Array != "").all(cl.Jobs.Logs(e.ctx, req))
 	if err == nil && !any {

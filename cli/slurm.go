@@ -101,15 +101,8 @@ func sbatch(e *env, words []string) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case b.Help:
-		_, err = io.WriteString(e.out.Stdout, sbatchHelp)
+	if answered, err := preamble(e, "sbatch", b, sbatchHelp); answered || err != nil {
 		return err
-	case b.Version:
-		return slurmVersion(e)
-	}
-	for _, w := range b.Warnings {
-		fmt.Fprintf(e.out.Stderr, "sbatch: warning: %s\n", w)
 	}
 	b.Spec.Output = cmp.Or(b.Spec.Output, defaultOutput(b.Spec))
 	return submitBatch(e, b)
@@ -119,6 +112,21 @@ const sbatchHelp = `Usage: sbatch [OPTIONS] SCRIPT [ARGS]
 The options are Slurm's own. What cannot be honoured is named in a warning, and one that
 Slurm does not have is an error. The job's output: bramble logs -f JOB.
 `
+
+// preamble answers --help and --version, and tells what cannot be honoured.
+func preamble(e *env, name string, b *slurm.Batch, help string) (answered bool, err error) {
+	switch {
+	case b.Help:
+		_, err = io.WriteString(e.out.Stdout, help)
+		return true, err
+	case b.Version:
+		return true, slurmVersion(e)
+	}
+	for _, w := range b.Warnings {
+		fmt.Fprintf(e.out.Stderr, "%s: warning: %s\n", name, w)
+	}
+	return false, nil
+}
 
 func slurmVersion(e *env) error {
 	_, err := fmt.Fprintf(e.out.Stdout, "slurm-bramble %s\n", e.version)
@@ -177,10 +185,8 @@ func readScript(args []string) (path string, text []byte, err error) {
 		return path, nil, fault.New(fault.NotFound, "the script cannot be read: %w", err).Hint("sbatch --wrap 'COMMAND', if it is a command")
 	case len(text) > maxScript:
 		return path, nil, fault.New(fault.Misused, "%s has more than %d KiB, too much for a script", path, maxScript>>10).Hint("have a small script call the large one")
-	case !strings.HasPrefix(string(text), "#!"):
-		return path, nil, fault.New(fault.Misused, "%s does not begin with #!, so it is unknown what runs it", path).Hint("#!/bin/sh as its first line")
 	}
-	return path, text, nil
+	return path, text, checkScript(path, text)
 }
 
 // defaultOutput is the file that Slurm writes to when nobody said.

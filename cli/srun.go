@@ -7,9 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -32,15 +31,8 @@ func srun(e *env, words []string) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case r.Help:
-		_, err = io.WriteString(e.out.Stdout, srunHelp)
+	if answered, err := preamble(e, "srun", r.Batch, srunHelp); answered || err != nil {
 		return err
-	case r.Version:
-		return slurmVersion(e)
-	}
-	for _, w := range r.Warnings {
-		fmt.Fprintf(e.out.Stderr, "srun: warning: %s\n", w)
 	}
 	if in, err := job.Enter(os.Getenv); err == nil {
 		return srunStep(e, in, r)
@@ -62,7 +54,6 @@ func srunStep(e *env, in job.Inside, r *slurm.Run) error {
 		}
 	}
 	if r.Pty {
-		ranks.Count = 1
 		restore, err := terminal(&ranks)
 		if err != nil {
 			return err
@@ -78,8 +69,11 @@ func srunStep(e *env, in job.Inside, r *slurm.Run) error {
 		return err
 	}
 	ranks.Args = slurm.RankCommand(nodes, r.Command, os.Getpid()) // no other step of the job has that number meanwhile
-	files, finish := srunFiles(r)
-	ends, err := in.RunRanks(e.ctx, ranks, os.Stdin, files)
+	files, finish, err := srunFiles(r, nodes)
+	if err != nil {
+		return err
+	}
+	ends, err := in.RunRanks(e.ctx, ranks, os.Stdin, func(rank int, _ string) job.StepFiles { return files[rank] })
 	if err := cmp.Or(err, finish()); err != nil {
 		return err
 	}
@@ -92,17 +86,19 @@ func srunHere(e *env, r *slurm.Run) error {
 	if r.Spec.Ranks > 1 || r.Spec.Nodes > 1 {
 		return fault.New(fault.Misused, "this job has one task, and srun wants more").Hint("#SBATCH --ntasks=%d", max(r.Spec.Ranks, r.Spec.Nodes))
 	}
-	files, finish := srunFiles(r)
-	to := files(0, node)
+	files, finish, err := srunFiles(r, []string{node})
+	if err != nil {
+		return err
+	}
 	args := slurm.RankCommand([]string{node}, r.Command, os.Getpid())
 	c := exec.CommandContext(e.ctx, args[0], args[1:]...)
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
-	c.Dir, c.Stdin, c.Stdout, c.Stderr = r.Dir, os.Stdin, to.Stdout, to.Stderr
+	c.Dir, c.Stdin, c.Stdout, c.Stderr = r.Dir, os.Stdin, files[0].Stdout, files[0].Stderr
 	if !r.Label && r.Spec.Output == "" && r.Spec.Error == "" {
 		c.Stdout, c.Stderr = os.Stdout, os.Stderr // ours, which may be a terminal
 	}
 	c.Env = append(slurm.Exported(os.Environ(), cmp.Or(r.Export, "ALL")), "BRAMBLE_RANK=0", "BRAMBLE_LOCAL_RANK=0", "BRAMBLE_NODE="+node)
-	err := c.Run()
+	err = c.Run()
 	end := job.RankEnd{Node: node}
 	switch state := c.ProcessState; {
 	case state == nil:
@@ -147,46 +143,49 @@ func srunStatus(e *env, ends []job.RankEnd) error {
 	return nil
 }
 
-// srunFiles is where each rank's output goes: to ours, or to files that -o and -e name, once for each name.
-func srunFiles(r *slurm.Run) (files func(rank int, node string) job.StepFiles, finish func() error) {
-	var mu sync.Mutex
-	open := map[string]io.Writer{}
-	var closers []io.Closer
-	var failed error
-	at := map[string]int{}
-	id, _ := strconv.ParseInt(os.Getenv("BRAMBLE_JOB_ID"), 10, 64)
-	file := func(pattern string, w job.Writer) io.Writer {
-		name := job.FileName(pattern, w)
-		if open[name] == nil {
-			f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
-			failed = cmp.Or(failed, err)
-			open[name] = locked{&mu, f}
-			closers = append(closers, f)
+// srunFiles is where each rank's output goes, in order of rank: to ours, or to files that -o and -e name, each opened
+// once. finish comes when the ranks have ended.
+func srunFiles(r *slurm.Run, nodes []string) (list []job.StepFiles, finish func() error, err error) {
+	files := map[string]*os.File{}
+	closed := func() (err error) {
+		for _, f := range files {
+			err = cmp.Or(err, f.Close())
 		}
-		return open[name]
+		return err
 	}
-	direct := stepFiles(r.Label)
-	files = func(rank int, node string) job.StepFiles {
+	file := func(pattern string, w job.Writer, to *io.Writer) {
+		name := job.FileName(pattern, w)
+		if err != nil || pattern == "" {
+			return
+		}
+		if files[name] == nil {
+			var f *os.File
+			if f, err = os.Create(name); err != nil {
+				err = fault.New(fault.Failed, "the output of rank %d cannot be written: %w", w.Rank, err).Hint("-o with another path")
+				return
+			}
+			files[name] = f
+		}
+		*to = files[name]
+	}
+	id, _ := strconv.ParseInt(os.Getenv("BRAMBLE_JOB_ID"), 10, 64)
+	direct, flush := stepFiles(r.Label)
+	at := map[string]int{}
+	for rank, node := range nodes {
 		if _, known := at[node]; !known {
 			at[node] = len(at)
 		}
 		to := direct(rank, node)
 		w := job.Writer{Job: job.ID(id), Name: os.Getenv("SLURM_JOB_NAME"), User: os.Getenv("USER"), Node: node, Rank: rank, Place: at[node]}
-		if r.Spec.Output != "" {
-			to.Stdout = file(r.Spec.Output, w)
-			to.Stderr = to.Stdout
-		}
-		if r.Spec.Error != "" {
-			to.Stderr = file(r.Spec.Error, w)
-		}
-		return to
+		file(r.Spec.Output, w, &to.Stdout)
+		file(cmp.Or(r.Spec.Error, r.Spec.Output), w, &to.Stderr)
+		list = append(list, to)
 	}
-	return files, func() error {
-		for _, f := range closers {
-			failed = cmp.Or(failed, f.Close())
-		}
-		return failed
+	if err != nil {
+		closed()
+		return nil, nil, err
 	}
+	return list, func() error { return cmp.Or(flush(), closed()) }, nil
 }
 
 // srunJob hands in a job that does the same inside, shows what it writes, and ends it when it is interrupted.
@@ -195,7 +194,7 @@ func srunJob(e *env, r *slurm.Run) error {
 		return fault.New(fault.Misused, "srun --pty needs an allocation, and this is in none").Hint("bramble shell NODE, or srun --pty in a script that sbatch was given")
 	}
 	spec := r.Spec
-	spec.Name = cmp.Or(spec.Name, shortName(r.Command[0]))
+	spec.Name = cmp.Or(spec.Name, filepath.Base(r.Command[0]))
 	spec.Env = slurm.Exported(os.Environ(), cmp.Or(r.Export, "ALL"))
 	spec.NoRequeue, spec.Output, spec.Error = true, "", ""
 	spec.Args = []string{"srun"}
@@ -224,12 +223,7 @@ func srunJob(e *env, r *slurm.Run) error {
 	if err != nil {
 		return err
 	}
-	show := logShower(e.out, false)
-	_, err = show.all(cl.Jobs.Logs(e.ctx, job.LogRequest{ID: id, All: true, Follow: true}))
-	var sum job.Summary
-	if err == nil {
-		sum, err = cl.Jobs.Wait(e.ctx, id, nil)
-	}
+	sum, err := stay(e, cl, id, spec, "")
 	if e.ctx.Err() != nil {
 		end, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), 10*time.Second)
 		defer cancel()
@@ -240,11 +234,5 @@ func srunJob(e *env, r *slurm.Run) error {
 	if err != nil {
 		return err
 	}
-	if err := bring(e, cl, sum, -1, ""); err != nil {
-		return err
-	}
 	return highest(e, cl, sum)
 }
-
-// shortName is a command's name without its folder.
-func shortName(command string) string { return command[strings.LastIndex(command, "/")+1:] }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -51,25 +52,25 @@ func (c *stepCmd) Run(e *env) error {
 			return err
 		}
 	}
-	files := stepFiles(c.Label)
 	if c.Pty {
-		r.Count = 1
 		restore, err := terminal(&r)
 		if err != nil {
 			return err
 		}
 		defer restore()
 	}
+	files, finish := stepFiles(c.Label)
 	ends, err := in.RunRanks(e.ctx, r, os.Stdin, files)
-	if err != nil {
+	if err := cmp.Or(err, finish()); err != nil {
 		return err
 	}
 	return rankStatus(e, ends)
 }
 
-// terminal gives the step a terminal of the size of ours, and ours over to it.
+// terminal makes the step one process on a terminal of the size of ours, and gives ours over to it.
 func terminal(r *job.Ranks) (restore func(), err error) {
 	stdin := int(os.Stdin.Fd())
+	r.Count = 1
 	r.TTY = &host.Size{Rows: 24, Cols: 80}
 	if !xterm.IsTerminal(stdin) {
 		return func() {}, nil
@@ -99,15 +100,28 @@ func rankStatus(e *env, ends []job.RankEnd) error {
 	return err
 }
 
-// stepFiles sends what ranks write to our own output, with Label line by line under the rank's number.
-func stepFiles(label bool) func(rank int, node string) job.StepFiles {
+// stepFiles sends what ranks write to our own output, with label line by line under the rank's number. finish, when
+// the ranks have ended, sends what they left of a line.
+func stepFiles(label bool) (files func(rank int, node string) job.StepFiles, finish func() error) {
 	var mu sync.Mutex
-	return func(rank int, _ string) job.StepFiles {
+	out, errs := locked{&mu, os.Stdout}, locked{&mu, os.Stderr}
+	var begun []*liner
+	files = func(rank int, _ string) job.StepFiles {
 		if !label {
-			return job.StepFiles{Stdout: locked{&mu, os.Stdout}, Stderr: locked{&mu, os.Stderr}}
+			return job.StepFiles{Stdout: out, Stderr: errs}
 		}
 		prefix := fmt.Sprintf("%d: ", rank)
-		return job.StepFiles{Stdout: &liner{to: locked{&mu, os.Stdout}, prefix: prefix}, Stderr: &liner{to: locked{&mu, os.Stderr}, prefix: prefix}}
+		first, second := &liner{to: out, prefix: prefix}, &liner{to: errs, prefix: prefix}
+		begun = append(begun, first, second)
+		return job.StepFiles{Stdout: first, Stderr: second}
+	}
+	return files, func() (err error) {
+		for _, l := range begun {
+			if len(l.begun) > 0 {
+				err = cmp.Or(err, l.flush())
+			}
+		}
+		return err
 	}
 }
 
@@ -134,14 +148,16 @@ func (l *liner) Write(p []byte) (int, error) {
 		line, more, whole := bytes.Cut(rest, []byte("\n"))
 		l.begun, rest = append(l.begun, line...), more
 		if whole || len(l.begun) > 64<<10 {
-			l.flush()
+			if err := l.flush(); err != nil {
+				return 0, err
+			}
 		}
 	}
 	return len(p), nil
 }
 
-func (l *liner) flush() {
-	if _, err := fmt.Fprintf(l.to, "%s%s\n", l.prefix, l.begun); err == nil || len(l.begun) > 0 {
-		l.begun = l.begun[:0]
-	}
+func (l *liner) flush() error {
+	_, err := fmt.Fprintf(l.to, "%s%s\n", l.prefix, l.begun)
+	l.begun = l.begun[:0]
+	return err
 }

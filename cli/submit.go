@@ -84,32 +84,32 @@ func (c *submitCmd) Run(e *env) error {
 	if err != nil || !c.Wait {
 		return err
 	}
-	return c.wait(e, cl, id, spec)
-}
-
-// wait prints the output as it comes, brings files back, and ends with the job's status.
-func (c *submitCmd) wait(e *env, cl *cluster.Cluster, id job.ID, spec job.Spec) error {
 	spec.User = cl.Cred.Identity().Name
-	files, err := openOutputs(cl, spec, id)
+	sum, err := stay(e, cl, id, spec, c.To)
 	if err != nil {
 		return left(e, id, err)
 	}
-	show := logShower(e.out, c.Array != "")
+	return jobStatus(e.ctx, cl, sum)
+}
+
+// stay prints a job's output as it comes, waits for its end and brings files back.
+func stay(e *env, cl *cluster.Cluster, id job.ID, spec job.Spec, to string) (sum job.Summary, err error) {
+	files, err := openOutputs(cl, spec, id)
+	if err != nil {
+		return sum, err
+	}
+	show := logShower(e.out, spec.Array != "")
 	_, err = show.all(files.tee(cl.Jobs.Logs(e.ctx, job.LogRequest{ID: id, All: true, Follow: true})))
 	if files != nil {
 		err = cmp.Or(err, files.close())
 	}
-	var sum job.Summary
 	if err == nil {
 		sum, err = cl.Jobs.Wait(e.ctx, id, nil)
 	}
-	if err != nil {
-		return left(e, id, err)
+	if err == nil {
+		err = bring(e, cl, sum, -1, to)
 	}
-	if err := bring(e, cl, sum, -1, c.To); err != nil {
-		return err
-	}
-	return jobStatus(e.ctx, cl, sum)
+	return sum, err
 }
 
 // left says how to come back to a job that somebody stops waiting for.

@@ -1,10 +1,7 @@
 package host
 
 import (
-	"bufio"
-	"bytes"
 	"os"
-	"strconv"
 	"sync/atomic"
 )
 
@@ -27,15 +24,6 @@ func (p *peak) above(child int64) int64 {
 // highWater is the VmHWM of proc_pid_status(5), in bytes. It is not getrusage's, which this process has from
 // the one that started it, and hands on to nobody.
 func highWater() int64 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	for lines := bufio.NewScanner(bytes.NewReader(status)); lines.Scan(); {
-		if kb, ok := bytes.CutPrefix(lines.Bytes(), []byte("VmHWM:")); ok {
-			n, _ := strconv.ParseInt(string(bytes.TrimSpace(bytes.TrimSuffix(kb, []byte("kB")))), 10, 64)
-			return n << 10
-		}
-	}
-	return 0
+	status, _ := os.ReadFile("/proc/self/status")
+	return kilobytes(pairs(string(status), ":")["VmHWM"])
 }

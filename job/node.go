@@ -37,9 +37,10 @@ type Node struct {
 	begin chan struct{} // there is something in starts
 	seal  []byte        // what secrets are made of
 
-	making sync.Mutex  // of jobs' folders
-	tools  sync.Mutex  // while the copy of this program is made
-	flat   atomic.Bool // layers cannot be made here after all
+	making   sync.Mutex // of jobs' folders
+	tools    sync.Mutex
+	toolPath string      // see tool; "" until it was needed
+	flat     atomic.Bool // layers cannot be made here after all
 
 	mu      sync.Mutex
 	closing bool

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,22 +16,30 @@ const toolName = "bramble"
 func (n *Node) tool() (string, error) {
 	n.tools.Lock()
 	defer n.tools.Unlock()
-	exe, err := os.Executable()
-	if err != nil || os.Geteuid() != 0 || forAll(exe) {
-		return exe, err
+	if n.toolPath != "" {
+		return n.toolPath, nil
 	}
-	path := filepath.Join(n.Dir, toolName)
+	exe, err := os.Executable()
+	if err == nil && os.Geteuid() == 0 && !forAll(exe) {
+		exe, err = toolCopy(exe, filepath.Join(n.Dir, toolName))
+	}
+	if err != nil {
+		return "", fmt.Errorf("find a bramble that tasks may execute: %w", err)
+	}
+	n.toolPath = exe
+	return exe, nil
+}
+
+// toolCopy is the copy of a program at to, which is made unless it is there already.
+func toolCopy(exe, to string) (string, error) {
 	ours, err := os.Stat(exe)
 	if err != nil {
 		return "", err
 	}
-	if there, err := os.Stat(path); err == nil && there.Size() == ours.Size() && there.ModTime().Equal(ours.ModTime()) {
-		return path, nil
+	if there, err := os.Stat(to); err == nil && there.Size() == ours.Size() && there.ModTime().Equal(ours.ModTime()) {
+		return to, nil
 	}
-	if err := copyTool(exe, path, ours); err != nil {
-		return "", fmt.Errorf("copy bramble to where tasks may execute it: %w", err)
-	}
-	return path, nil
+	return to, copyTool(exe, to, ours)
 }
 
 // copyTool copies a program with its time, which tells whether it is still the same.
@@ -45,19 +54,12 @@ func copyTool(from, to string, info os.FileInfo) error {
 		return err
 	}
 	defer os.Remove(out.Name())
-	if _, err = io.Copy(out, in); err == nil {
-		err = out.Chmod(0o755)
+	_, err = io.Copy(out, in)
+	err = errors.Join(err, out.Chmod(0o755), out.Sync(), out.Close(), os.Chtimes(out.Name(), info.ModTime(), info.ModTime()))
+	if err != nil {
+		return err
 	}
-	if closed := out.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Chtimes(out.Name(), info.ModTime(), info.ModTime())
-	}
-	if err == nil {
-		err = os.Rename(out.Name(), to)
-	}
-	return err
+	return os.Rename(out.Name(), to)
 }
 
 // forAll reports whether everybody may execute a file and pass through the folders above it.

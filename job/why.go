@@ -30,7 +30,7 @@ func (s *State) Why(id ID) Reason {
 	p := s.planOf(j)
 	r.Until = s.expected(p)
 	if j.spec.Spread() && len(j.active) == 0 {
-		r.Text = s.roomWhy(j, p)
+		r.Text = roomWhy(j.spec, p)
 	}
 	if ahead := s.before(j); ahead > 0 {
 		r.Code, r.Text = "Priority", fmt.Sprintf("%s before it in the line for the same nodes", jobsText(ahead))
@@ -117,20 +117,21 @@ func (s *State) nodesWhy(j *job) Reason {
 }
 
 // roomWhy says which nodes a job over several will get, and what runs there still.
-func (s *State) roomWhy(j *job, p plan) string {
+func roomWhy(spec Spec, p plan) string {
 	var kept, busy []string
 	jobs := map[ID]bool{}
 	for _, c := range p.chosen {
 		kept = append(kept, c.node.name)
-		for _, a := range c.node.slots.all() {
+		held := c.node.slots.all()
+		for _, a := range held {
 			jobs[a.Job] = true
 		}
-		if len(c.node.slots.all()) > 0 {
+		if len(held) > 0 {
 			busy = append(busy, c.node.name)
 		}
 	}
 	if len(busy) == 0 {
-		return fmt.Sprintf("it takes %s at the same time, and there is no room for them", places(j.spec))
+		return fmt.Sprintf("there is no room for %s", places(spec))
 	}
 	is, runs := "is", "runs"
 	if len(kept) > 1 {
@@ -148,9 +149,9 @@ func places(spec Spec) string {
 		return "a whole node"
 	}
 	if spec.Nodes > 1 {
-		return fmt.Sprintf("%d nodes", spec.Nodes)
+		return fmt.Sprintf("%d nodes at the same time", spec.Nodes)
 	}
-	return fmt.Sprintf("%d ranks", spec.Ranks)
+	return fmt.Sprintf("%d ranks at the same time", spec.Ranks)
 }
 
 // namedJobs names the first few of some jobs.
