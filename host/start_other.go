@@ -39,3 +39,6 @@ func diskSize(string) (total, free int64) { return 0, 0 }
 
 // SocketPair fails: it serves the processes that are not started here.
 func SocketPair() (near, far *os.File, err error) { return nil, nil, onlyLinux() }
+
+// BoundProcesses does nothing here: no tasks are started.
+func BoundProcesses() error { return nil }

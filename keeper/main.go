@@ -47,6 +47,9 @@ func Main(ctx context.Context, o Options, out *os.File) error {
 	if err := host.NoCores(); err != nil {
 		return err
 	}
+	if err := host.BoundProcesses(); err != nil {
+		return err
+	}
 	debug.SetGCPercent(gcPercent)
 	runtime.GOMAXPROCS(2*runtime.NumCPU() + 2) // a thread that waits for a short task keeps its place
 	if o.Rest == nil {

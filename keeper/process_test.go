@@ -201,6 +201,20 @@ func TestLongSocketPath(t *testing.T) {
 	run(t, ensure(t, launch(t, dir)), sh("1", "true"))
 }
 
+// No account can fill the machine with processes, whatever control groups there are.
+func TestTasksHaveABoundOnProcesses(t *testing.T) {
+	k := ensure(t, launch(t, t.TempDir()))
+	run(t, k, sh("1", "grep 'Max processes' /proc/self/limits"))
+	limits := strings.Fields(string(whole(t, k, "1", "stdout")))
+	if len(limits) < 4 {
+		t.Fatalf("the limits are %q", limits)
+	}
+	most, err := strconv.Atoi(limits[3]) // Max processes SOFT HARD processes: the hard one
+	if os.Geteuid() == 0 && (err != nil || most > 16384) {
+		t.Errorf("a task may have %s processes", limits[3])
+	}
+}
+
 // An idle keeper is small, and small again after a burst.
 func TestIdleKeeperIsSmall(t *testing.T) {
 	if testing.Short() {
