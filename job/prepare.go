@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"context"
 	"os"
-	"strconv"
-	"strings"
 
 	"bramble/fault"
-	"bramble/fleet"
 	"bramble/host"
 	"bramble/keeper"
 )
@@ -91,36 +88,4 @@ func (n *Node) account(spec Spec) (host.Account, string, error) {
 	}
 	account, err := n.Accounts.Account(name)
 	return account, name, err
-}
-
-// environment is what a task finds, with more of what its runtime says; its user's own variables win over both, but
-// for the place where Slurm's commands are.
-func (n *Node) environment(a Attempt, spec Spec, account host.Account, dir string, more ...string) []string {
-	k := a.Key
-	env := append(account.Env(),
-		"LANG="+cmp.Or(os.Getenv("LANG"), "C.UTF-8"), "PWD="+dir,
-		"BRAMBLE_JOB_ID="+strconv.FormatInt(int64(k.Job), 10), "BRAMBLE_TASK_ID="+strconv.Itoa(k.Index),
-		"BRAMBLE_ATTEMPT="+strconv.Itoa(k.Attempt), "BRAMBLE_NODE="+n.Conn.Who().Name,
-		"BRAMBLE_USER="+spec.User, "BRAMBLE_CPUS="+strconv.Itoa(spec.CPUs))
-	if a.takesSteps() {
-		env = append(env, SocketVar+"="+n.doorPath(k), SecretVar+"="+n.secret(k))
-	}
-	env = append(env, allocationEnv(a)...)
-	if spec.Slurm {
-		return n.withSlurm(k.Job, mergeEnv(env, n.slurmEnv(a, spec, account, dir), more, spec.Env))
-	}
-	return mergeEnv(env, more, spec.Env)
-}
-
-// allocationEnv tells an allocation's command what it has: nodes as a hostlist, and how many ranks are meant for each of them.
-func allocationEnv(a Attempt) []string {
-	if len(a.Shares) == 0 {
-		return nil
-	}
-	nodes, each, ranks := make([]string, len(a.Shares)), make([]string, len(a.Shares)), 0
-	for i, s := range a.Shares {
-		nodes[i], each[i] = s.Node, strconv.Itoa(s.Ranks)
-		ranks += s.Ranks
-	}
-	return []string{"BRAMBLE_NODES=" + fleet.Fold(nodes), "BRAMBLE_NODE_RANKS=" + strings.Join(each, ","), "BRAMBLE_RANKS=" + strconv.Itoa(ranks)}
 }
