@@ -172,7 +172,7 @@ func (h *head) serve(ctx context.Context) error {
 	}
 	defer h.store.Close()
 	jobs := &job.Service{Conn: h.conn, Dir: filepath.Join(h.layout.Head(), "job"), Fleet: h.fleet, Events: h.events, Metrics: h.metrics,
-		Now: h.clock.Now, Log: h.log("job"), Room: h.room, Revive: h.server.Revive, Inputs: jobInputs{h.store}}
+		Now: h.clock.Now, Log: h.log("job"), Room: h.room, Revive: h.server.Revive, Inputs: jobInputs{h.store}, Ranks: h.ca}
 	if err := errors.Join(h.fleet.Open(ctx), jobs.Open(ctx)); err != nil { // jobs ask the fleet from the start who may hold tasks
 		return err
 	}

@@ -28,6 +28,7 @@ type grammar struct {
 	Submit    submitCmd    `cmd:"" group:"work" help:"Queue a command or a script, once or as an array."`
 	Mpi       mpiCmd       `cmd:"" group:"work" help:"Run a program of MPI over the nodes, and measure them."`
 	Step      stepCmd      `cmd:"" group:"work" help:"Inside a job: run a command on the nodes of its allocation."`
+	Rank      rankCmd      `cmd:"" group:"work" help:"In a program that step has started: meet the other ranks."`
 	Each      eachCmd      `cmd:"" group:"work" help:"Run a command for every input, with GNU parallel's words."`
 	Queue     queueCmd     `cmd:"" group:"work" help:"List jobs."`
 	Job       jobCmd       `cmd:"" group:"work" help:"Show everything about a job; hold, release, requeue or alter it."`

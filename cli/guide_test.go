@@ -45,7 +45,7 @@ type step struct {
 	status  int
 }
 
-// guideSteps reads the console blocks: "$ " begins a command, "? N" is its exit status, other lines are its answer.
+// guideSteps reads the console blocks: "$ " begins a command, "> " continues it, "? N" is its exit status, other lines are its answer.
 func guideSteps(text string) []step {
 	var steps []step
 	inside := false
@@ -56,6 +56,8 @@ func guideSteps(text string) []step {
 		case !inside:
 		case strings.HasPrefix(line, "$ "):
 			steps = append(steps, step{line: i + 1, command: line[2:]})
+		case strings.HasPrefix(line, "> ") && len(steps[len(steps)-1].want) == 0:
+			steps[len(steps)-1].command += "\n" + line[2:]
 		case strings.HasPrefix(line, "? "):
 			fmt.Sscan(line[2:], &steps[len(steps)-1].status)
 		default:

@@ -41,6 +41,8 @@ const (
 	maxDoor  = 1024 // connections to the socket
 )
 
+const headWithin = 15 * time.Second // for the head's answer about an allocation
+
 func (a *Attempt) takesSteps() bool { return a.Member || len(a.Shares) > 0 }
 
 // open enters an allocation. n.mu is held.
@@ -245,7 +247,7 @@ func (n *Node) peersOf(ctx context.Context, al *allocation) (list []Peer, err er
 	if list != nil {
 		return list, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, headWithin)
 	defer cancel()
 	if err = n.Conn.Call(ctx, bus.From("job", n.Conn.Who().Name, "step"), stepCheck{al.Key}, &list); err != nil {
 		return nil, err

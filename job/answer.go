@@ -32,6 +32,7 @@ func (s *Service) answer(ctx context.Context) error {
 		bus.Handle(ctx, s.Conn, bus.From("job", "*", "report"), s.report),
 		bus.Handle(ctx, s.Conn, bus.From("job", "*", "spec"), s.spec),
 		bus.Handle(ctx, s.Conn, bus.From("job", "*", "step"), s.step),
+		bus.Handle(ctx, s.Conn, bus.From("job", "*", "certify"), s.certify),
 	)
 }
 

@@ -21,7 +21,7 @@ type Meet struct {
 
 // Limits of a meeting, for all steps of an allocation together.
 const (
-	maxValue    = 64 << 10 // bytes
+	MaxValue    = 64 << 10 // bytes
 	maxValues   = 64 << 10
 	maxMet      = 16 << 20  // bytes of all names and values
 	maxNoted    = 128 << 10 // ranks that wait at fences or are lost
@@ -119,8 +119,8 @@ func (m *meeting) put(r Rank, name string, value []byte) error {
 		more += len(name)
 	}
 	switch {
-	case len(value) > maxValue:
-		return fault.New(fault.Full, "a value of %d bytes is over the limit of %d", len(value), maxValue).Hint("send large data between the ranks themselves")
+	case len(value) > MaxValue:
+		return fault.New(fault.Full, "a value of %d bytes is over the limit of %d", len(value), MaxValue).Hint("send large data between the ranks themselves")
 	case m.size+more > maxMet || !known && m.values >= maxValues:
 		return fault.New(fault.Full, "the ranks of this allocation have put %d values of %s together, and may put no more", m.values, bytesText(int64(m.size)))
 	}

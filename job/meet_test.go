@@ -187,8 +187,8 @@ func TestMeetingRefuses(t *testing.T) {
 		"a long name":         {ask(doPut, "s", 0, 2, long, ""), fault.Misused},
 		"a long step's put":   {ask(doPut, long, 0, 2, "a", ""), fault.Misused},
 		"a long step's loss":  {ask(doLost, long, 0, 2, "", ""), fault.Misused},
-		"a large value":       {ask(doPut, "s", 0, 2, "a", strings.Repeat("v", maxValue+1)), fault.Full},
-		"a value that's fine": {ask(doPut, "s", 0, 2, "a", strings.Repeat("v", maxValue)), ""},
+		"a large value":       {ask(doPut, "s", 0, 2, "a", strings.Repeat("v", MaxValue+1)), fault.Full},
+		"a value that's fine": {ask(doPut, "s", 0, 2, "a", strings.Repeat("v", MaxValue)), ""},
 	} {
 		_, err := newMeeting().do(t.Context(), c.req)
 		if c.want == "" && err != nil || c.want != "" && !fault.Is(err, c.want) {
@@ -200,24 +200,24 @@ func TestMeetingRefuses(t *testing.T) {
 // What ranks put together has a bound, in bytes and in number, whatever they call it; what is there may be replaced.
 func TestMeetingIsBounded(t *testing.T) {
 	m := newMeeting()
-	value := strings.Repeat("v", maxValue)
+	value := strings.Repeat("v", MaxValue)
 	put := func(name, value string) error {
 		_, err := m.do(t.Context(), ask(doPut, "s", 0, 2, name, value))
 		return err
 	}
 	count := 0
 	for ; put(fmt.Sprint(count), value) == nil; count++ {
-		if count > maxMet/maxValue {
+		if count > maxMet/MaxValue {
 			t.Fatal("no bound in bytes")
 		}
 	}
-	if count < maxMet/maxValue-2 {
-		t.Errorf("only %d values of %d bytes", count, maxValue)
+	if count < maxMet/MaxValue-2 {
+		t.Errorf("only %d values of %d bytes", count, MaxValue)
 	}
 	if err := put("0", ""); err != nil {
 		t.Errorf("a smaller value in its stead: %v", err)
 	}
-	if err := put("more", value[:maxValue-100]); err != nil {
+	if err := put("more", value[:MaxValue-100]); err != nil {
 		t.Errorf("what became free may be used: %v", err)
 	}
 

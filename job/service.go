@@ -34,6 +34,7 @@ type Service struct {
 	Revive func() error
 	// Inputs keeps the files of submissions until their job has ended.
 	Inputs Inputs
+	Ranks  RankIssuer
 
 	state    *State
 	session  string      // names this start of the head

@@ -71,6 +71,44 @@ func TestStepsOfAnAllocation(t *testing.T) {
 	}
 }
 
+// Ranks on different nodes meet, and know each other over TLS; nobody gets a certificate for a rank that is not there.
+func TestRanksOfAStepMeet(t *testing.T) {
+	l, marks := loopback(t, 3)
+	self, err := os.Executable()
+	must(t, err)
+	program, err := os.ReadFile(self)
+	must(t, err)
+	must(t, os.WriteFile(marks+"/rank", program, 0o755))
+	for name, c := range map[string]struct {
+		script string
+		want   []string // sorted lines
+	}{
+		"over TLS": {`$BRAMBLE_EXE step -- env BRAMBLE_TEST_RANK=1 ` + marks + `/rank`, []string{
+			"rank 1 of step mine says hello from node1", "rank 2 of step mine says hello from node2",
+			"rank 3 of step mine says hello from node2", "rank 4 of step mine says hello from node3"}},
+		"from a shell": {`$BRAMBLE_EXE step -n 3 -- sh -c '
+			[ $BRAMBLE_RANK = 2 ] && echo from $BRAMBLE_NODE | $BRAMBLE_EXE rank put word -
+			$BRAMBLE_EXE rank fence && echo $BRAMBLE_RANK $($BRAMBLE_EXE rank get word)'`, []string{"0 from node2", "1 from node2", "2 from node2"}},
+		"certificates as files": {`$BRAMBLE_EXE step -n 3 -- sh -c '
+			name=$($BRAMBLE_EXE rank cert tls.$BRAMBLE_RANK) && cd tls.$BRAMBLE_RANK && stat -c %a key.pem &&
+			[ "$(openssl x509 -in cert.pem -noout -pubkey)" = "$(openssl pkey -in key.pem -pubout)" ] &&
+			openssl verify -CAfile ca.pem -verify_hostname $name -purpose sslserver cert.pem'`,
+			[]string{"600", "600", "600", "cert.pem: OK", "cert.pem: OK", "cert.pem: OK"}},
+		"another's rank":  {`$BRAMBLE_EXE step -n 3 -l -- sh -c '[ $BRAMBLE_RANK != 2 ] || BRAMBLE_RANK=0 $BRAMBLE_EXE rank cert tls' 2>&1 | sed 's/step "[a-z0-9]*"/STEP/; s/^bramble: rank.*/END/'`, []string{"2: bramble: no rank 0 of STEP runs on node2", "END"}},
+		"outside a step":  {`$BRAMBLE_EXE rank cert tls 2>&1 | head -1`, []string{"bramble: this process is no rank of a step"}},
+		"of another step": {`BRAMBLE_STEP=made BRAMBLE_RANK=0 BRAMBLE_RANKS=2 $BRAMBLE_EXE rank cert tls 2>&1 | head -1`, []string{`bramble: no rank 0 of step "made" runs on node1`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, out := inAllocation(t, l, job.Spec{Nodes: 3, Ranks: 5}, c.script)
+			lines := strings.Split(strings.TrimSpace(out), "\n")
+			slices.Sort(lines)
+			if d.State != job.Done || !slices.Equal(lines, c.want) {
+				t.Errorf("job is %s, %+v\n%s\nwant %q", d.State, d.Failures, out, c.want)
+			}
+		})
+	}
+}
+
 // What a step has begun ends with the allocation, whatever it does about signals, and with the agent that lost it.
 func TestStepsEndWithTheirAllocation(t *testing.T) {
 	l, marks := loopback(t, 2)

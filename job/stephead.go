@@ -15,12 +15,9 @@ type stepCheck struct {
 
 // step tells a node that has a share of an allocation who else has.
 func (s *Service) step(ctx context.Context, who bus.Caller, req stepCheck) ([]Peer, error) {
-	var shares []Share
-	if err := s.ask(ctx, func(st *State) { shares = st.Shares(who.Name, req.Key) }); err != nil {
+	shares, err := s.shares(ctx, who.Name, req.Key)
+	if err != nil {
 		return nil, err
-	}
-	if shares == nil {
-		return nil, fault.New(fault.Denied, "%s has no share of attempt %s", who.Name, req.Key)
 	}
 	known := map[string]fleet.Node{}
 	for _, n := range s.Fleet.Nodes() {
@@ -32,6 +29,15 @@ func (s *Service) step(ctx context.Context, who bus.Caller, req stepCheck) ([]Pe
 		list[i] = Peer{Share: share, Arch: n.Arch, Cores: n.Cores, Address: n.Peer}
 	}
 	return list, nil
+}
+
+// shares is what an active attempt has on its nodes; fault.Denied unless the named node has a share of it.
+func (s *Service) shares(ctx context.Context, node string, k Key) (shares []Share, err error) {
+	err = s.ask(ctx, func(st *State) { shares = st.Shares(node, k) })
+	if err == nil && shares == nil {
+		err = fault.New(fault.Denied, "%s has no share of attempt %s", node, k)
+	}
+	return shares, err
 }
 
 // Shares is what an active attempt has on its nodes, leader first; nil unless the named node has a share of it.

@@ -20,6 +20,7 @@ import (
 // step is a command of an allocation that runs here.
 type step struct {
 	id     string
+	rank   Rank
 	pipes  *keeper.Pipes
 	done   chan struct{} // closed when it has ended
 	status keeper.Status // then
@@ -89,7 +90,7 @@ func (n *Node) beginStep(ctx context.Context, al *allocation, req StepRequest) (
 	if err != nil {
 		return nil, err
 	}
-	s := &step{id: al.Key.String() + "." + strings.ToLower(rand.Text()[:10]), done: make(chan struct{})}
+	s := &step{id: al.Key.String() + "." + strings.ToLower(rand.Text()[:10]), rank: req.Rank, done: make(chan struct{})}
 	stdio := filepath.Join(n.jobDir(al.Job), s.id)
 	if s.pipes, err = keeper.MakePipes(stdio, int(account.UID), int(account.GID)); err != nil {
 		return nil, err

@@ -164,6 +164,8 @@ func (n *Node) answer(ctx context.Context, al *allocation, from string, req Step
 		n.mu.Lock()
 		al.why = cut(req.Text)
 		n.mu.Unlock()
+	case req.Do == doCertify:
+		value, err = n.certify(ctx, al, from, req)
 	case meets(req.Do):
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()

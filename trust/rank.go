@@ -62,28 +62,28 @@ func RankFrom(cert *x509.Certificate) (Rank, error) {
 	return Rank{}, fault.New(fault.Denied, "the certificate is no rank's")
 }
 
-// IssueRank makes a certificate (PEM) for a rank's request.
-func (ca *CA) IssueRank(r Rank, csr []byte) ([]byte, error) {
+// IssueRank makes a certificate for a rank's request, and says whose it is to trust; all in PEM form.
+func (ca *CA) IssueRank(r Rank, csr []byte) (cert, root []byte, err error) {
 	key, err := ParseRequest(csr)
 	if err == nil {
 		err = r.Check()
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	uri, err := url.Parse(r.URI())
 	if err != nil {
-		return nil, fault.New(fault.Misused, "name %s in a certificate: %w", r, err)
+		return nil, nil, fault.New(fault.Misused, "name %s in a certificate: %w", r, err)
 	}
 	template := template("rank "+strconv.Itoa(r.Rank), ca.now(), RankValidity)
 	template.URIs, template.DNSNames = []*url.URL{uri}, []string{r.Host()}
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = usages(KindNode)
-	cert, err := sign(template, ca.cert, key, ca.key)
+	signed, err := sign(template, ca.cert, key, ca.key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return EncodeCertificates(cert), nil
+	return EncodeCertificates(signed), EncodeCertificates(ca.cert), nil
 }
 
 // RankCredential is what a rank proves itself with.
@@ -92,6 +92,24 @@ type RankCredential struct {
 	Key  *ecdsa.PrivateKey
 	Cert *x509.Certificate
 	CA   *x509.Certificate
+}
+
+// NewRankCredential reads what the head has answered; it is of use only with the key that was asked for.
+func NewRankCredential(key *ecdsa.PrivateKey, cert, ca []byte) (*RankCredential, error) {
+	own, err := ParseCertificates(cert)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := ParseCertificates(ca)
+	if err != nil {
+		return nil, err
+	}
+	c := &RankCredential{Key: key, Cert: own[0], CA: roots[0]}
+	if !key.PublicKey.Equal(c.Cert.PublicKey) {
+		return nil, fault.New(fault.Failed, "the certificate is for another key")
+	}
+	c.Rank, err = RankFrom(c.Cert)
+	return c, err
 }
 
 // RenewDue reports whether half of its time is over.

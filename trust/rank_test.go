@@ -18,11 +18,14 @@ func (w *world) rank(r trust.Rank) *trust.RankCredential {
 	must(w.T, err)
 	csr, err := trust.NewRequest(key)
 	must(w.T, err)
-	text, err := w.CA().IssueRank(r, csr)
+	cert, ca, err := w.CA().IssueRank(r, csr)
 	must(w.T, err)
-	certs, err := trust.ParseCertificates(text)
+	c, err := trust.NewRankCredential(key, cert, ca)
 	must(w.T, err)
-	return &trust.RankCredential{Rank: r, Key: key, Cert: certs[0], CA: w.CA().Cert()}
+	if c.Rank != r {
+		w.Errorf("the certificate is rank %s's, not %s's", c.Rank, r)
+	}
+	return c
 }
 
 // speak makes a connection between two ends and returns what each says of the other.
@@ -130,11 +133,11 @@ func TestNoSuchRank(t *testing.T) {
 	csr, err := trust.NewRequest(key)
 	must(t, err)
 	for _, r := range []trust.Rank{{}, {"7.0.1", "", 0}, {"7.0.1", "a/b", 0}, {"7.0.1", "A", 0}, {"7/0", "a", 0}, {"7.0.1", "a", -1}, {"7.0.1", strings.Repeat("a", 64), 0}} {
-		if _, err := w.CA().IssueRank(r, csr); !fault.Is(err, fault.Misused) {
+		if _, _, err := w.CA().IssueRank(r, csr); !fault.Is(err, fault.Misused) {
 			t.Errorf("%+v: %v", r, err)
 		}
 	}
-	if _, err := w.CA().IssueRank(trust.Rank{Attempt: "7.0.1", Step: "a"}, []byte("no request")); !fault.Is(err, fault.Misused) {
+	if _, _, err := w.CA().IssueRank(trust.Rank{Attempt: "7.0.1", Step: "a"}, []byte("no request")); !fault.Is(err, fault.Misused) {
 		t.Errorf("no request: %v", err)
 	}
 }
