@@ -32,7 +32,7 @@ type rankPutCmd struct {
 
 func (rankPutCmd) Examples() string {
 	return `bramble rank put address "$BRAMBLE_NODE:4000"   # in a program that step has started
-bramble rank put key - <key
+bramble rank put key -   # reads the value from standard input
 `
 }
 
@@ -55,7 +55,7 @@ type rankGetCmd struct {
 }
 
 func (rankGetCmd) Examples() string {
-	return "server=$(bramble rank get address)   # in a program that step has started\n"
+	return "bramble rank get address   # in a program that step has started\n"
 }
 
 func (c *rankGetCmd) Run(e *env) error {
@@ -92,8 +92,8 @@ type rankCertCmd struct {
 }
 
 func (rankCertCmd) Examples() string {
-	return `name=$(bramble rank cert "tls.$BRAMBLE_RANK")   # in a program that step has started; prints the host name in the certificate
-bramble rank cert "tls.$BRAMBLE_RANK"           # a new one, before the hour is over
+	return `bramble rank cert "tls.$BRAMBLE_RANK"   # in a program that step has started; prints the host name in the certificate
+bramble rank cert "tls.$BRAMBLE_RANK"   # a new one, before the hour is over
 `
 }
 
