@@ -62,7 +62,11 @@ func run(ctx context.Context, args []string, out *term.Out) int {
 	case errors.Is(err, context.Canceled) || err != nil && ctx.Err() != nil && fault.Is(err, fault.Interrupted):
 		return fault.Exit(fault.New(fault.Interrupted, "interrupted"))
 	}
-	return term.Report(out, err)
+	code := term.Report(out, err)
+	if ended, ok := errors.AsType[withStatus](err); ok {
+		code = ended.status
+	}
+	return code
 }
 
 func newParser(g *grammar, out *term.Out, exit func(int)) (*kong.Kong, error) {
@@ -77,6 +81,14 @@ func newParser(g *grammar, out *term.Out, exit func(int)) (*kong.Kong, error) {
 type exitStatus int
 
 func (s exitStatus) Error() string { return "" }
+
+// withStatus is an error about something that has ended with a status, which becomes the process's own.
+type withStatus struct {
+	error
+	status int
+}
+
+func (w withStatus) Unwrap() error { return w.error }
 
 // helped turns no words at all, and `bramble help VERB`, into what --help does.
 func helped(args []string) []string {

@@ -9,6 +9,7 @@ import (
 	"bramble/apps/mpi"
 	"bramble/fault"
 	"bramble/job"
+	"bramble/term"
 )
 
 type mpiCmd struct {
@@ -138,7 +139,9 @@ func (c *mpiAgentCmd) Run(e *env) error {
 		job.StepFiles{Stdout: os.Stdout, Stderr: os.Stderr})
 	switch {
 	case err != nil:
-		return err
+		status := term.Report(e.out, err) // as long as mpirun reads it
+		mpi.NotStarted(e.ctx, in, line, err)
+		return exitStatus(status)
 	case exit.Signal != "":
 		word, _, _ := strings.Cut(line, " ")
 		return fault.New(fault.Failed, "%s on %s was ended by %s", word, host, exit.Signal)

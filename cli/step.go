@@ -64,7 +64,7 @@ func (c *stepCmd) Run(e *env) error {
 	if err := cmp.Or(err, finish()); err != nil {
 		return err
 	}
-	return rankStatus(e, ends)
+	return rankStatus(ends)
 }
 
 // terminal makes the step one process on a terminal of the size of ours, and gives ours over to it.
@@ -86,15 +86,14 @@ func terminal(r *job.Ranks) (restore func(), err error) {
 }
 
 // rankStatus is the exit status of a step: that of its only rank, or of the first that failed by itself.
-func rankStatus(e *env, ends []job.RankEnd) error {
+func rankStatus(ends []job.RankEnd) error {
 	err := job.FailedRank(ends)
 	if err == nil {
 		return nil
 	}
 	for _, end := range ends {
 		if end.Err == nil && end.Exit.Code > 0 {
-			fmt.Fprintln(e.out.Stderr, "bramble:", err)
-			return exitStatus(end.Exit.Code)
+			return withStatus{err, end.Exit.Code}
 		}
 	}
 	return err

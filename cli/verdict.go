@@ -25,10 +25,14 @@ func jobStatus(ctx context.Context, cl *cluster.Cluster, sum job.Summary) error 
 	}
 	if len(d.Failures) == 1 && sum.Tasks == 1 {
 		f := d.Failures[0]
-		if f.Code > 0 && f.Error == "" && !f.Timeout {
+		err := fault.New(fault.Failed, "job %d failed on %s: %s", sum.ID, f.Node, failureText(f)).Hint("%s", failureHint(sum, f))
+		switch {
+		case f.Code <= 0 || f.Timeout:
+			return err
+		case f.Error == "":
 			return exitStatus(f.Code)
 		}
-		return fault.New(fault.Failed, "job %d failed on %s: %s", sum.ID, f.Node, failureText(f)).Hint("%s", failureHint(sum, f))
+		return withStatus{err, f.Code}
 	}
 	return fault.New(fault.Failed, "job %d: %d of %d tasks failed", sum.ID, sum.Counts.Failed, sum.Tasks).Hint("bramble job %d", sum.ID)
 }

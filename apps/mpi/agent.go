@@ -1,9 +1,14 @@
 package mpi
 
 import (
+	"context"
+	"os"
 	"strings"
+	"syscall"
+	"time"
 
 	"bramble/fault"
+	"bramble/job"
 )
 
 // ParseAgent reads the arguments that a launcher gives to what it takes for ssh: options, a host, and a command
@@ -31,3 +36,19 @@ func ParseAgent(args []string) (host, line string, err error) {
 
 // valued are ssh's options that a value follows.
 const valued = "BbcDEeFIiJLlmOopQRSWw"
+
+// NotStarted says why a launcher's command did not run on a node: to the job, whose error it becomes, and to MPICH's
+// mpiexec, which has called us and would wait for its proxy for ever.
+func NotStarted(ctx context.Context, in job.Inside, line string, why error) {
+	explain(ctx, in, why.Error())
+	if parent := os.Getppid(); strings.Contains(line, "hydra_pmi_proxy") && parent > 1 {
+		syscall.Kill(parent, syscall.SIGTERM)
+	}
+}
+
+// explain has the job's error carry a text; without it the job's status tells less.
+func explain(ctx context.Context, in job.Inside, text string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	in.Explain(ctx, text)
+}

@@ -18,6 +18,7 @@ var (
 	mpichNode  = regexp.MustCompile(`=\s+PID \d+ RUNNING AT (\S+)`)
 	mpichCode  = regexp.MustCompile(`=\s+EXIT CODE: (\d+)`)
 	mpichText  = regexp.MustCompile(`APPLICATION TERMINATED WITH THE EXIT STRING: .*\(signal (\d+)\)`)
+	agentSaid  = regexp.MustCompile(`(?m)^bramble: (.+)$`) // when it could not start a process on a node
 	mpichAbort = regexp.MustCompile(`application called MPI_Abort\(.*, (-?\d+)\) - process (\d+)`)
 )
 
@@ -105,6 +106,8 @@ func (r *record) failure() string {
 			how = "was ended by signal " + s
 		}
 		rank = r.onlyRank(node)
+	case agentSaid.MatchString(said):
+		return first(agentSaid)
 	default:
 		return ""
 	}

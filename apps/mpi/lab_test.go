@@ -3,10 +3,12 @@ package mpi_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -22,26 +24,27 @@ import (
 
 var libraries = []mpi.Library{mpi.OpenMPI, mpi.MPICH}
 
-// inLab makes a lab with links like a board's and programs for both libraries.
-func inLab(t *testing.T, nodes int) (*labtest.Lab, *cluster.Cluster) {
-	t.Helper()
+// TestLab has four machines with links like a board's for all that MPI does on real ones.
+func TestLab(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("each rank's host needs a network and a name of its own: run it as root")
 	}
+	l := labtest.Up(t, 4, func(o *lab.Options) { o.Link, _ = hostnet.ParseRate("100mbit") })
 	for _, lib := range libraries {
-		if _, err := exec.LookPath("mpicc." + string(lib)); err != nil {
-			t.Skipf("%v: scripts/setup installs it", err)
-		}
+		hello := compiled(t, lib, "hello", "testdata/hello.c")
+		t.Run(string(lib), func(t *testing.T) {
+			t.Run("plain mpirun", func(t *testing.T) { plainMpirun(t, l, lib, hello) })
+			t.Run("dead rank", func(t *testing.T) { deadRank(t, l, lib, hello) })
+			t.Run("host outside", func(t *testing.T) { hostOutside(t, l, lib) })
+		})
 	}
-	l := labtest.Up(t, nodes, func(o *lab.Options) { o.Link, _ = hostnet.ParseRate("100mbit") })
-	return l, l.Connect()
 }
 
-// compiled is a program for a library.
-func compiled(t *testing.T, lib mpi.Library, source string) string {
+// compiled is a program, or with options a library to preload, that is linked to a library of MPI.
+func compiled(t *testing.T, lib mpi.Library, name, source string, options ...string) string {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), "hello")
-	if text, err := exec.Command("mpicc."+string(lib), "-o", out, source).CombinedOutput(); err != nil {
+	out := filepath.Join(t.TempDir(), name)
+	if text, err := exec.Command("mpicc."+string(lib), append(options, "-o", out, source)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	return out
@@ -83,22 +86,80 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// typed runs bramble in a folder, as somebody would who sits there, and patiently.
+func typed(t *testing.T, l *labtest.Lab, dir string, args ...string) labtest.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*labtest.Patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, labtest.Binary(t), args...)
+	var out, errs bytes.Buffer
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = dir, &out, &errs, append(os.Environ(), "BRAMBLE_CLUSTER="+l.State)
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil || ctx.Err() != nil {
+		t.Fatalf("bramble %s: %v\n%s%s", strings.Join(args, " "), errors.Join(err, ctx.Err()), out.String(), errs.String())
+	}
+	return labtest.Result{Stdout: out.String(), Stderr: errs.String(), Code: cmd.ProcessState.ExitCode()}
+}
+
 // A plain mpirun in a job starts the ranks on all nodes, two on each, without ssh or a list of hosts.
-func TestPlainMpirun(t *testing.T) {
-	_, c := inLab(t, 4)
-	for _, lib := range libraries {
-		t.Run(string(lib), func(t *testing.T) {
-			program := compiled(t, lib, "testdata/hello.c")
-			d, out := run(t, c, job.Spec{Args: []string{"mpirun." + string(lib), "./hello"}, Nodes: 4, Ranks: 8, Inputs: upload(t, c, program)})
-			lines := strings.Split(strings.TrimSpace(out), "\n")
-			slices.Sort(lines)
-			var want []string
-			for rank := range 8 {
-				want = append(want, fmt.Sprintf("rank %d of 8 on node%d: 36", rank, 1+rank/2))
-			}
-			if d.State != job.Done || !slices.Equal(lines, want) {
-				t.Errorf("job is %s: %+v\n%s", d.State, d.Failures, out)
-			}
-		})
+func plainMpirun(t *testing.T, l *labtest.Lab, lib mpi.Library, hello string) {
+	c := l.Connect()
+	d, out := run(t, c, job.Spec{Args: []string{"mpirun." + string(lib), "./hello"}, Nodes: 4, Ranks: 8, Inputs: upload(t, c, hello)})
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	slices.Sort(lines)
+	var want []string
+	for rank := range 8 {
+		want = append(want, fmt.Sprintf("rank %d of 8 on node%d: 36", rank, 1+rank/2))
+	}
+	if d.State != job.Done || !slices.Equal(lines, want) {
+		t.Errorf("job is %s: %+v\n%s", d.State, d.Failures, out)
+	}
+}
+
+// verdict is how bramble mpi ends on stderr: what it says of a job that failed.
+var verdict = regexp.MustCompile(`(?m)^bramble: job \d+ failed on node1: (.*)\ntry: .+$`)
+
+// When one of eight ranks dies, the rest end as well, and who waits is told which it was, where, how, and what it said.
+func deadRank(t *testing.T, l *labtest.Lab, lib mpi.Library, hello string) {
+	for _, c := range []struct {
+		args   []string
+		how    string
+		status int
+	}{
+		{[]string{"5"}, "rank 5 on node3 ended with status 3", 3},
+		{[]string{"5", "9"}, "rank 5 on node3 was ended by signal 9", 128 + 9},
+		{[]string{"5", "abort"}, "rank 5 on node3 called MPI_Abort with 4", 4},
+	} {
+		r := typed(t, l, filepath.Dir(hello), append([]string{"mpi", "-n", "8", "--nodes", "4", "./hello"}, c.args...)...)
+		text := ""
+		if m := verdict.FindStringSubmatch(r.Stderr); m != nil {
+			text = m[1]
+		}
+		how, last, _ := strings.Cut(text, "; it said last: ")
+		named := how == c.how && strings.Contains(last, "rank 5 cannot go on") && strings.Contains(last, "rank 5 of 8 on node3: 36")
+		if lib == mpi.MPICH && c.status == 4 { // whose mpiexec may end before it has read what the rank that aborts writes
+			named = named || text == "mpirun.mpich ended with status 4 and named no rank"
+		}
+		if !named || r.Code != c.status {
+			t.Errorf("%q: status %d, want %d and %q\n%s", c.args, r.Code, c.status, c.how, r.Stderr)
+		}
+		var left []lab.Processes
+		labtest.Until(t, "the other ranks to end", func() bool {
+			all, err := l.PS()
+			must(t, err)
+			left = slices.DeleteFunc(all, func(p lab.Processes) bool { return len(p.Tasks) == 0 })
+			return len(left) == 0
+		}, func() string { return fmt.Sprint(left) })
+	}
+}
+
+// A plain mpirun that names a host outside of the allocation ends, and the job says why.
+func hostOutside(t *testing.T, l *labtest.Lab, lib mpi.Library) {
+	d, out := run(t, l.Connect(), job.Spec{Args: []string{"mpirun." + string(lib), "--host", "node1,node4", "-n", "2", "hostname"}, Nodes: 2, Ranks: 2, On: "node[1-3]"})
+	want := fmt.Sprintf(`"node4" is not in the allocation of job %d`, d.ID)
+	if d.State != job.Failed || len(d.Failures) != 1 || d.Failures[0].Error != want {
+		t.Errorf("job is %s: %+v, want %s\n%s", d.State, d.Failures, want, out)
+	}
+	if !strings.Contains(out, "bramble: "+want+"\ntry: one of node[1-2]\n") || strings.Contains("\n"+out, "\nnode4\n") {
+		t.Errorf("the command wrote\n%s", out)
 	}
 }

@@ -3,6 +3,7 @@ package mpi
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +42,7 @@ func (l Launch) Run(ctx context.Context) (status int, err error) {
 	}
 	lib, err := Choose(l.Library, l.Args[0], l.look(ctx, peers))
 	if err != nil {
-		l.explain(ctx, err.Error())
+		explain(ctx, l.Inside, err.Error())
 		return 0, err
 	}
 	mpirun, _, err := Launcher(ctx, lib)
@@ -54,11 +56,11 @@ func (l Launch) Run(ctx context.Context) (status int, err error) {
 		}
 	}
 	status, err = l.mpirun(ctx, exec.Command(mpirun, arguments(lib, len(rec.places), l.Args)...), lib, rec)
-	if rec.dead && status == 0 {
-		status = 1
+	if rec.dead {
+		status = rec.status // mpiexec's own is another
 	}
-	if text := rec.failure(); status != 0 && text != "" {
-		l.explain(ctx, text)
+	if status != 0 {
+		explain(ctx, l.Inside, cmp.Or(rec.failure(), fmt.Sprintf("%s ended with status %d and named no rank", filepath.Base(mpirun), status)))
 	}
 	return status, err
 }
@@ -71,12 +73,6 @@ func arguments(lib Library, ranks int, program []string) []string {
 		return slices.Concat(n, []string{"--tag-output"}, program)
 	}
 	return slices.Concat(n, []string{"-prepend-rank", "/bin/sh", "-c", `"$@"; s=$?; [ $s = 0 ] && exit; echo "` + deathMark + ` $s" >&2; kill -KILL $$`, "mpi"}, program)
-}
-
-func (l Launch) explain(ctx context.Context, text string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	l.Inside.Explain(ctx, text) // without it the job's status tells less
 }
 
 // look has every node look at itself.

@@ -1,7 +1,10 @@
-// Each rank says where it is and what all ranks sum up to. With an argument, that rank gives up and the others wait for it.
+// Each rank says where it is and what all ranks sum up to. With a rank as argument, that one gives up and the others wait
+// for it: with status 3, or as a second argument says, by a signal's number or by abort.
 #include <mpi.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 int main(int argc, char **argv) {
@@ -19,7 +22,11 @@ int main(int argc, char **argv) {
 	if (argc > 1) {
 		if (rank == atoi(argv[1])) {
 			fprintf(stderr, "rank %d cannot go on\n", rank);
-			exit(3);
+			if (argc == 2)
+				exit(3);
+			if (strcmp(argv[2], "abort") == 0)
+				MPI_Abort(MPI_COMM_WORLD, 4);
+			raise(atoi(argv[2]));
 		}
 		MPI_Barrier(MPI_COMM_WORLD);
 	}
