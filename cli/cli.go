@@ -4,6 +4,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -119,12 +120,16 @@ func Version() string {
 // version is set by the linker: -X bramble/cli.version=1.2.3
 var version string
 
-// help prints a verb's example under its usage.
+// help prints a verb's example under its usage; of a verb with others below it, those of what it does by itself.
 func help(options kong.HelpOptions, ctx *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
 		return err
 	}
 	if n := ctx.Selected(); n != nil {
+		if n.DefaultCmd != nil {
+			fmt.Fprintf(ctx.Stdout, "\n%s by itself is %s; its flags: bramble %s --help\n", n.Path(), n.DefaultCmd.Name, n.DefaultCmd.Path())
+			n = n.DefaultCmd
+		}
 		if text := n.Target; text.IsValid() && text.CanAddr() {
 			if ex, ok := text.Addr().Interface().(interface{ Examples() string }); ok {
 				io.WriteString(ctx.Stdout, "\nExamples:\n"+indent(ex.Examples()))

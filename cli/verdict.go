@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 
 	"bramble/cluster"
 	"bramble/fault"
@@ -43,7 +44,8 @@ func failureText(f job.Failure) string {
 	case f.Timeout:
 		return "its time was up"
 	case f.Error != "":
-		return f.Error
+		text, _, _ := strings.Cut(f.Error, "\ntry: ")
+		return text
 	case f.OOM:
 		return "it needed more memory than --mem allows"
 	case f.Signal != "":
@@ -54,6 +56,9 @@ func failureText(f job.Failure) string {
 
 // failureHint is what to type after a single task failed.
 func failureHint(sum job.Summary, f job.Failure) string {
+	if _, hint, ok := strings.Cut(f.Error, "\ntry: "); ok {
+		return hint
+	}
 	switch {
 	case f.Timeout:
 		return fmt.Sprintf("--timeout with more than %s", cmp.Or(term.Duration(sum.Spec.Timeout), "it had"))

@@ -73,6 +73,9 @@ func fitsTogether(s Spec, nodes []Capacity) error {
 		return nil
 	}
 	each := fmt.Sprintf("ranks of %d cores", s.CPUs)
+	if s.CPUs == 1 {
+		each = "ranks of 1 core"
+	}
 	if memory := s.memoryOf(s.CPUs); memory > 0 {
 		each += " with " + bytesText(memory)
 	}

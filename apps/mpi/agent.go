@@ -40,15 +40,20 @@ const valued = "BbcDEeFIiJLlmOopQRSWw"
 // NotStarted says why a launcher's command did not run on a node: to the job, whose error it becomes, and to MPICH's
 // mpiexec, which has called us and would wait for its proxy for ever.
 func NotStarted(ctx context.Context, in job.Inside, line string, why error) {
-	explain(ctx, in, why.Error())
+	explain(ctx, in, why) // the launcher passes it on as well
 	if parent := os.Getppid(); strings.Contains(line, "hydra_pmi_proxy") && parent > 1 {
 		syscall.Kill(parent, syscall.SIGTERM)
 	}
 }
 
-// explain has the job's error carry a text; without it the job's status tells less.
-func explain(ctx context.Context, in job.Inside, text string) {
+// explain has the job's error say why, with the hint on a line of its own.
+func explain(ctx context.Context, in job.Inside, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	in.Explain(ctx, text)
+	f := fault.Of(why)
+	text := f.Text
+	if f.Try != "" {
+		text += "\ntry: " + f.Try
+	}
+	return in.Explain(ctx, text)
 }

@@ -39,7 +39,7 @@ var launchers = map[Library][]string{
 }
 
 var (
-	openVersion  = regexp.MustCompile(`(?m)^\S+ \((?:Open MPI|PRRTE)\) (\S+)`)
+	openVersion  = regexp.MustCompile(`(?m)^\S+ \((?:Open MPI|OpenRTE|PRRTE)\) (\S+)`)
 	mpichVersion = regexp.MustCompile(`(?m)^HYDRA build details:\s*\n\s*Version:\s*(\S+)`)
 )
 
@@ -161,7 +161,7 @@ func Choose(asked Library, program string, nodes []Found) (Library, error) {
 			Hint("bramble run --on all --as root -- apt install openmpi-bin")
 	}
 	if text := byNode(nodes, func(f Found) string { return f.against(lib, program) }); text != "" {
-		return lib, fault.New(fault.Failed, "nothing was launched: %s", text).Hint("%s", remedy(lib, nodes))
+		return lib, fault.New(fault.Failed, "nothing was launched: %s", text).Hint("%s", remedy(lib, program, nodes))
 	}
 	if text := differing(lib, nodes); text != "" {
 		return lib, fault.New(fault.Failed, "nothing was launched: the nodes have different versions of %s: %s", lib, text).
@@ -239,18 +239,27 @@ func differing(lib Library, nodes []Found) string {
 	return ""
 }
 
-func remedy(lib Library, nodes []Found) string {
+// remedy is what to type when something stands against launching on some of the nodes.
+func remedy(lib Library, program string, nodes []Found) string {
 	var without []string
+	advice := "bramble nodes, to see how they are"
 	for _, f := range nodes {
 		switch {
-		case f.Versions[lib] == "":
+		case f.Trouble != "":
+		case f.Versions[lib] == "" || len(f.Missing) > 0:
 			without = append(without, f.Node)
+		case f.MayNotRun:
+			advice = "chmod +x " + program
+		case f.Program == "":
+			advice = fmt.Sprintf("bramble mpi -n 4 ./%s, if it is on this machine: it travels", filepath.Base(program))
 		case f.Built != "" && !runs(f.Arch, f.Built):
-			return fmt.Sprintf("--on with nodes of one kind, such as --on arch=%s", f.Built)
+			advice = fmt.Sprintf("--on with nodes of one kind, such as --on arch=%s", f.Built)
+		case len(f.Links) > 0 && !slices.Contains(f.Links, lib):
+			advice = fmt.Sprintf("--mpi %s, or leave --mpi out", f.Links[0])
 		}
 	}
 	if without != nil {
-		return fmt.Sprintf("bramble run --on '%s' --as root -- apt install %s", fleet.Fold(without), packages[lib])
+		advice = fmt.Sprintf("bramble run --on '%s' --as root -- apt install %s", fleet.Fold(without), packages[lib])
 	}
-	return "bramble mpi -n 4 ./PROGRAM, with a program of this machine, which then travels"
+	return advice
 }

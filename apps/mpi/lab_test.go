@@ -36,6 +36,7 @@ func TestLab(t *testing.T) {
 			t.Run("plain mpirun", func(t *testing.T) { plainMpirun(t, l, lib, hello) })
 			t.Run("dead rank", func(t *testing.T) { deadRank(t, l, lib, hello) })
 			t.Run("host outside", func(t *testing.T) { hostOutside(t, l, lib) })
+			t.Run("before the launch", func(t *testing.T) { beforeTheLaunch(t, l, lib, hello) })
 		})
 	}
 }
@@ -154,9 +155,9 @@ func deadRank(t *testing.T, l *labtest.Lab, lib mpi.Library, hello string) {
 
 // A plain mpirun that names a host outside of the allocation ends, and the job says why.
 func hostOutside(t *testing.T, l *labtest.Lab, lib mpi.Library) {
-	d, out := run(t, l.Connect(), job.Spec{Args: []string{"mpirun." + string(lib), "--host", "node1,node4", "-n", "2", "hostname"}, Nodes: 2, Ranks: 2, On: "node[1-3]"})
+	d, out := run(t, l.Connect(), job.Spec{Args: []string{"mpirun." + string(lib), "--host", "node1,node4", "-n", "2", "hostname"}, Nodes: 2, Ranks: 2, Timeout: labtest.Patience})
 	want := fmt.Sprintf(`"node4" is not in the allocation of job %d`, d.ID)
-	if d.State != job.Failed || len(d.Failures) != 1 || d.Failures[0].Error != want {
+	if d.State != job.Failed || len(d.Failures) != 1 || d.Failures[0].Error != want+"\ntry: one of node[1-2]" {
 		t.Errorf("job is %s: %+v, want %s\n%s", d.State, d.Failures, want, out)
 	}
 	if !strings.Contains(out, "bramble: "+want+"\ntry: one of node[1-2]\n") || strings.Contains("\n"+out, "\nnode4\n") {

@@ -33,16 +33,18 @@ type Launch struct {
 	Stderr  io.Writer
 }
 
-// Run looks at all nodes, then has the library's mpirun run the program, and returns its exit status. How a rank died
-// becomes the job's error.
+// Run looks at all nodes, then has the library's mpirun run the program, and returns its exit status. What stands
+// against it, or how a rank died, becomes the job's error.
 func (l Launch) Run(ctx context.Context) (status int, err error) {
 	peers, err := l.Inside.Nodes(ctx)
 	if err != nil {
 		return 0, err
 	}
 	lib, err := Choose(l.Library, l.Args[0], l.look(ctx, peers))
+	if err != nil && explain(ctx, l.Inside, err) == nil {
+		return 1, nil
+	}
 	if err != nil {
-		explain(ctx, l.Inside, err.Error())
 		return 0, err
 	}
 	mpirun, _, err := Launcher(ctx, lib)
@@ -60,7 +62,7 @@ func (l Launch) Run(ctx context.Context) (status int, err error) {
 		status = rec.status // mpiexec's own is another
 	}
 	if status != 0 {
-		explain(ctx, l.Inside, cmp.Or(rec.failure(), fmt.Sprintf("%s ended with status %d and named no rank", filepath.Base(mpirun), status)))
+		explain(ctx, l.Inside, errors.New(cmp.Or(rec.failure(), fmt.Sprintf("%s ended with status %d and named no rank", filepath.Base(mpirun), status))))
 	}
 	return status, err
 }

@@ -36,10 +36,14 @@ type Setting struct {
 // Environment has a plain mpirun start its processes through our agent, on the nodes of the allocation, over the
 // network that the agents use. Slurm's variables may be there too: both libraries would call srun for them.
 func (s Setting) Environment() []string {
+	links := "self,vader,tcp" // vader is memory that ranks of a host share
+	if s.Shared {
+		links = "self,tcp"
+	}
 	env := []string{
 		"OMPI_MCA_plm=rsh", "OMPI_MCA_plm_rsh_agent=" + s.Agent, "OMPI_MCA_plm_rsh_no_tree_spawn=1",
 		"OMPI_MCA_plm_rsh_num_concurrent=256", "OMPI_MCA_orte_leave_session_attached=1", "OMPI_MCA_ras=^slurm",
-		"OMPI_MCA_orte_default_hostfile=" + s.Hosts, "OMPI_MCA_btl=self,vader,tcp", "OMPI_MCA_pml=ob1",
+		"OMPI_MCA_orte_default_hostfile=" + s.Hosts, "OMPI_MCA_btl=" + links, "OMPI_MCA_pml=ob1",
 		// Open MPI 5 has its launcher in PRRTE.
 		"PRTE_MCA_plm=ssh", "PRTE_MCA_plm_ssh_agent=" + s.Agent, "PRTE_MCA_plm_ssh_no_tree_spawn=1",
 		"PRTE_MCA_prte_leave_session_attached=1", "PRTE_MCA_ras=^slurm", "PRTE_MCA_prte_default_hostfile=" + s.Hosts,
@@ -76,6 +80,7 @@ func Dress(d job.Dressing) ([]string, error) {
 	file := func(name string) string { return filepath.Join(d.Dir, name) }
 	s := Setting{Agent: file("mpi-agent"), Hosts: file("hosts"), Machines: file("machines"), Shell: d.Account.Shell, Root: d.Account.UID == 0}
 	s.Network, s.Interface = network(d.Peers)
+	s.Shared = shared(d.Peers)
 	hosts, machines := lists(d.Peers)
 	for _, f := range []struct {
 		path, text string
@@ -102,6 +107,20 @@ func lists(peers []job.Peer) (hosts, machines string) {
 		machines += p.Node + ":" + strconv.Itoa(p.Ranks) + "\n"
 	}
 	return hosts, machines
+}
+
+// shared reports whether some of the nodes are one machine, as in a lab on loopback: the libraries tell hosts apart by
+// name, and would have ranks of different nodes share memory.
+func shared(peers []job.Peer) bool {
+	seen := map[string]bool{}
+	for _, p := range peers {
+		host, _, _ := net.SplitHostPort(p.Address)
+		if seen[host] {
+			return true
+		}
+		seen[host] = true
+	}
+	return false
 }
 
 // network is the network of this machine that all peers are on, and its link; nothing when there is none.
