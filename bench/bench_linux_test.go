@@ -37,13 +37,15 @@ func TestAll(t *testing.T) {
 	if !strings.Contains(out.String(), string(page)) {
 		t.Error("the terminal does not show the page")
 	}
-	for _, want := range []string{"`bramble --help`", "one writer", "an array of 40", "an array of 400", "last answer, p99", "agent and keeper, RssAnon", "a head with 100 nodes"} {
+	for _, want := range []string{"`bramble --help`", "one writer", "an array of 40", "the bound, ", "an array of 400", "last answer, p99", "agent and keeper, RssAnon", "a head with 100 nodes"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("no %q on the page", want)
 		}
 	}
-	if os.Geteuid() == 0 && !strings.Contains(string(page), "| `bramble run`") {
-		t.Error("the fan-out is not on the page")
+	for _, want := range []string{"| `bramble run`", "| Slurm: "} {
+		if os.Geteuid() == 0 && !strings.Contains(string(page), want) {
+			t.Errorf("no %q on the page", want)
+		}
 	}
 	if t.Failed() {
 		t.Logf("%s%s", progress.String(), page)

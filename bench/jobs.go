@@ -1,10 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	_ "embed"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,13 +22,34 @@ import (
 const (
 	forkTasks     = 2000
 	parallelTasks = 500
+	slurmTasks    = 100
+	untunedTasks  = 8 // of a Slurm that starts two every three seconds
 )
+
+// How many times as many tasks a second as its peers bramble is meant to run, and how soon one is meant to start.
+const (
+	boundTarget    = 0.9
+	parallelTarget = 5
+	slurmTarget    = 50
+	startTarget    = 20 * time.Millisecond
+)
+
+//go:embed programs/spawn.c
+var spawn []byte
+
+// starter is a peer that starts processes: how many in a run, and how many times as fast bramble is meant to be.
+type starter struct {
+	contender
+	n      int
+	target float64 // 0: none
+}
+
+func (p *starter) rate() float64 { return p.contender.rate(p.n) }
 
 // jobs measures an array of tasks that do nothing beside what else starts processes.
 func (b *bench) jobs(ctx context.Context, s *section) error {
-	cores := runtime.NumCPU()
 	s.title = "Tasks of a job"
-	s.how = fmt.Sprintf("`submit --array 1-%d -- true` on a node on loopback with a slot per core, from the request until the last result is on the head's disk; beside it, other ways to start `true` on %d cores. No target yet.", b.tasks, cores)
+	s.how = fmt.Sprintf("`submit --array 1-%d -- true` on a node on loopback with a slot per core, from the request until the last result is on the head's disk; beside it, other ways to start `true` on %d cores. The bound is a bare loop of vfork and execve in C, one or one on each core, whichever is faster. Slurm is Debian's slurm-wlm with the faster of two configurations, an array whose script is `true` itself.", b.tasks, runtime.NumCPU())
 	r, err := b.raise(ctx, "jobs", 1, false)
 	if err != nil {
 		return err
@@ -32,42 +59,80 @@ func (b *bench) jobs(ctx context.Context, s *section) error {
 	if err := b.submitLatency(ctx, s, r); err != nil {
 		return err
 	}
-	b.say("jobs: arrays of %s tasks beside fork+exec, xargs and parallel", count(b.tasks))
+	bounds, err := b.bounds(ctx)
+	if err != nil {
+		return err
+	}
+	peers, absent := b.lineStarters()
+	if slurm, err := b.tunedSlurm(ctx, s); err != nil {
+		absent = append(absent, err)
+	} else {
+		defer slurm.stop()
+		peers = append(peers, &starter{contender{name: "Slurm", run: slurm.array(min(slurmTasks, b.tasks))}, min(slurmTasks, b.tasks), slurmTarget})
+	}
+	b.say("jobs: arrays of %s tasks and their peers in turns", count(b.tasks))
 	array := &contender{name: "bramble submit", run: func(ctx context.Context) (time.Duration, error) {
 		return timed(func() error { return r.array(ctx, "", b.tasks) })
 	}}
-	few := min(forkTasks, b.tasks)
-	fork := &contender{name: "fork+exec", run: repeat(few, cores, func() error { return exec.Command("true").Run() })}
-	all := []*contender{array, fork}
-	peers := map[string]*contender{}
-	for name, n := range map[string]int{"xargs": few, "parallel": min(parallelTasks, b.tasks)} {
-		if len(missing(name)) > 0 {
-			s.note("`%s` is not installed here.", name)
-			continue
-		}
-		args := []string{"-P", fmt.Sprint(cores), "-n", "1", "true"}
-		if name == "parallel" {
-			args = []string{"-j", fmt.Sprint(cores), "true"}
-		}
-		peers[name] = &contender{name: name, run: fed(n, name, args...)}
-		all = append(all, peers[name])
+	all := []*contender{array}
+	for _, p := range slices.Concat(bounds, peers) {
+		all = append(all, &p.contender)
 	}
 	err = interleave(ctx, min(b.runs, enough), all...)
-	if len(array.took) == 0 || len(fork.took) == 0 {
-		return err
+	bound := slices.MaxFunc(bounds, func(a, b *starter) int { return cmp.Compare(a.rate(), b.rate()) })
+	for _, p := range append([]*starter{bound}, peers...) {
+		if len(array.took) == 0 || len(p.took) == 0 {
+			continue
+		}
+		ours, theirs := array.rate(b.tasks), p.rate()
+		next := row{what: "an array of " + count(b.tasks), figure: fmt.Sprintf("%.0f tasks/s", ours), peer: p.name + ": " + fmt.Sprintf("%.3g/s", theirs), ratio: times(ours, theirs)}
+		if p.target > 0 {
+			next.target, next.verdict = fmt.Sprintf("≥ %g×", p.target), judge(ours >= p.target*theirs)
+		}
+		s.add(next)
 	}
-	rate := array.rate(b.tasks)
-	add := func(name string, peer float64) {
-		s.add(row{what: "an array of " + count(b.tasks), figure: fmt.Sprintf("%.0f tasks/s", rate), peer: fmt.Sprintf("%s: %.0f/s", name, peer), ratio: times(rate, peer)})
+	return errors.Join(append(absent, err)...)
+}
+
+// bounds are the least that starting a process costs here: as many loops as cores, and one alone, which is faster where
+// cores stand in each other's way.
+func (b *bench) bounds(ctx context.Context) ([]*starter, error) {
+	if not := missing("cc"); len(not) > 0 {
+		return nil, fmt.Errorf("the bound needs cc; try: scripts/setup")
 	}
-	add("a bare loop of fork and exec", fork.rate(few))
-	if c := peers["xargs"]; c != nil && len(c.took) > 0 {
-		add(fmt.Sprintf("`xargs -P%d`", cores), c.rate(few))
+	source, program := filepath.Join(b.dir, "spawn.c"), filepath.Join(b.dir, "spawn")
+	if err := os.WriteFile(source, spawn, 0o600); err != nil {
+		return nil, err
 	}
-	if c := peers["parallel"]; c != nil && len(c.took) > 0 {
-		add("GNU `parallel`", c.rate(min(parallelTasks, b.tasks)))
+	if err := command(ctx, nil, "cc", "-O2", "-o", program, source); err != nil {
+		return nil, err
 	}
-	return err
+	truePath, err := exec.LookPath("true")
+	if err != nil {
+		return nil, err
+	}
+	n := min(forkTasks, b.tasks)
+	var all []*starter
+	for _, loops := range slices.Compact([]int{1, runtime.NumCPU()}) {
+		name := fmt.Sprintf("the bound, %d at a time", loops)
+		all = append(all, &starter{contender{name: name, run: process(program, fmt.Sprint(loops), fmt.Sprint(n), truePath)}, n, boundTarget})
+	}
+	return all, nil
+}
+
+// lineStarters start a process for each line that they read.
+func (b *bench) lineStarters() (all []*starter, absent []error) {
+	cores := fmt.Sprint(runtime.NumCPU())
+	add := func(label string, n int, target float64, name string, args ...string) {
+		if len(missing(name)) > 0 {
+			absent = append(absent, fmt.Errorf("%s is not installed; try: scripts/setup bench", name))
+			return
+		}
+		all = append(all, &starter{contender{name: label, run: fed(min(n, b.tasks), name, args...)}, min(n, b.tasks), target})
+	}
+	add("`xargs -P"+cores+"`", forkTasks, 0, "xargs", "-P", cores, "-n", "1", "true")
+	add("GNU `parallel`", parallelTasks, parallelTarget, "parallel", "-j", cores, "true")
+	return all, absent
 }
 
 // fed times a program that starts a process for each of n lines.
@@ -118,6 +183,7 @@ func (b *bench) submitLatency(ctx context.Context, s *section, r *rack) error {
 	if err := interleave(ctx, b.latency, latency); err != nil {
 		return err
 	}
-	s.add(row{what: "from submitting to the start of the task, median", figure: latency.figure()})
+	s.add(row{what: "from submitting to the start of the task, median", figure: latency.figure(),
+		target: "< " + duration(startTarget), verdict: judge(median(latency.took) < startTarget)})
 	return nil
 }

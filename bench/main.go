@@ -58,7 +58,7 @@ func (b *bench) parts() []part {
 		{"launch", 20 * time.Second, b.launch},
 		{"journal", 30 * time.Second, b.journal},
 		{"fanout", 100 * time.Second, b.fanOut},
-		{"jobs", 100 * time.Second, b.jobs},
+		{"jobs", 3 * time.Minute, b.jobs},
 		{"mpi", 4 * time.Minute, b.mpi},
 		{"noop", 3 * time.Minute, b.noop},
 		{"swarm", time.Minute, func(ctx context.Context, s *section) error { return b.swarm(ctx, s, b.nodes, 50*time.Millisecond) }},
@@ -97,7 +97,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.exe, "bramble", "bin/bramble", "the `binary` to measure")
 	f.StringVar(&o.out, "out", "docs/performance.md", "the `page` to write; not written with -only")
 	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,jobs,mpi,noop,swarm,sizes,large")
-	f.DurationVar(&o.limit, "limit", 6*time.Minute, "no part begins after so long, and one under way is cut short")
+	f.DurationVar(&o.limit, "limit", 10*time.Minute, "no part begins after so long, and one under way is cut short")
 	large := f.Bool("large", true, "measure 10,000 simulated nodes as well, which takes minutes")
 	f.IntVar(&o.tasks, "tasks", o.tasks, "`tasks` of the array job")
 	f.IntVar(&o.commands, "commands", o.commands, "`commands` on simulated nodes")

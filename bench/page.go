@@ -90,9 +90,12 @@ func (p page) verdict() string {
 	return fmt.Sprintf("%d targets were measured. Of all, not met or not measured:\n\n%s", targets, strings.Join(failed, ""))
 }
 
-// measured is what the target is about: the ratio where there is one.
+// measured is what the target is about: the ratio where there is one, and to what.
 func (r row) measured() string {
-	if r.ratio != "" {
+	switch {
+	case r.ratio != "" && r.peer != "":
+		return r.ratio + " beside " + r.peer
+	case r.ratio != "":
 		return r.ratio
 	}
 	return r.figure

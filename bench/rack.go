@@ -84,6 +84,7 @@ type child struct {
 	cmd   *exec.Cmd
 	lines *bufio.Scanner // of its standard output
 	said  string         // file of its standard error
+	end   syscall.Signal // what ends it
 }
 
 // start starts a program in a session of its own, so that Ctrl-C reaches only us, who end it.
@@ -104,12 +105,12 @@ func (b *bench) start(env []string, name string, args ...string) (*child, error)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	return &child{cmd: cmd, lines: bufio.NewScanner(out), said: said.Name()}, nil
+	return &child{cmd: cmd, lines: bufio.NewScanner(out), said: said.Name(), end: syscall.SIGTERM}, nil
 }
 
 // await reads what the program says until a line contains the words.
 func (c *child) await(ctx context.Context, words string) error {
-	defer context.AfterFunc(ctx, func() { c.cmd.Process.Signal(syscall.SIGTERM) })()
+	defer context.AfterFunc(ctx, func() { c.cmd.Process.Signal(c.end) })()
 	for c.lines.Scan() {
 		if strings.Contains(c.lines.Text(), words) {
 			return ctx.Err()
@@ -126,9 +127,16 @@ func (c *child) last() string {
 	return lastWords(string(text))
 }
 
+// tail is the last lines of what it said.
+func (c *child) tail(lines int) string {
+	text, _ := os.ReadFile(c.said)
+	all := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
 // stop ends the program, with SIGKILL if need be, and returns when it has ended.
 func (c *child) stop() {
-	c.cmd.Process.Signal(syscall.SIGTERM)
+	c.cmd.Process.Signal(c.end)
 	kill := time.AfterFunc(10*time.Second, func() { c.cmd.Process.Kill() })
 	defer kill.Stop()
 	for c.lines.Scan() { // until it has closed its output
