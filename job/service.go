@@ -315,6 +315,7 @@ func (s *Service) happen(ev Event) (record uint64) {
 		if s.writer.due() {
 			written.snapshot = s.state.Snapshot()
 		}
+		_, written.patient = ev.(Ended)
 		s.writer.add(written)
 	}
 	return record

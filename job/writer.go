@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +22,15 @@ type commit struct {
 	record   []byte
 	finals   []Result // those that left something
 	snapshot []byte   // of the state right after this record, when the journal is to be cut
+	patient  bool     // nobody waits for it but nodes, which keep results until then
 }
+
+// A commit takes two flushes at the same time, as long as one. So what nobody waits for lets others that come soon go
+// with it: else whoever submits one job after the other would wait each time for the results of the one before.
+const (
+	moreWithin  = time.Millisecond
+	fullCommit = 200
+)
 
 // writer puts records and output on disk behind the loop's back. What arrives while it is busy is its next batch.
 type writer struct {
@@ -30,6 +39,7 @@ type writer struct {
 	revive  func() error
 	log     *slog.Logger
 	news    chan struct{}
+	urgent  chan struct{} // somebody waits for what was added
 
 	mu      sync.Mutex
 	queue   []commit
@@ -39,7 +49,7 @@ type writer struct {
 }
 
 func newWriter(j *bus.Journal, out *outputStore, records int, revive func() error, log *slog.Logger) *writer {
-	return &writer{journal: j, output: out, records: records, revive: revive, log: log, news: make(chan struct{}, 1)}
+	return &writer{journal: j, output: out, records: records, revive: revive, log: log, news: make(chan struct{}, 1), urgent: make(chan struct{}, 1)}
 }
 
 func (w *writer) add(e commit) {
@@ -50,10 +60,11 @@ func (w *writer) add(e commit) {
 	if e.snapshot != nil {
 		w.records, w.bytes = 0, 0
 	}
+	hurry := !e.patient || len(w.queue) >= fullCommit
 	w.mu.Unlock()
-	select {
-	case w.news <- struct{}{}:
-	default:
+	signal(w.news)
+	if hurry {
+		signal(w.urgent)
 	}
 }
 
@@ -81,12 +92,37 @@ func (w *writer) run(ctx context.Context, onDisk func(seq uint64)) {
 			return
 		case <-w.news:
 		}
+		w.gather(ctx)
 		for batch := w.take(); len(batch) > 0; batch = w.take() {
 			if !w.untilWritten(ctx, batch) {
 				return
 			}
 			onDisk(batch[len(batch)-1].seq)
+			w.gather(ctx)
 		}
+	}
+}
+
+// gather waits a moment, unless somebody waits for what is there.
+func (w *writer) gather(ctx context.Context) {
+	w.mu.Lock()
+	wait := len(w.queue) > 0 && len(w.queue) < fullCommit && !slices.ContainsFunc(w.queue, func(c commit) bool { return !c.patient })
+	if wait {
+		select { // what it was set for is written
+		case <-w.urgent:
+		default:
+		}
+	}
+	w.mu.Unlock()
+	if !wait {
+		return
+	}
+	timer := time.NewTimer(moreWithin)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.urgent:
+	case <-ctx.Done():
 	}
 }
 
@@ -95,7 +131,7 @@ func (w *writer) take() []commit {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n, size := 0, 0
-	for n < len(w.queue) && n < 200 && size < bus.MaxRecord/2 {
+	for n < len(w.queue) && n < fullCommit && size < bus.MaxRecord/2 {
 		size += len(w.queue[n].record)
 		n++
 		if w.queue[n-1].snapshot != nil {
