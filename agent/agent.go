@@ -105,10 +105,15 @@ func isFile(path string) bool {
 
 // prepare makes the state folder. Tasks run as other accounts, so they may pass through it; what is private has 0700 itself.
 func (l Layout) prepare() error {
-	for _, dir := range []string{string(l), l.Node()} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fault.New(fault.Failed, "state folder %s: %w", l, err).Hint("--state DIR with a folder that you may write")
-		}
+	err := os.MkdirAll(string(l), 0o755)
+	if err == nil {
+		err = artefact.Settle(string(l))
+	}
+	if err == nil {
+		err = os.MkdirAll(l.Node(), 0o755)
+	}
+	if err != nil {
+		return fault.New(fault.Failed, "state folder %s: %w", l, err).Hint("--state DIR with a folder that you may write")
 	}
 	return nil
 }

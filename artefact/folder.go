@@ -3,7 +3,6 @@ package artefact
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"bramble/fault"
+	"bramble/trust"
 )
 
 // Limit bounds what a folder may hold that travels as a whole; zero means no limit.
@@ -38,51 +38,35 @@ func never(name string) bool {
 	return strings.HasPrefix(path.Base(name), tempPrefix)
 }
 
-// ScanFolder reads what is in a folder, but for what its IgnoreFile names. It gives up with ErrTooLarge as soon as
+// ScanFolder reads what is in a folder, but for client files and what an IgnoreFile in it names. It gives up with ErrTooLarge as soon as
 // there is more than the limit allows.
 func ScanFolder(ctx context.Context, dir string, limit Limit) (*Tree, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, blame(err, "read %s", dir)
 	}
-	tree := &Tree{roots: []*os.Root{root}}
-	ignore, err := readIgnore(root)
-	if err == nil {
-		s := &scan{limit: limit, leave: func(name string, mode fs.FileMode) bool {
-			return never(name) || ignore.Match(name, mode.IsDir())
-		}}
-		if err = s.add(ctx, root, ".", ""); err == nil {
-			return s.finish(ctx, tree)
+	tree, ignore := &Tree{roots: []*os.Root{root}}, ignores{}
+	s := &scan{limit: limit, enter: ignore.read, leave: func(name string, mode fs.FileMode) (string, bool) {
+		if isClientFile(name) && mode.IsRegular() {
+			return "a client file, which lets in whoever has it", true
 		}
+		return "", never(name) || ignore.match(name, mode.IsDir())
+	}}
+	if err = s.add(ctx, root, ".", ""); err == nil {
+		return s.finish(ctx, tree)
 	}
 	return nil, errors.Join(blame(err, "read %s", dir), tree.Close())
 }
 
-// maxIgnoreFile is how long an ignore file may be, in bytes.
-const maxIgnoreFile = 256 << 10
-
-func readIgnore(root *os.Root) (Ignore, error) {
-	f, err := root.Open(IgnoreFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Ignore{}, nil
-	}
-	if err != nil {
-		return Ignore{}, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxIgnoreFile))
-	if err != nil {
-		return Ignore{}, err
-	}
-	return ParseIgnore(string(text))
-}
+// isClientFile reports whether a file is called as client files are.
+func isClientFile(name string) bool { return strings.HasSuffix(name, trust.ClientFileExt) }
 
 // ScanChanges reads what in root is new or differs from base, and the folders that it is in. What is gone is not
 // told. With globs, only files that one of them matches count. root stays the caller's.
 func ScanChanges(ctx context.Context, root *os.Root, base Manifest, globs []string, limit Limit) (*Tree, error) {
-	s := &scan{limit: limit, leave: func(name string, mode fs.FileMode) bool {
+	s := &scan{limit: limit, leave: func(name string, mode fs.FileMode) (string, bool) {
 		const unfit = fs.ModeDevice | fs.ModeSocket | fs.ModeNamedPipe // a layer marks with devices what is gone
-		return never(name) || mode&unfit != 0 || !mode.IsDir() && !matches(globs, name)
+		return "", never(name) || mode&unfit != 0 || !mode.IsDir() && !matches(globs, name)
 	}}
 	if err := s.add(ctx, root, ".", ""); err != nil {
 		return nil, blame(err, "look for changed files")

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bramble/fault"
 )
 
 func TestIgnore(t *testing.T) {
@@ -20,7 +22,7 @@ func TestIgnore(t *testing.T) {
 		"x.log": true, "deep/x.log": true, "keep.log": false, "top": true, "deep/top": false, "build": false, "build/": true,
 		"deep/build/": true, "docs/x.tmp": true, "docs/deep/x.tmp": false, "a/z": true, "a/b/c/z": true, "a/b": false, "x": false,
 	} {
-		if got := g.Match(strings.TrimSuffix(path, "/"), strings.HasSuffix(path, "/")); got != want {
+		if got, _ := g.Match(strings.TrimSuffix(path, "/"), strings.HasSuffix(path, "/")); got != want {
 			t.Errorf("%s: %v, want %v", path, got, want)
 		}
 	}
@@ -75,6 +77,71 @@ func TestScanFolder(t *testing.T) {
 		t.Error(err)
 	} else {
 		tree.Close()
+	}
+}
+
+// An ignore file in a folder counts for what is in that folder, before one further up.
+func TestIgnoreFilesInFolders(t *testing.T) {
+	dir := files(t, ".brambleignore=*.log\nsub/x\n", "a.log", "sub/.brambleignore=!keep.log\n/top\n", "sub/keep.log", "sub/b.log", "sub/top", "sub/deep/top", "sub/x", "top")
+	hidden := filepath.Join(dir, "cluster")
+	if err := errors.Join(os.Mkdir(hidden, 0o755), Settle(hidden)); err != nil {
+		t.Fatal(err)
+	}
+	add(t, hidden, "client=secret", "head/ca.key=secret")
+	tree, err := ScanFolder(t.Context(), dir, Limit{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	if got := paths(tree.Manifest); got != ".brambleignore cluster sub sub/.brambleignore sub/deep sub/deep/top sub/keep.log top" {
+		t.Error(got)
+	}
+	add(t, dir, "ann.bramble=secret", "used/x=1")
+	if err := Settle(filepath.Join(dir, "used")); err != nil {
+		t.Fatal(err)
+	}
+	tree, err = ScanFolder(t.Context(), dir, Limit{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	if got := paths(tree.Manifest); !strings.HasSuffix(got, " top used used/x") || strings.Contains(got, "ann") {
+		t.Error(got)
+	}
+	if len(tree.Skipped) != 1 || tree.Skipped[0].Path != "ann.bramble" {
+		t.Error(tree.Skipped)
+	}
+}
+
+// What is removed while a folder is read is left out and told.
+func TestRemovedWhileRead(t *testing.T) {
+	dir := files(t, "a=1", "b=2", "c=3", "d/e=4", "stays=5")
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	s := &scan{leave: func(name string, _ fs.FileMode) (string, bool) {
+		if name != "stays" {
+			for _, other := range []string{"a", "b", "c", "d"} {
+				os.RemoveAll(filepath.Join(dir, other))
+			}
+		}
+		return "", false
+	}}
+	if err := s.add(t.Context(), root, ".", ""); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := s.finish(t.Context(), &Tree{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := paths(tree.Manifest); strings.TrimPrefix(got, "d ") != "stays" || len(tree.Skipped) < 3 {
+		t.Errorf("%q is there, %v is not", got, tree.Skipped)
+	}
+	os.Remove(filepath.Join(dir, "stays"))
+	if _, _, err := tree.Open(tree.Manifest.Entries[len(tree.Manifest.Entries)-1].Ref); !fault.Is(err, fault.Conflict) {
+		t.Errorf("one that is gone when it is to be sent: %v", err)
 	}
 }
 

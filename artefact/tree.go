@@ -114,6 +114,9 @@ func (t *Tree) Open(ref Ref) (*os.File, int64, error) {
 		return nil, 0, fault.New(fault.NotFound, "blob %s is not in this tree", ref.short())
 	}
 	f, info, err := x.open()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = changed(x.Path)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -157,7 +160,8 @@ func unchanged(a, b fs.FileInfo) bool {
 type scan struct {
 	items   []*item
 	skipped []Skipped
-	leave   func(name string, mode fs.FileMode) bool // nil: take all
+	enter   func(root *os.Root, at, as string) error                  // called before a folder is read; nil: nothing
+	leave   func(name string, mode fs.FileMode) (why string, is bool) // what stays behind, and what to say of it; nil: nothing
 	limit   Limit
 	files   int
 	bytes   int64
@@ -172,8 +176,13 @@ func (s *scan) add(ctx context.Context, root *os.Root, at, as string) error {
 	if err != nil {
 		return err
 	}
-	if as != "" && s.leave != nil && s.leave(as, info.Mode()) {
-		return nil
+	if as != "" && s.leave != nil {
+		if why, is := s.leave(as, info.Mode()); is {
+			if why != "" {
+				s.skip(as, why)
+			}
+			return nil
+		}
 	}
 	x := &item{root: root, at: at, info: info}
 	x.Path, x.Mode = as, uint32(info.Mode()&(fs.ModePerm|kinds|special))
@@ -204,6 +213,11 @@ func (s *scan) folder(ctx context.Context, x *item) error {
 			return err
 		}
 	}
+	if s.enter != nil {
+		if err := s.enter(x.root, x.at, x.Path); err != nil {
+			return err
+		}
+	}
 	d, err := x.root.OpenFile(x.at, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return err
@@ -218,7 +232,10 @@ func (s *scan) folder(ctx context.Context, x *item) error {
 			s.skip(as, "a name that is not UTF-8")
 			continue
 		}
-		if err := s.add(ctx, x.root, path.Join(x.at, name), as); err != nil {
+		err := s.add(ctx, x.root, path.Join(x.at, name), as)
+		if errors.Is(err, fs.ErrNotExist) {
+			s.skip(as, gone)
+		} else if err != nil {
 			return err
 		}
 	}
@@ -241,6 +258,9 @@ func (s *scan) keep(x *item) error {
 	s.items = append(s.items, x)
 	return nil
 }
+
+// gone is why something is skipped that was there when its folder was read.
+const gone = "it was removed meanwhile"
 
 func (s *scan) skip(name, why string) { s.skipped = append(s.skipped, Skipped{name, why}) }
 
@@ -266,21 +286,31 @@ func (s *scan) parents(root *os.Root, p string) error {
 // finish reads the files and fills the tree, which it closes on error.
 func (s *scan) finish(ctx context.Context, t *Tree) (*Tree, error) {
 	err := s.unique()
+	lost := make([]bool, len(s.items))
 	if err == nil {
 		err = parallel(ctx, runtime.GOMAXPROCS(0), len(s.items), func(ctx context.Context, i int) error {
-			return s.items[i].hash(ctx)
+			err := s.items[i].hash(ctx)
+			if lost[i] = errors.Is(err, fs.ErrNotExist); lost[i] {
+				return nil
+			}
+			return err
 		})
 	}
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
-	t.Skipped, t.files = s.skipped, map[Ref]*item{}
-	for _, x := range s.items {
+	t.files = map[Ref]*item{}
+	for i, x := range s.items {
+		if lost[i] {
+			s.skip(x.Path, gone)
+			continue
+		}
 		t.Manifest.Entries = append(t.Manifest.Entries, x.Entry)
 		if x.isFile() {
 			t.files[x.Ref] = x
 		}
 	}
+	t.Skipped = s.skipped
 	return t, nil
 }
 

@@ -32,7 +32,7 @@ func (c *clientCreateCmd) Run(e *env) error {
 		return err
 	}
 	defer cl.Close()
-	path := cmp.Or(c.Out, c.Name+".bramble")
+	path := cmp.Or(c.Out, c.Name+trust.ClientFileExt)
 	if _, err := os.Stat(path); err == nil {
 		return fault.New(fault.Conflict, "%s exists already", path).Hint("-o another file")
 	}

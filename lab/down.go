@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"time"
 
+	"bramble/artefact"
 	"bramble/fault"
 	"bramble/host"
 	hostnet "bramble/host/net"
@@ -55,6 +56,7 @@ func (l *Lab) remove(r record) error {
 	if err := os.Remove(l.path(recordFile)); err != nil || !r.Made {
 		return err
 	}
+	os.Remove(l.path(artefact.IgnoreFile))
 	os.Remove(l.State) // unless somebody put something in
 	return nil
 }

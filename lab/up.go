@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"bramble/artefact"
 	"bramble/cluster"
 	"bramble/fault"
 	"bramble/fleet"
@@ -64,6 +65,11 @@ func (l *Lab) claim(r *record, names []string) error {
 	}
 	if err := os.MkdirAll(l.State, 0o755); err != nil {
 		return fault.New(fault.Failed, "state folder %s: %w", l.State, err).Hint("--state DIR with a folder that you may write")
+	}
+	if r.Made {
+		if err := artefact.Settle(l.State); err != nil {
+			return fault.New(fault.Failed, "state folder: %w", err)
+		}
 	}
 	unlock, err := l.lock()
 	if err != nil {

@@ -23,6 +23,9 @@ type ClientFile struct {
 	Key     string   `json:"key"`   // PEM
 }
 
+// ClientFileExt ends the names of client files that people are given.
+const ClientFileExt = ".bramble"
+
 // LoadClientFile reads a client file; one whose parts do not fit together is fault.Misused.
 func LoadClientFile(path string) (*ClientFile, error) {
 	text, err := readFile(path, "bramble client create NAME --role ROLE, on the head")
