@@ -76,9 +76,17 @@ func historyTable(s term.Style, jobs []job.Summary) *term.Table {
 		term.Column{Title: "MEMORY", Right: true, Priority: 2}, term.Column{Title: "NODES", Priority: 3, Min: 8}, term.Column{Title: "ENDED", Priority: 4})
 	for _, j := range jobs {
 		t.Row(fmt.Sprint(j.ID), j.Spec.Name, j.Spec.User, jobState(s, j), exitText(j), term.Count(int64(j.Tasks)), term.Count(int64(j.Attempts)),
-			term.Duration(j.Usage.Wall), term.Duration(j.Usage.User+j.Usage.System), term.Bytes(j.Usage.MaxRSS), j.Ran, j.Ended.Local().Format(time.DateTime))
+			term.Duration(j.Usage.Wall), term.Duration(j.Usage.User+j.Usage.System), maxRSS(j.Usage), j.Ran, j.Ended.Local().Format(time.DateTime))
 	}
 	return t
+}
+
+// maxRSS is the most memory that a task had, or - where that is not known: of one smaller than what started it.
+func maxRSS(u job.Usage) string {
+	if u.MaxRSS == 0 {
+		return "-"
+	}
+	return term.Bytes(u.MaxRSS)
 }
 
 // exitText is a job's exit status, the signal that ended it, or - where it failed without either.
@@ -104,9 +112,13 @@ func historyCSV(s *term.Stream, jobs []job.Summary) error {
 		return t.UTC().Format(time.RFC3339)
 	}
 	for _, j := range jobs {
+		rss := "" // not known
+		if j.Usage.MaxRSS > 0 {
+			rss = strconv.FormatInt(j.Usage.MaxRSS, 10)
+		}
 		w.Write([]string{fmt.Sprint(j.ID), j.Spec.Name, j.Spec.User, j.Spec.Account, string(j.State), strconv.Itoa(j.Tasks), strconv.Itoa(j.Counts.Done),
 			strconv.Itoa(j.Counts.Failed), strconv.Itoa(j.Counts.Cancelled), strconv.Itoa(j.Attempts), strconv.Itoa(j.Code), j.Signal,
-			at(j.Submitted), at(j.Started), at(j.Ended), seconds(j.Usage.Wall), seconds(j.Usage.User + j.Usage.System), strconv.FormatInt(j.Usage.MaxRSS, 10), j.Ran})
+			at(j.Submitted), at(j.Started), at(j.Ended), seconds(j.Usage.Wall), seconds(j.Usage.User + j.Usage.System), rss, j.Ran})
 	}
 	w.Flush()
 	return w.Error()

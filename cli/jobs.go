@@ -149,6 +149,13 @@ func (c *jobShowCmd) Run(e *env) error {
 	return printJob(e.out.Stdout, d)
 }
 
+func countTasks(n int) string {
+	if n == 1 {
+		return "1 task"
+	}
+	return term.Count(int64(n)) + " tasks"
+}
+
 func printJob(s *term.Stream, d job.Detail) error {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(s, "%s %s\n", s.Dim(fmt.Sprintf("%-10s", name)), term.Clean(nil, fmt.Appendf(nil, format, args...), true))
@@ -161,7 +168,7 @@ func printJob(s *term.Stream, d job.Detail) error {
 	line("command", "%s", command(d.Spec))
 	line("user", "%s", d.Spec.User)
 	if d.Spec.Array != "" {
-		line("array", "%s (%s tasks)", d.Spec.Array, term.Count(int64(d.Tasks)))
+		line("array", "%s (%s)", d.Spec.Array, countTasks(d.Tasks))
 	}
 	line("needs", "%s", needsText(d.Spec))
 	if d.Spec.Partition != "" {
@@ -192,7 +199,7 @@ func printJob(s *term.Stream, d job.Detail) error {
 	if d.CancelledBy != "" {
 		line("cancelled", "by %s, %s", d.CancelledBy, d.CancelledAt.Local().Format(time.DateTime))
 	}
-	line("used", "CPU %s, most memory of a task %s", term.Duration(d.Usage.User+d.Usage.System), term.Bytes(d.Usage.MaxRSS))
+	line("used", "CPU %s, most memory of a task %s", term.Duration(d.Usage.User+d.Usage.System), maxRSS(d.Usage))
 	for _, state := range []job.TaskState{job.Pending, job.Running, job.Done, job.Failed, job.Cancelled} {
 		if which := d.Indices[string(state)]; which != "" {
 			line(string(state), "%s", shorten(which, 200))

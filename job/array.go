@@ -101,6 +101,9 @@ func parsePart(part string) (run stride, problem string) {
 	run.step = 1
 	var ok bool
 	if run.first, ok = number(first); !ok {
+		if first == "" {
+			first = bounds
+		}
 		return run, strconv.Quote(clip(first)) + " is not an index from 0 to 2147483647"
 	}
 	if run.last = run.first; ranged {

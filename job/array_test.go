@@ -65,7 +65,7 @@ func TestParseArrayRefuses(t *testing.T) {
 		{",", `"" is not an index`},
 		{"1,", `"" is not an index`},
 		{"a", `"a" is not an index`},
-		{"-1", `"" is not an index`},
+		{"-1", `"-1" is not an index`},
 		{"1-", `"" is not an index`},
 		{"1-2-3", `"2-3" is not an index`},
 		{"+1", `"+1" is not an index`},

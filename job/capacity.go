@@ -72,10 +72,7 @@ func fitsTogether(s Spec, nodes []Capacity) error {
 	if choose(list, s.Nodes, ranks) != nil {
 		return nil
 	}
-	each := fmt.Sprintf("ranks of %d cores", s.CPUs)
-	if s.CPUs == 1 {
-		each = "ranks of 1 core"
-	}
+	each := fmt.Sprintf("ranks of %s", coresText(s.CPUs))
 	if memory := s.memoryOf(s.CPUs); memory > 0 {
 		each += " with " + bytesText(memory)
 	}
@@ -146,4 +143,11 @@ func askLess(s Spec, most, big Capacity) string {
 		return fmt.Sprintf("--mem %dM", big.Memory>>20)
 	}
 	return fmt.Sprintf("--cpus %d --mem %dM", big.Cores, big.Memory>>20)
+}
+
+func coresText(n int) string {
+	if n == 1 {
+		return "1 core"
+	}
+	return fmt.Sprintf("%d cores", n)
 }

@@ -95,6 +95,8 @@ const (
 	maxDepend = 200
 	// maxNice bounds how many seconds of waiting a job may give away or, for admins, be given.
 	maxNice = 1 << 30
+	// leastMemory is what a process takes before it does anything, in bytes.
+	leastMemory = 256 << 10
 	// maxGres is how many kinds of generic resources a task takes at the most.
 	maxGres = 16
 )
@@ -108,6 +110,8 @@ func (s Spec) withRanks() (Spec, error) {
 		return s, fault.New(fault.Misused, "a task has at most %d nodes, ranks and cores", maxRanks)
 	case s.Memory > 0 && s.MemoryPerCPU > 0:
 		return s, fault.New(fault.Misused, "memory is given both for each node and for each core").Hint("leave one of the two out")
+	case s.Memory > 0 && s.Memory < leastMemory:
+		return s, fault.New(fault.Misused, "%s of memory are too few for any task", bytesText(s.Memory)).Hint("--mem 64M")
 	case len(s.Gres) > maxGres:
 		return s, fault.New(fault.Misused, "a task takes at most %d kinds of generic resources", maxGres)
 	}
