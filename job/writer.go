@@ -28,7 +28,7 @@ type commit struct {
 // A commit takes two flushes at the same time, as long as one. So what nobody waits for lets others that come soon go
 // with it: else whoever submits one job after the other would wait each time for the results of the one before.
 const (
-	moreWithin  = time.Millisecond
+	moreWithin = time.Millisecond
 	fullCommit = 200
 )
 
