@@ -74,9 +74,22 @@ func (c *mpiDoctorCmd) Run(e *env) error {
 
 func (c *mpiDoctorCmd) show(e *env, h mpi.Health) error {
 	verdict := h.Verdict()
+	var err error
 	if c.JSON {
-		return term.JSON(e.out.Stdout, map[string]any{"health": h, "verdict": verdict})
+		err = term.JSON(e.out.Stdout, map[string]any{"health": h, "verdict": verdict})
+	} else {
+		err = table(e, h, verdict)
 	}
+	if err != nil {
+		return err
+	}
+	if len(verdict) > 0 {
+		return fault.New(fault.Failed, "the network is not well").Hint("bramble mpi doctor again, once cables and ports are looked at")
+	}
+	return nil
+}
+
+func table(e *env, h mpi.Health, verdict []string) error {
 	rows := h.Matrix()
 	rows[0][0] = "Mbit/s ↗ latency ↙"
 	t := term.NewTable(make([]term.Column, len(rows[0]))...)
@@ -89,9 +102,6 @@ func (c *mpiDoctorCmd) show(e *env, h mpi.Health) error {
 	fmt.Fprintf(e.out.Stderr, "ring through all: %s, allreduce: %s\n", term.Duration(h.Ring), term.Duration(h.Reduce))
 	for _, line := range verdict {
 		fmt.Fprintf(e.out.Stdout, "%s\n", line)
-	}
-	if len(verdict) > 0 {
-		return fault.New(fault.Failed, "the network is not well").Hint("bramble mpi doctor again, once cables and ports are looked at")
 	}
 	return nil
 }

@@ -39,6 +39,24 @@ func TestLab(t *testing.T) {
 			t.Run("before the launch", func(t *testing.T) { beforeTheLaunch(t, l, lib, hello) })
 		})
 	}
+	t.Run("hpcc", func(t *testing.T) { hpcc(t, l) })
+	t.Run("doctor", func(t *testing.T) { slowNode(t, l) })
+}
+
+// On loopback all nodes are one machine, and yet ranks of different nodes speak over the network.
+func TestLoopback(t *testing.T) {
+	dir, err := os.MkdirTemp("", "mpi")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	must(t, os.Chmod(dir, 0o755)) // ranks run as another account
+	l := labtest.Up(t, 3, labtest.Loopback, func(o *lab.Options) { o.State = filepath.Join(dir, "lab") })
+	for _, lib := range libraries {
+		hello := compiled(t, lib, "hello", "testdata/hello.c")
+		r := typed(t, l, filepath.Dir(hello), "mpi", "-n", "6", "--nodes", "3", "./hello")
+		if r.Code != 0 || strings.Count(r.Stdout, ": 21\n") != 6 {
+			t.Errorf("%s: status %d\n%s%s", lib, r.Code, r.Stdout, r.Stderr)
+		}
+	}
 }
 
 // compiled is a program, or with options a library to preload, that is linked to a library of MPI.
