@@ -35,7 +35,7 @@ type mpiRunCmd struct {
 
 func (mpiRunCmd) Examples() string {
 	return `bramble mpi -n 16 ./solve input.dat          # ./solve travels; mpirun, ssh keys and lists of hosts are not your concern
-bramble mpi -n 8 --ntasks-per-node 1 --mpi mpich -- /opt/hpcc/hpcc
+bramble mpi -n 8 --ntasks-per-node 1 --transfer hpccinf.txt --return hpccoutf.txt -- /usr/bin/hpcc
 bramble mpi doctor
 `
 }

@@ -1,6 +1,7 @@
 package mpi
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -57,6 +58,26 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%s: %s, %v", name, lib, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || fault.Of(err).Try == ""):
 			t.Errorf("%s: %v; want %q and a hint", name, err, c.want)
+		}
+	}
+}
+
+func TestVersions(t *testing.T) {
+	for said, want := range map[string][2]string{ // of Open MPI, of MPICH
+		"mpirun.openmpi (OpenRTE) 4.1.4\n\nReport bugs to http://www.open-mpi.org/community/help/\n": {"4.1.4", ""},
+		"mpirun (Open MPI) 4.1.4\n": {"4.1.4", ""},
+		"prterun (PRRTE) 3.0.3\n":   {"3.0.3", ""},
+		"HYDRA build details:\n    Version:                                 4.0.2\n": {"", "4.0.2"},
+		"mpirun: cannot execute\n": {"", ""},
+	} {
+		for i, pattern := range []*regexp.Regexp{openVersion, mpichVersion} {
+			got := ""
+			if m := pattern.FindStringSubmatch(said); m != nil {
+				got = m[1]
+			}
+			if got != want[i] {
+				t.Errorf("%q is version %q of %s, want %q", said, got, []Library{OpenMPI, MPICH}[i], want[i])
+			}
 		}
 	}
 }
