@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"bramble/artefact"
 	"bramble/fault"
 	"bramble/fleet"
 	"bramble/trust"
@@ -146,6 +147,8 @@ func (l Layout) join(ctx context.Context, addr string, token trust.Token, name s
 // undoJoin notes what is here, and returns what removes the rest: the key, and folders that are then empty.
 func (l Layout) undoJoin() func() {
 	files, _ := filepath.Glob(l.cred() + "/*")
+	ignore := filepath.Join(string(l), artefact.IgnoreFile)
+	ignored := isFile(ignore)
 	var missing []string
 	for dir := l.cred(); ; dir = filepath.Dir(dir) {
 		if _, err := os.Lstat(dir); err == nil {
@@ -159,6 +162,9 @@ func (l Layout) undoJoin() func() {
 			for _, file := range now {
 				os.Remove(file)
 			}
+		}
+		if !ignored {
+			os.Remove(ignore)
 		}
 		for _, dir := range missing {
 			os.Remove(dir)
