@@ -68,6 +68,7 @@ func srunStep(e *env, in job.Inside, r *slurm.Run) error {
 	if err != nil {
 		return err
 	}
+	ranks.Program = r.Command[0]
 	ranks.Args = slurm.RankCommand(nodes, r.Command, os.Getpid()) // no other step of the job has that number meanwhile
 	files, finish, err := srunFiles(r, nodes)
 	if err != nil {

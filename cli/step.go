@@ -47,6 +47,7 @@ func (c *stepCmd) Run(e *env) error {
 	if len(r.Args) == 0 {
 		return fault.New(fault.Misused, "there is nothing to run").Hint("bramble step -- COMMAND")
 	}
+	r.Program = r.Args[0]
 	if c.On != "" {
 		if r.On, err = fleet.Expand(c.On); err != nil {
 			return err

@@ -16,7 +16,7 @@ import (
 func (n *Node) environment(a Attempt, spec Spec, account host.Account, dir string, more ...string) []string {
 	k := a.Key
 	env := append(account.Env(),
-		"LANG="+cmp.Or(os.Getenv("LANG"), "C.UTF-8"), "PWD="+dir,
+		"LANG="+cmp.Or(os.Getenv("LANG"), "C.UTF-8"), "PWD="+dir, DirVar+"="+dir,
 		"BRAMBLE_JOB_ID="+strconv.FormatInt(int64(k.Job), 10), "BRAMBLE_TASK_ID="+strconv.Itoa(k.Index),
 		"BRAMBLE_ATTEMPT="+strconv.Itoa(k.Attempt), "BRAMBLE_NODE="+n.Conn.Who().Name,
 		"BRAMBLE_USER="+spec.User, "BRAMBLE_CPUS="+strconv.Itoa(spec.CPUs))
@@ -45,7 +45,7 @@ func allocationEnv(a Attempt) []string {
 
 // stepEnv is what an allocation's command has, then what was asked, then what is this node's own.
 func (n *Node) stepEnv(al *allocation, spec Spec, req StepRequest, account host.Account, dir string) []string {
-	own := append(account.Env(), "PWD="+dir)
+	own := append(account.Env(), "PWD="+dir, DirVar+"="+n.workDir(al.Key, spec))
 	own = slices.DeleteFunc(own, func(v string) bool { return strings.HasPrefix(v, "PATH=") })
 	own = append(own, "BRAMBLE_NODE="+n.Conn.Who().Name, SocketVar+"="+n.doorPath(al.Key), SecretVar+"="+n.secret(al.Key))
 	if exe, err := n.tool(); err == nil {

@@ -20,8 +20,9 @@ type Ranks struct {
 	PerNode int      // on each node, in turn; 0: as the allocation has them
 	On      []string // only these nodes
 	Args    []string
+	Program string // which goes to all nodes when it is a file of the job's
 	Env     []string
-	Dir     string
+	Dir     string     // "": where the process that starts them is, on other nodes in the same place below the job's folder
 	TTY     *host.Size // for one process only
 	// KeepGoing lets the others go on when a rank has failed or was lost; else they are ended.
 	KeepGoing bool
@@ -107,6 +108,12 @@ func (in Inside) RunRanks(ctx context.Context, r Ranks, stdin io.Reader, out fun
 	}
 	nodes, err := r.Place(peers)
 	if err != nil {
+		return nil, err
+	}
+	if r.Dir == "" {
+		r.Dir = in.here()
+	}
+	if err := in.Ship(ctx, r.Program, nodes); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

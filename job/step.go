@@ -25,7 +25,7 @@ type StepCommand struct {
 	Node  string     `json:"node"` // "" is the node of who asks
 	Args  []string   `json:"args"`
 	Env   []string   `json:"env,omitempty"` // added to what the allocation's command has there
-	Dir   string     `json:"dir,omitempty"` // "": the task's folder there
+	Dir   string     `json:"dir,omitempty"` // from the root, or below the job's folder there, where it is made
 	Stdin bool       `json:"stdin,omitempty"`
 	TTY   *host.Size `json:"tty,omitempty"`
 	Rank  Rank       `json:"rank,omitzero"`
@@ -76,11 +76,12 @@ func endOf(err error) stepEnd {
 type Inside struct {
 	Socket, Secret string
 	Node           string // where the process is
+	Dir            string // the job's folder there
 }
 
 // Enter finds the allocation of this process by its environment; fault.Misused outside of one.
 func Enter(getenv func(string) string) (Inside, error) {
-	in := Inside{Socket: getenv(SocketVar), Secret: getenv(SecretVar), Node: getenv("BRAMBLE_NODE")}
+	in := Inside{Socket: getenv(SocketVar), Secret: getenv(SecretVar), Node: getenv("BRAMBLE_NODE"), Dir: getenv(DirVar)}
 	if in.Socket == "" || in.Secret == "" {
 		return in, fault.New(fault.Misused, "this is not inside an allocation: no agent is to be asked").
 			Hint("bramble submit --nodes 2 --ranks 4 -- COMMAND, which gives one")

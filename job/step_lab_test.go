@@ -46,8 +46,11 @@ func TestStepsOfAnAllocation(t *testing.T) {
 		"each rank knows which it is": {
 			`$BRAMBLE_EXE step -- sh -c 'echo $BRAMBLE_RANK of $BRAMBLE_RANKS on $BRAMBLE_NODE'`,
 			[]string{"0 of 5 on node1", "1 of 5 on node1", "2 of 5 on node2", "3 of 5 on node2", "4 of 5 on node3"}},
-		"one on each node":       {`$BRAMBLE_EXE step -N 3 --ranks-per-node 1 -l -- sh -c 'echo $BRAMBLE_NODE'`, []string{"0: node1", "1: node2", "2: node3"}},
-		"input, status":          {`echo hello | $BRAMBLE_EXE step -n 1 --on node3 -- sh -c 'cat; exit 7' 2>&1; echo $?`, []string{"7", "bramble: rank 0 on node3 ended with status 7", "hello"}},
+		"one on each node": {`$BRAMBLE_EXE step -N 3 --ranks-per-node 1 -l -- sh -c 'echo $BRAMBLE_NODE'`, []string{"0: node1", "1: node2", "2: node3"}},
+		"input, status":    {`echo hello | $BRAMBLE_EXE step -n 1 --on node3 -- sh -c 'cat; exit 7' 2>&1; echo $?`, []string{"7", "bramble: rank 0 on node3 ended with status 7", "hello"}},
+		"with a program made there": {`mkdir -p build && cd build && printf '#!/bin/sh\necho made, in ${PWD##*/} on $BRAMBLE_NODE\n' >made && chmod 755 made &&
+			$BRAMBLE_EXE step -N 3 --ranks-per-node 1 -- ./made && echo 'echo once more' >>made && $BRAMBLE_EXE step -n 1 --on node3 -- ../build/made`,
+			[]string{"made, in build on node1", "made, in build on node2", "made, in build on node3", "made, in build on node3", "once more"}},
 		"on a terminal":          {`$BRAMBLE_EXE step --pty --on node2 -- tty | tr -d '\r' | sed 's/[0-9]*$//'`, []string{"/dev/pts/"}},
 		"a step starts a step":   {`$BRAMBLE_EXE step -n 1 --on node2 -- $BRAMBLE_EXE step -n 1 --on node3 -- sh -c 'echo $BRAMBLE_NODE'`, []string{"node3"}},
 		"not a node of it":       {`$BRAMBLE_EXE step --on head -- true 2>&1 | head -1`, []string{"bramble: head is not in this allocation"}},

@@ -100,11 +100,17 @@ func (n *Node) beginStep(ctx context.Context, al *allocation, req StepRequest) (
 		s.pipes.Close()
 		return nil, err
 	}
-	dir := n.workDir(al.Key, spec)
-	if req.Dir != "" {
+	top := n.workDir(al.Key, spec)
+	dir := top
+	start, args := n.into(al.Key, top, req.Args)
+	switch {
+	case filepath.IsAbs(req.Dir):
 		dir = req.Dir
+		start, args = n.into(al.Key, dir, req.Args)
+	case req.Dir != "":
+		dir = filepath.Join(top, req.Dir)
+		start, args = n.into(al.Key, top, append([]string{"/bin/sh", "-c", `mkdir -p -- "$0" && cd -- "$0" && exec "$@"`, req.Dir}, req.Args...))
 	}
-	start, args := n.into(al.Key, dir, req.Args)
 	t := keeper.Task{ID: s.id, Args: args, Env: n.stepEnv(al, spec, req, account, dir), Dir: start, User: user,
 		Stdio: stdio, TTY: req.TTY}
 	t.Limits, t.Umask = limits(al.Memory), cmp.Or(spec.Umask, usualUmask)
