@@ -8,6 +8,7 @@ import (
 
 	"bramble/apps/mpi"
 	"bramble/fault"
+	"bramble/host"
 	"bramble/job"
 	"bramble/term"
 )
@@ -127,7 +128,7 @@ type mpiAgentCmd struct {
 func (mpiAgentCmd) Examples() string { return "bramble mpi-agent node2 hostname   # inside a job\n" }
 
 func (c *mpiAgentCmd) Run(e *env) error {
-	host, line, err := mpi.ParseAgent(c.Args)
+	node, line, err := mpi.ParseAgent(c.Args)
 	if err != nil {
 		return err
 	}
@@ -135,8 +136,11 @@ func (c *mpiAgentCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	exit, err := in.Run(e.ctx, job.StepCommand{Node: host, Args: []string{"/bin/sh", "-c", line}},
-		job.StepFiles{Stdout: os.Stdout, Stderr: os.Stderr})
+	var exit host.Exit
+	if err = mpi.Ship(e.ctx, in, node); err == nil {
+		exit, err = in.Run(e.ctx, job.StepCommand{Node: node, Args: []string{"/bin/sh", "-c", line}},
+			job.StepFiles{Stdout: os.Stdout, Stderr: os.Stderr})
+	}
 	switch {
 	case err != nil:
 		status := term.Report(e.out, err) // as long as mpirun reads it
@@ -144,7 +148,7 @@ func (c *mpiAgentCmd) Run(e *env) error {
 		return exitStatus(status)
 	case exit.Signal != "":
 		word, _, _ := strings.Cut(line, " ")
-		return fault.New(fault.Failed, "%s on %s was ended by %s", word, host, exit.Signal)
+		return fault.New(fault.Failed, "%s on %s was ended by %s", word, node, exit.Signal)
 	case exit.Code != 0:
 		return exitStatus(exit.Code)
 	}

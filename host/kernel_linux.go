@@ -61,6 +61,19 @@ func readProc(pid int) (proc, bool) {
 	return p, true
 }
 
+// CommandLine is what a process was started with, and which process did; none for one that is gone.
+func CommandLine(pid int) (args []string, parent int) {
+	p, ok := readProc(pid)
+	if !ok {
+		return nil, 0
+	}
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	if err != nil || len(data) == 0 {
+		return nil, p.parent
+	}
+	return strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00"), p.parent
+}
+
 // processes lists every process in sight.
 func processes() []proc {
 	dir, err := os.Open("/proc")

@@ -42,3 +42,6 @@ func SocketPair() (near, far *os.File, err error) { return nil, nil, onlyLinux()
 
 // BoundProcesses does nothing here: no tasks are started.
 func BoundProcesses() error { return nil }
+
+// CommandLine is known on Linux alone.
+func CommandLine(int) (args []string, parent int) { return nil, 0 }

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/host"
 	"bramble/job"
 )
 
 // ParseAgent reads the arguments that a launcher gives to what it takes for ssh: options, a host, and a command
 // whose words the far shell joins.
-func ParseAgent(args []string) (host, line string, err error) {
+func ParseAgent(args []string) (node, line string, err error) {
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		word := args[0]
 		args = args[1:]
@@ -27,15 +28,46 @@ func ParseAgent(args []string) (host, line string, err error) {
 	if len(args) < 2 {
 		return "", "", fault.New(fault.Misused, "mpi-agent needs a node and a command").Hint("mpirun calls it by itself, inside a job: bramble mpi -n 4 PROGRAM")
 	}
-	host = args[0]
-	if _, name, found := strings.Cut(host, "@"); found {
-		host = name
+	node = args[0]
+	if _, name, found := strings.Cut(node, "@"); found {
+		node = name
 	}
-	return host, strings.Join(args[1:], " "), nil
+	return node, strings.Join(args[1:], " "), nil
 }
 
 // valued are ssh's options that a value follows.
 const valued = "BbcDEeFIiJLlmOopQRSWw"
+
+// generations is how many processes there may be between the agent and the mpirun that somebody typed.
+const generations = 4
+
+// Ship brings the programs that mpirun is about to start on a node there: its launcher names only a daemon, so they
+// are found in the words of the processes which have called us. Of those only files of the job's travel.
+func Ship(ctx context.Context, in job.Inside, node string) error {
+	pid := os.Getppid()
+	for range generations {
+		args, parent := host.CommandLine(pid)
+		for _, word := range args[min(1, len(args)):] {
+			if !isProgram(word) {
+				continue
+			}
+			if err := in.Ship(ctx, word, []string{node}); err != nil {
+				return err
+			}
+		}
+		if parent <= 1 {
+			break
+		}
+		pid = parent
+	}
+	return nil
+}
+
+// isProgram reports whether a word is the path of a file that may be executed.
+func isProgram(word string) bool {
+	info, err := os.Stat(word)
+	return strings.Contains(word, "/") && err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
 
 // NotStarted says why a launcher's command did not run on a node: to the job, whose error it becomes, and to MPICH's
 // mpiexec, which has called us and would wait for its proxy for ever.

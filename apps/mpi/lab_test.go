@@ -34,6 +34,7 @@ func TestLab(t *testing.T) {
 		hello := compiled(t, lib, "hello", "testdata/hello.c")
 		t.Run(string(lib), func(t *testing.T) {
 			t.Run("plain mpirun", func(t *testing.T) { plainMpirun(t, l, lib, hello) })
+			t.Run("built in the job", func(t *testing.T) { builtInTheJob(t, l, lib) })
 			t.Run("dead rank", func(t *testing.T) { deadRank(t, l, lib, hello) })
 			t.Run("host outside", func(t *testing.T) { hostOutside(t, l, lib) })
 			t.Run("before the launch", func(t *testing.T) { beforeTheLaunch(t, l, lib, hello) })
@@ -130,6 +131,17 @@ func plainMpirun(t *testing.T, l *labtest.Lab, lib mpi.Library, hello string) {
 		want = append(want, fmt.Sprintf("rank %d of 8 on node%d: 36", rank, 1+rank/2))
 	}
 	if d.State != job.Done || !slices.Equal(lines, want) {
+		t.Errorf("job is %s: %+v\n%s", d.State, d.Failures, out)
+	}
+}
+
+// A program that the job itself has built goes to the other nodes before their ranks begin.
+func builtInTheJob(t *testing.T, l *labtest.Lab, lib mpi.Library) {
+	c := l.Connect()
+	script := fmt.Sprintf(`mkdir bin && mpicc.%[1]s -o bin/made hello.c && mpirun.%[1]s -n 2 ./bin/made | wc -l &&
+		$BRAMBLE_EXE step -N 2 --ranks-per-node 1 -- sh -c 'ls -l bin/made | cut -c1-10'`, lib)
+	d, out := run(t, c, job.Spec{Args: []string{"sh", "-c", script}, Nodes: 2, Ranks: 2, RanksPerNode: 1, Inputs: upload(t, c, "testdata/hello.c")})
+	if d.State != job.Done || out != "2\n-rwxr-xr-x\n-rwxr-xr-x\n" {
 		t.Errorf("job is %s: %+v\n%s", d.State, d.Failures, out)
 	}
 }
