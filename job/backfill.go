@@ -112,13 +112,14 @@ func (s *State) endings(n *node) []ending {
 // endOf is when an attempt will have ended at the latest.
 func (s *State) endOf(n *node, k Key) time.Time {
 	j, task, ok := s.holder(n, k)
-	switch {
-	case !ok:
+	if !ok {
 		return s.now.Add(lateAfter) // it is being ended
-	case j.spec.Timeout == 0:
+	}
+	a := j.active[task]
+	if a.limit == 0 {
 		return s.now.Add(never)
 	}
-	end := j.active[task].since.Add(j.spec.Timeout)
+	end := a.since.Add(a.limit)
 	if end.Before(s.now) {
 		end = s.now
 	}

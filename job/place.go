@@ -298,6 +298,7 @@ func (st *turn) hand(j *job, n *node, a Attempt) {
 
 // activate enters an attempt as a task's active one.
 func (s *State) activate(j *job, task int, a active) {
+	a.limit = j.spec.Timeout
 	j.active[task] = a
 	if j.begun.IsZero() {
 		j.begun = s.now

@@ -123,6 +123,10 @@ func TestBackfill(t *testing.T) {
 	if why := c.s.Why(2); why.Code != "Resources" || !why.Until.Equal(begin.Add(time.Hour+lateAfter)) {
 		t.Errorf("job 2 waits for %+v", why)
 	}
+	c.want(Alter{ID: 1, Set: Alteration{Timeout: new(10 * time.Minute)}}) // its task keeps the hour that it was given
+	if why := c.s.Why(2); !why.Until.Equal(begin.Add(time.Hour + lateAfter)) {
+		t.Errorf("job 2 waits until %s", why.Until)
+	}
 	if why := c.s.Why(3); why.Code != "Priority" || !strings.Contains(why.Text, "1 job is before it") {
 		t.Errorf("job 3 waits for %+v", why)
 	}

@@ -131,10 +131,11 @@ type active struct {
 	node     *node   // where it runs, or its command does
 	others   []*node // of an allocation
 	attempt  int
-	cpus     int       // on all its nodes
-	since    time.Time // handed over, or asked back, then
-	recalled bool      // the node was asked to give it back unless it has started
-	started  bool      // the node said that it runs
+	cpus     int           // on all its nodes
+	limit    time.Duration // how long it may run, whatever its job's limit has become since; 0: for ever
+	since    time.Time     // handed over, or asked back, then
+	recalled bool          // the node was asked to give it back unless it has started
+	started  bool          // the node said that it runs
 }
 
 // open is how many tasks are not final.
