@@ -20,7 +20,7 @@ func tiny(t *testing.T) options {
 	if testing.Short() {
 		t.Skip("short: it raises clusters; make test runs it")
 	}
-	return options{exe: labtest.Binary(t), out: filepath.Join(t.TempDir(), "performance.md"), folder: t.TempDir(), limit: 15 * time.Minute,
+	return options{exe: labtest.Binary(t), out: filepath.Join(t.TempDir(), "performance.md"), folder: t.TempDir(), limit: 15 * time.Minute, slack: 4,
 		labNodes: 3, runs: 1, nodes: 20, commands: 5, tasks: 40, noops: 400, latency: 2, records: 64}
 }
 

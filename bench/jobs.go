@@ -22,7 +22,7 @@ import (
 const (
 	forkTasks     = 2000
 	parallelTasks = 500
-	slurmTasks    = 100
+	slurmTasks    = 60
 	untunedTasks  = 8 // of a Slurm that starts two every three seconds
 )
 
@@ -68,7 +68,8 @@ func (b *bench) jobs(ctx context.Context, s *section) error {
 		absent = append(absent, err)
 	} else {
 		defer slurm.stop()
-		peers = append(peers, &starter{contender{name: "Slurm", run: slurm.array(min(slurmTasks, b.tasks))}, min(slurmTasks, b.tasks), slurmTarget})
+		n := min(slurmTasks, b.tasks)
+		peers = slices.Insert(peers, 0, &starter{contender{name: "Slurm", run: slurm.array(n)}, n, slurmTarget}) // what has targets goes first
 	}
 	b.say("jobs: arrays of %s tasks and their peers in turns", count(b.tasks))
 	array := &contender{name: "bramble submit", run: func(ctx context.Context) (time.Duration, error) {
@@ -130,8 +131,8 @@ func (b *bench) lineStarters() (all []*starter, absent []error) {
 		}
 		all = append(all, &starter{contender{name: label, run: fed(min(n, b.tasks), name, args...)}, min(n, b.tasks), target})
 	}
-	add("`xargs -P"+cores+"`", forkTasks, 0, "xargs", "-P", cores, "-n", "1", "true")
 	add("GNU `parallel`", parallelTasks, parallelTarget, "parallel", "-j", cores, "true")
+	add("`xargs -P"+cores+"`", forkTasks, 0, "xargs", "-P", cores, "-n", "1", "true")
 	return all, absent
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,5 +90,18 @@ func TestInterleaveCutShort(t *testing.T) {
 			t.Errorf("after %d turns: %v, %d counted", turns, err, len(c.took))
 		}
 		cancel()
+	}
+}
+
+func TestReadLaunches(t *testing.T) {
+	took, turns := readLaunches("warm ssh 9\nhostname bramble 5\nhostname ssh 8\nlatency ssh 3\nhostname bramble 6\na warning of mpirun\nhostname ssh")
+	if turns != 1 {
+		t.Errorf("%d turns are whole", turns)
+	}
+	if got := took["hostname bramble"]; !slices.Equal(got, []time.Duration{5, 6}) {
+		t.Errorf("bramble took %v", got)
+	}
+	if got := took["hostname ssh"]; !slices.Equal(got, []time.Duration{8}) {
+		t.Errorf("ssh took %v", got)
 	}
 }
