@@ -20,8 +20,8 @@ import (
 
 // The peers run fewer tasks than bramble, enough for a second or more.
 const (
-	forkTasks     = 2000
-	parallelTasks = 500
+	forkTasks     = 1000
+	parallelTasks = 200
 	slurmTasks    = 60
 	untunedTasks  = 8 // of a Slurm that starts two every three seconds
 )

@@ -93,7 +93,7 @@ func main() {
 }
 
 func parse(args []string) (options, error) {
-	o := options{slack: 1, source: ".", folder: diskFolder(), labNodes: 64, runs: 5, nodes: 1000, commands: 100, tasks: 20_000, noops: 1_000_000, latency: 50, records: 2000, idle: time.Minute}
+	o := options{slack: 1, source: ".", folder: diskFolder(), labNodes: 64, runs: 5, nodes: 1000, commands: 100, tasks: 4000, noops: 1_000_000, latency: 50, records: 2000, idle: time.Minute}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.exe, "bramble", "bin/bramble", "the `binary` to measure")
 	f.StringVar(&o.out, "out", "docs/performance.md", "the `page` to write; not written with -only")

@@ -170,7 +170,7 @@ func (s *slurm) array(n int) func(context.Context) (time.Duration, error) {
 			return 0, err
 		}
 		took, err := timed(func() error {
-			if _, err := s.ask(ctx, "sbatch", "--export=NIL", "--output=/dev/null", fmt.Sprintf("--array=1-%d", n), "task"); err != nil {
+			if _, err := s.ask(ctx, "sbatch", "--output=/dev/null", fmt.Sprintf("--array=1-%d", n), "task"); err != nil {
 				return err
 			}
 			return until(ctx, func() (bool, error) {
@@ -210,11 +210,12 @@ func (s *slurm) done() (int, error) {
 	return n, nil
 }
 
-// ask runs one of Slurm's programs and returns what it says.
+// ask runs one of Slurm's programs and returns what it says. Tasks inherit its environment, so that is small: to be told
+// of none, by --export=NIL, Slurm would log in as their user for each of them.
 func (s *slurm) ask(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "SLURM_CONF="+filepath.Join(s.dir, "slurm.conf"))
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "SLURM_CONF=" + filepath.Join(s.dir, "slurm.conf")}
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()
