@@ -38,8 +38,8 @@ func never(name string) bool {
 	return strings.HasPrefix(path.Base(name), tempPrefix)
 }
 
-// ScanFolder reads what is in a folder, but for client files and what an IgnoreFile in it names. It gives up with ErrTooLarge as soon as
-// there is more than the limit allows.
+// ScanFolder reads what is in a folder, but for client files and what an IgnoreFile in it names. It gives up with
+// ErrTooLarge as soon as there is more than the limit allows.
 func ScanFolder(ctx context.Context, dir string, limit Limit) (*Tree, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {

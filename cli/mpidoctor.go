@@ -78,7 +78,7 @@ func (c *mpiDoctorCmd) show(e *env, h mpi.Health) error {
 	if c.JSON {
 		err = term.JSON(e.out.Stdout, map[string]any{"health": h, "verdict": verdict})
 	} else {
-		err = table(e, h, verdict)
+		err = c.table(e, h, verdict)
 	}
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (c *mpiDoctorCmd) show(e *env, h mpi.Health) error {
 	return nil
 }
 
-func table(e *env, h mpi.Health, verdict []string) error {
+func (c *mpiDoctorCmd) table(e *env, h mpi.Health, verdict []string) error {
 	rows := h.Matrix()
 	rows[0][0] = "Mbit/s ↗ latency ↙"
 	t := term.NewTable(make([]term.Column, len(rows[0]))...)

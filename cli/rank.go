@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
-	"bramble/fault"
 	"bramble/job"
 )
 
@@ -106,22 +104,8 @@ func (c *rankCertCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	files, err := cred.Files()
-	if err != nil {
+	if err := cred.Save(c.Dir); err != nil {
 		return err
-	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return fault.New(fault.Failed, "make a folder for the certificate: %w", err)
-	}
-	for name, data := range files {
-		path := filepath.Join(c.Dir, name)
-		err := os.WriteFile(path+".new", data, 0o600)
-		if err == nil {
-			err = os.Rename(path+".new", path)
-		}
-		if err != nil {
-			return fault.New(fault.Failed, "write the certificate: %w", err)
-		}
 	}
 	_, err = fmt.Fprintln(e.out.Stdout, cred.Rank.Host())
 	return err

@@ -100,17 +100,7 @@ func (n *Node) beginStep(ctx context.Context, al *allocation, req StepRequest) (
 		s.pipes.Close()
 		return nil, err
 	}
-	top := n.workDir(al.Key, spec)
-	dir := top
-	start, args := n.into(al.Key, top, req.Args)
-	switch {
-	case filepath.IsAbs(req.Dir):
-		dir = req.Dir
-		start, args = n.into(al.Key, dir, req.Args)
-	case req.Dir != "":
-		dir = filepath.Join(top, req.Dir)
-		start, args = n.into(al.Key, top, append([]string{"/bin/sh", "-c", `mkdir -p -- "$0" && cd -- "$0" && exec "$@"`, req.Dir}, req.Args...))
-	}
+	dir, start, args := n.stepDir(al.Key, spec, req)
 	t := keeper.Task{ID: s.id, Args: args, Env: n.stepEnv(al, spec, req, account, dir), Dir: start, User: user,
 		Stdio: stdio, TTY: req.TTY}
 	t.Limits, t.Umask = limits(al.Memory), cmp.Or(spec.Umask, usualUmask)
@@ -120,6 +110,22 @@ func (n *Node) beginStep(ctx context.Context, al *allocation, req StepRequest) (
 		return nil, err
 	}
 	return s, nil
+}
+
+// stepDir is the folder that a step runs in, and how to get there.
+func (n *Node) stepDir(k Key, spec Spec, req StepRequest) (dir, start string, args []string) {
+	top := n.workDir(k, spec)
+	switch {
+	case req.Dir == "":
+		start, args = n.into(k, top, req.Args)
+		return top, start, args
+	case filepath.IsAbs(req.Dir):
+		start, args = n.into(k, req.Dir, req.Args)
+		return req.Dir, start, args
+	}
+	enter := []string{"/bin/sh", "-c", `mkdir -p -- "$0" && cd -- "$0" && exec "$@"`, req.Dir}
+	start, args = n.into(k, top, append(enter, req.Args...))
+	return filepath.Join(top, req.Dir), start, args
 }
 
 // enterStep counts a step in while its allocation lasts.

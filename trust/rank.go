@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -117,13 +118,15 @@ func (c *RankCredential) RenewDue(now time.Time) bool {
 	return now.After(c.Cert.NotAfter.Add(-RankValidity / 2))
 }
 
-// Files are the credential in PEM form: key.pem, cert.pem and ca.pem.
-func (c *RankCredential) Files() (map[string][]byte, error) {
-	key, err := encodeKey(c.Key)
-	if err != nil {
-		return nil, err
+// Save writes the credential to dir, in PEM form: key.pem, cert.pem and ca.pem.
+func (c *RankCredential) Save(dir string) error {
+	if err := saveKey(filepath.Join(dir, credKeyFile), c.Key); err != nil {
+		return err
 	}
-	return map[string][]byte{credKeyFile: key, credCertFile: EncodeCertificates(c.Cert), "ca.pem": EncodeCertificates(c.CA)}, nil
+	if err := writeFile(filepath.Join(dir, "ca.pem"), EncodeCertificates(c.CA)); err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, credCertFile), EncodeCertificates(c.Cert))
 }
 
 // RankConfig is for both ends of a connection between ranks of one step: the other must be a rank of the same step of
