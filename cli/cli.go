@@ -40,13 +40,13 @@ func Main(args []string) int {
 }
 
 func run(ctx context.Context, args []string, out *term.Out) int {
-	var g grammar
+	args = helped(args)
+	g, clusterOf := narrow(args[0])
 	exited := -1
-	parser, err := newParser(&g, out, func(code int) { exited = code })
+	parser, err := newParser(g, out, func(code int) { exited = code })
 	if err != nil {
 		return term.Report(out, err)
 	}
-	args = helped(args)
 	command, err := parser.Parse(args)
 	if exited >= 0 {
 		return exited
@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, out *term.Out) int {
 	if err != nil {
 		return term.Report(out, misused(parser, err))
 	}
-	e := &env{ctx: ctx, out: out, cluster: g.Cluster, version: Version()}
+	e := &env{ctx: ctx, out: out, cluster: *clusterOf, version: Version()}
 	err = command.Run(e)
 	var status exitStatus
 	switch {
@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, out *term.Out) int {
 	return code
 }
 
-func newParser(g *grammar, out *term.Out, exit func(int)) (*kong.Kong, error) {
+func newParser(g any, out *term.Out, exit func(int)) (*kong.Kong, error) {
 	return kong.New(g, kong.Name("bramble"), kong.Description(about), kong.UsageOnError(),
 		kong.Writers(out.Stdout, out.Stderr), kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),

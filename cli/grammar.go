@@ -1,6 +1,11 @@
 package cli
 
-import "github.com/alecthomas/kong"
+import (
+	"reflect"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
 
 const about = `bramble turns a pile of Raspberry Pis, and any other Linux machines, into one cluster.
 
@@ -66,4 +71,27 @@ var groups = []kong.Group{
 	{Key: "learn", Title: "Learn and test:"},
 	{Key: "files", Title: "What travels:"},
 	{Key: "when", Title: "When and where:"},
+}
+
+// narrow is the part of the grammar that a line needs whose first word is this, and its --cluster: one verb takes a
+// fraction of the time and memory of all, and mpirun calls us once for each node. Other words need all of it.
+func narrow(word string) (part any, cluster *string) {
+	var whole grammar
+	var fields []reflect.StructField
+	found := false
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(whole)) {
+		_, verb := f.Tag.Lookup("cmd")
+		name := f.Tag.Get("name")
+		if name == "" {
+			name = strings.ToLower(f.Name)
+		}
+		if found = found || verb && name == word; !verb || name == word {
+			fields = append(fields, f)
+		}
+	}
+	if !found {
+		return &whole, &whole.Cluster
+	}
+	v := reflect.New(reflect.StructOf(fields))
+	return v.Interface(), v.Elem().FieldByName("Cluster").Addr().Interface().(*string)
 }

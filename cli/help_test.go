@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -63,6 +64,14 @@ do printf '%s\000' "$w"; done`).Output()
 	if _, err := parser.Parse(words); err != nil {
 		t.Errorf("%s: bramble does not understand %q: %v", verb, line, err)
 	}
+	part, _ := narrow(words[0])
+	parser, err = newParser(part, term.NewTest(io.Discard, 0, term.Plain), func(int) {})
+	if err == nil {
+		_, err = parser.Parse(words)
+	}
+	if err != nil {
+		t.Errorf("%s: with the grammar of %s alone, bramble does not understand %q: %v", verb, words[0], line, err)
+	}
 }
 
 // TestVerbsExplainThemselves: a verb that takes words of its own shows how.
@@ -79,5 +88,21 @@ func TestVerbsExplainThemselves(t *testing.T) {
 		if _, ok := n.Target.Addr().Interface().(interface{ Examples() string }); !ok {
 			t.Errorf("%s has no example", commandPath(n))
 		}
+	}
+}
+
+func TestNarrow(t *testing.T) {
+	for word, whole := range map[string]bool{"nodes": false, "slurm-shims": false, "ui": false, "--cluster": true, "nod": true, "cluster": true, "": true} {
+		if part, _ := narrow(word); (reflect.TypeOf(part) == reflect.TypeFor[*grammar]()) != whole {
+			t.Errorf("%q is parsed by %T", word, part)
+		}
+	}
+	part, cluster := narrow("nodes")
+	parser, err := newParser(part, term.NewTest(io.Discard, 0, term.Plain), func(int) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse([]string{"nodes", "--cluster", "/somewhere"}); err != nil || *cluster != "/somewhere" {
+		t.Errorf("the cluster is %q, %v", *cluster, err)
 	}
 }

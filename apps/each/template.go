@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"bramble/fault"
 )
@@ -25,7 +26,7 @@ type part struct {
 	arg  int    // 0: all, 1…: that one, below 0: from the end
 }
 
-var replacement = regexp.MustCompile(`\{(-?[0-9]+)?(//|/\.|/|\.|#|%)?\}`)
+var replacement = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{(-?[0-9]+)?(//|/\.|/|\.|#|%)?\}`) })
 
 // Parse reads a template. Its errors are fault.Misused.
 func Parse(text string) (Template, error) {
@@ -34,7 +35,7 @@ func Parse(text string) (Template, error) {
 		return t, fault.New(fault.Misused, "{= … =} is Perl, which bramble each does not run").Hint("{.}, {/}, {//}, {/.}, {1} and so on, or a shell's own ${x%%.*}")
 	}
 	at := 0
-	for _, m := range replacement.FindAllStringSubmatchIndex(text, -1) {
+	for _, m := range replacement().FindAllStringSubmatchIndex(text, -1) {
 		p := part{}
 		if m[2] >= 0 {
 			p.arg, _ = strconv.Atoi(text[m[2]:m[3]])

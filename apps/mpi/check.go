@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -39,8 +38,8 @@ var launchers = map[Library][]string{
 }
 
 var (
-	openVersion  = regexp.MustCompile(`(?m)^\S+ \((?:Open MPI|OpenRTE|PRRTE)\) (\S+)`)
-	mpichVersion = regexp.MustCompile(`(?m)^HYDRA build details:\s*\n\s*Version:\s*(\S+)`)
+	openVersion  = lazily(`(?m)^\S+ \((?:Open MPI|OpenRTE|PRRTE)\) (\S+)`)
+	mpichVersion = lazily(`(?m)^HYDRA build details:\s*\n\s*Version:\s*(\S+)`)
 )
 
 // Launcher is the path of a library's mpirun here, and its version; fault.NotFound without one.
@@ -57,7 +56,7 @@ func Launcher(ctx context.Context, lib Library) (path, version string, err error
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		text, _ := exec.CommandContext(ctx, path, "--version").Output()
 		cancel()
-		if m := pattern.FindSubmatch(text); m != nil {
+		if m := pattern().FindSubmatch(text); m != nil {
 			return path, string(m[1]), nil
 		}
 	}

@@ -6,21 +6,27 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // What the libraries' launchers say when a rank has died.
 var (
-	openSignal = regexp.MustCompile(`process rank (\d+) with PID \d+ on node (\S+) exited on signal (\d+)`)
-	openRank   = regexp.MustCompile(`Process name: \[\[\d+,\d+\],(\d+)\]`)
-	openCode   = regexp.MustCompile(`Exit code:\s+(\d+)`)
-	openAbort  = regexp.MustCompile(`MPI_ABORT was invoked on rank (\d+)`)
-	openErrno  = regexp.MustCompile(`with errorcode (-?\d+)`)
-	mpichNode  = regexp.MustCompile(`=\s+PID \d+ RUNNING AT (\S+)`)
-	mpichCode  = regexp.MustCompile(`=\s+EXIT CODE: (\d+)`)
-	mpichText  = regexp.MustCompile(`APPLICATION TERMINATED WITH THE EXIT STRING: .*\(signal (\d+)\)`)
-	agentSaid  = regexp.MustCompile(`(?m)^bramble: (.+)$`) // when it could not start a process on a node
-	mpichAbort = regexp.MustCompile(`application called MPI_Abort\(.*, (-?\d+)\) - process (\d+)`)
+	openSignal = lazily(`process rank (\d+) with PID \d+ on node (\S+) exited on signal (\d+)`)
+	openRank   = lazily(`Process name: \[\[\d+,\d+\],(\d+)\]`)
+	openCode   = lazily(`Exit code:\s+(\d+)`)
+	openAbort  = lazily(`MPI_ABORT was invoked on rank (\d+)`)
+	openErrno  = lazily(`with errorcode (-?\d+)`)
+	mpichNode  = lazily(`=\s+PID \d+ RUNNING AT (\S+)`)
+	mpichCode  = lazily(`=\s+EXIT CODE: (\d+)`)
+	mpichText  = lazily(`APPLICATION TERMINATED WITH THE EXIT STRING: .*\(signal (\d+)\)`)
+	agentSaid  = lazily(`(?m)^bramble: (.+)$`) // when it could not start a process on a node
+	mpichAbort = lazily(`application called MPI_Abort\(.*, (-?\d+)\) - process (\d+)`)
 )
+
+// lazily compiles a pattern when it is first used: mpirun starts us once for each node, and that one reads nothing.
+func lazily(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 // keptLines is how many of a rank's last lines are remembered.
 const keptLines = 5
@@ -80,13 +86,13 @@ func (r *record) failure() string {
 		return ""
 	}
 	switch {
-	case openSignal.MatchString(said):
-		m := openSignal.FindStringSubmatch(said)
+	case openSignal().MatchString(said):
+		m := openSignal().FindStringSubmatch(said)
 		rank, _ = strconv.Atoi(m[1])
 		node, how = m[2], "was ended by signal "+m[3]
-	case mpichAbort.MatchString(r.everything()):
+	case mpichAbort().MatchString(r.everything()):
 		said = r.everything()
-		m := mpichAbort.FindStringSubmatch(said)
+		m := mpichAbort().FindStringSubmatch(said)
 		rank, _ = strconv.Atoi(m[2])
 		how = "called MPI_Abort with " + m[1]
 	case r.dead:
@@ -94,20 +100,20 @@ func (r *record) failure() string {
 		if r.status > 128 {
 			how = fmt.Sprintf("was ended by signal %d", r.status-128)
 		}
-	case openAbort.MatchString(said):
-		rank, _ = strconv.Atoi(first(openAbort))
-		how = "called MPI_Abort with " + first(openErrno)
-	case openRank.MatchString(said):
-		rank, _ = strconv.Atoi(first(openRank))
-		how = "ended with status " + first(openCode)
-	case mpichNode.MatchString(said):
-		node, how = first(mpichNode), "ended with status "+first(mpichCode)
-		if s := first(mpichText); s != "" {
+	case openAbort().MatchString(said):
+		rank, _ = strconv.Atoi(first(openAbort()))
+		how = "called MPI_Abort with " + first(openErrno())
+	case openRank().MatchString(said):
+		rank, _ = strconv.Atoi(first(openRank()))
+		how = "ended with status " + first(openCode())
+	case mpichNode().MatchString(said):
+		node, how = first(mpichNode()), "ended with status "+first(mpichCode())
+		if s := first(mpichText()); s != "" {
 			how = "was ended by signal " + s
 		}
 		rank = r.onlyRank(node)
-	case agentSaid.MatchString(said):
-		return first(agentSaid)
+	case agentSaid().MatchString(said):
+		return first(agentSaid())
 	default:
 		return ""
 	}
@@ -164,8 +170,8 @@ func (r *record) lastOf(rank int, node string) string {
 
 // Tags by which the launchers tell whose a line is.
 var (
-	openTag  = regexp.MustCompile(`^\[\d+,(\d+)\]<std(?:out|err|diag)>:\s?`)
-	mpichTag = regexp.MustCompile(`^\[(\d+)\] `)
+	openTag  = lazily(`^\[\d+,(\d+)\]<std(?:out|err|diag)>:\s?`)
+	mpichTag = lazily(`^\[(\d+)\] `)
 )
 
 // untag takes the launcher's tag off a line; rank is -1 for a line of the launcher's own.
@@ -174,7 +180,7 @@ func untag(lib Library, line string) (rank int, rest string) {
 	if lib == MPICH {
 		tag = mpichTag
 	}
-	m := tag.FindStringSubmatch(line)
+	m := tag().FindStringSubmatch(line)
 	if m == nil {
 		return -1, line
 	}

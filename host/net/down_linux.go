@@ -14,7 +14,7 @@ import (
 // Down ends every process of a lab with SIGKILL and removes its namespaces and links,
 // also when it came up in part only. A lab of which nothing is there is down already.
 func Down(ctx context.Context, lab string) error {
-	if !labID.MatchString(lab) {
+	if !isLabID(lab) {
 		return fault.New(fault.Misused, "%q is not a lab's id", lab)
 	}
 	if err := killAll(ctx, lab); err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -25,10 +24,14 @@ const (
 	bridgeLink   = "br0"  // the bridge in the switch's namespace
 )
 
-var (
-	labID    = regexp.MustCompile(`^[a-z0-9]{1,8}$`)
-	nodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-)
+const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+func isLabID(s string) bool { return s != "" && len(s) <= 8 && strings.Trim(s, letters) == "" }
+
+// isHostName reports whether a name is one lower-case DNS label.
+func isHostName(s string) bool {
+	return s != "" && len(s) <= 63 && strings.Trim(s, letters+"-") == "" && s[0] != '-' && s[len(s)-1] != '-'
+}
 
 // ID is a lab's id made from the absolute path of its state folder.
 func ID(state string) string {
@@ -38,7 +41,7 @@ func ID(state string) string {
 
 // check refuses what could not be named or numbered.
 func (s Spec) check() error {
-	if !labID.MatchString(s.Lab) {
+	if !isLabID(s.Lab) {
 		return fault.New(fault.Misused, "%q is not a lab's id", s.Lab)
 	}
 	if len(s.Nodes) > maxNodes {
@@ -46,7 +49,7 @@ func (s Spec) check() error {
 	}
 	seen := map[string]bool{}
 	for _, name := range s.Nodes {
-		if !nodeName.MatchString(name) {
+		if !isHostName(name) {
 			return fault.New(fault.Misused, "%q is not a host name", name).Hint("lower case letters, digits and dashes")
 		}
 		if seen[name] {
@@ -95,7 +98,7 @@ func portOf(i int) string                 { return fmt.Sprintf("port%d", i+1) }
 // labOf is the lab that a namespace's name says it belongs to, or "".
 func labOf(namespace string) string {
 	rest, ok := strings.CutPrefix(namespace, prefix+"-")
-	if lab, _, _ := strings.Cut(rest, "-"); ok && labID.MatchString(lab) {
+	if lab, _, _ := strings.Cut(rest, "-"); ok && isLabID(lab) {
 		return lab
 	}
 	return ""
