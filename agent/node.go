@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -185,7 +186,9 @@ func (n *node) worker(conn *bus.Conn, facts host.Facts) *job.Node {
 	w := job.NewNode(&job.Node{Conn: conn, Keeper: n.keeper, Accounts: n.Machine, Files: n.files, Dir: cmp.Or(n.Work, filepath.Join(n.layout.Node(), "work")),
 		Layered: os.Geteuid() == 0 && n.files != nil, Dress: n.Dress, Cores: facts.Cores, Memory: facts.Memory, Log: n.Log.With("room", "job")})
 	if !n.sparse {
-		w.Peers = &neighbours{node: n, jobs: w, tls: trust.ClientConfig(n.cred, n.verifier.Verify, n.clock.Now, trust.KindNode)}
+		peers := &neighbours{node: n, jobs: w, tls: trust.ClientConfig(n.cred, n.verifier.Verify, n.clock.Now, trust.KindNode)}
+		peers.tls.ClientSessionCache = tls.NewLRUClientSessionCache(maxNeighbours) // mpirun comes back to the same nodes; each is still looked at
+		w.Peers = peers
 	}
 	return w
 }

@@ -96,11 +96,11 @@ func (n *Node) closeAllocation(k Key) {
 	}
 	al.meet.close()
 	delete(n.allocations, k)
-	hold, door, etc := n.holdPath(k), n.doorPath(k), n.dressDir(k)
+	hold, door := n.holdPath(k), n.doorPath(k)
 	n.spawn(func() {
 		os.Remove(hold)
 		os.Remove(door)
-		os.RemoveAll(etc)
+		n.undress(n.dressDir(k))
 	})
 }
 
@@ -123,8 +123,10 @@ func (n *Node) endSteps(k Key) {
 	all.Wait()
 }
 
-// doorPath is the socket that an allocation's processes find their agent by.
-func (n *Node) doorPath(k Key) string { return n.taskDir(k) + ".sock" }
+const doorSuffix = ".sock"
+
+// doorPath is the socket that an allocation's processes find their agent by, beside holdPath.
+func (n *Node) doorPath(k Key) string { return n.taskDir(k) + doorSuffix }
 
 // openDoor makes the socket, which only the allocation's account reaches, and answers on it. n.mu is held.
 func (n *Node) openDoor(al *allocation) error {

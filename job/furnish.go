@@ -153,6 +153,10 @@ func (n *Node) removeJob(dir string) {
 	for _, l := range layers {
 		n.unlayer(filepath.Join(dir, l.Name()))
 	}
+	dressed, _ := filepath.Glob(filepath.Join(globbed(dir), "*"+dressSuffix))
+	for _, d := range dressed {
+		n.undress(d)
+	}
 	os.RemoveAll(dir)
 }
 

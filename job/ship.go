@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bramble/fault"
+	"bramble/host"
 )
 
 // What a job makes lies in its folder on one node. A step begins on every node in the same place below the job's folder as
@@ -58,7 +59,15 @@ type cargo struct {
 	sum  string // SHA-256 in hexadecimal
 }
 
-// cargo is what has to go ahead of a step that runs program, which is a path; nil when it is none of the job's files.
+// came reports whether a file is here since before the allocation's command began: it came with the job, to every node.
+// What has been noted of the allocation was noted in between; the time at which a file changed is the kernel's own.
+func (in Inside) came(file fs.FileInfo) bool {
+	hold, err := os.Stat(strings.TrimSuffix(in.Socket, doorSuffix) + holdSuffix)
+	return err == nil && host.Changed(file).Before(hold.ModTime())
+}
+
+// cargo is what has to go ahead of a step that runs program, which is a path; nil when it is none of the job's files, or
+// came with the job.
 func (in Inside) cargo(program string) (*cargo, error) {
 	if !strings.Contains(program, "/") {
 		return nil, nil
@@ -73,7 +82,7 @@ func (in Inside) cargo(program string) (*cargo, error) {
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	if err != nil || !info.Mode().IsRegular() || in.came(info) {
 		return nil, nil
 	}
 	sum := sha256.New()

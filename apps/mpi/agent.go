@@ -3,6 +3,7 @@ package mpi
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -37,6 +38,12 @@ func ParseAgent(args []string) (node, line string, err error) {
 
 // valued are ssh's options that a value follows.
 const valued = "BbcDEeFIiJLlmOopQRSWw"
+
+// Passed is what of the environment of mpirun its processes on other nodes are to have, which it does not send: how they
+// look at their machine.
+func Passed(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(v string) bool { return !strings.HasPrefix(v, "HWLOC_") })
+}
 
 // generations is how many processes there may be between the agent and the mpirun that somebody typed.
 const generations = 4

@@ -40,6 +40,7 @@ func TestLab(t *testing.T) {
 			t.Run("before the launch", func(t *testing.T) { beforeTheLaunch(t, l, lib, hello) })
 		})
 	}
+	t.Run("cancelled", func(t *testing.T) { cancelled(t, l) })
 	t.Run("hpcc", func(t *testing.T) { hpcc(t, l) })
 	t.Run("doctor", func(t *testing.T) { slowNode(t, l) })
 }
@@ -181,6 +182,22 @@ func deadRank(t *testing.T, l *labtest.Lab, lib mpi.Library, hello string) {
 			return len(left) == 0
 		}, func() string { return fmt.Sprint(left) })
 	}
+}
+
+// What Open MPI's launcher keeps for itself is in memory on every node, and goes with the job however that ends.
+func cancelled(t *testing.T, l *labtest.Lab) {
+	c := l.Connect()
+	id, err := c.Jobs.Submit(t.Context(), job.Spec{Args: []string{"mpirun.openmpi", "sleep", "600"}, Nodes: 4, Ranks: 4})
+	must(t, err)
+	folders := func(which string) int {
+		r := typed(t, l, ".", "run", "--on", "all", "--", "sh", "-c", "ls -d "+which+" || true")
+		return strings.Count(r.Stdout, "/dev/shm/")
+	}
+	inside := fmt.Sprintf("/dev/shm/bramble-%d.*/ompi.*", id)
+	labtest.Until(t, "a folder on each node", func() bool { return folders(inside) == 4 }, func() string { return fmt.Sprint(folders(inside)) })
+	_, err = c.Jobs.Cancel(t.Context(), id)
+	must(t, err)
+	labtest.Until(t, "all folders to be removed", func() bool { return folders("/dev/shm/bramble-*") == 0 })
 }
 
 // A plain mpirun that names a host outside of the allocation ends, and the job says why.

@@ -135,6 +135,11 @@ func (l Launch) mpirun(ctx context.Context, cmd *exec.Cmd, lib Library, rec *rec
 	return 1, fault.New(fault.Failed, "%s: %w", cmd.Path, err)
 }
 
+// noise reports whether a line of the launcher's means nothing: Open MPI's warns when what it has started was quicker than itself.
+func noise(rank int, line string) bool {
+	return rank < 0 && strings.Contains(line, "plm:rsh: Warning: setpgid(")
+}
+
 // pass passes on lines without the launcher's tags.
 func (l Launch) pass(from io.Reader, to io.Writer, lib Library, rec *record, mu *sync.Mutex) {
 	r := bufio.NewReaderSize(from, 64<<10)
@@ -143,7 +148,7 @@ func (l Launch) pass(from io.Reader, to io.Writer, lib Library, rec *record, mu 
 		if len(line) > 0 {
 			rank, text := untag(lib, string(line))
 			mu.Lock()
-			if !rec.line(rank, strings.TrimRight(text, "\r\n")) {
+			if noise(rank, text) || !rec.line(rank, strings.TrimRight(text, "\r\n")) {
 				text = ""
 			}
 			if l.Label && rank >= 0 && text != "" {

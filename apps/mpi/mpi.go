@@ -29,6 +29,7 @@ type Setting struct {
 	Network   string // the nodes' network as ADDRESS/BITS; "" when they have none in common
 	Interface string // this node's link to it
 	Shared    bool   // several of the nodes are on one machine
+	Scratch   string // folder in memory for the launcher's own files, the same on every node; "" when there is none
 	Shell     string // of the account
 	Root      bool   // it is root, which an admin has said
 }
@@ -47,7 +48,13 @@ func (s Setting) Environment() []string {
 		// Open MPI 5 has its launcher in PRRTE.
 		"PRTE_MCA_plm=ssh", "PRTE_MCA_plm_ssh_agent=" + s.Agent, "PRTE_MCA_plm_ssh_no_tree_spawn=1",
 		"PRTE_MCA_prte_leave_session_attached=1", "PRTE_MCA_ras=^slurm", "PRTE_MCA_prte_default_hostfile=" + s.Hosts,
+		// Each daemon and rank looks at its machine, devices on the PCI bus included, which takes more time than all else and
+		// which nobody asks about: links are chosen here.
+		"HWLOC_COMPONENTS=-linuxio", "HWLOC_PLUGINS_PATH=/nonexistent",
 		"HYDRA_LAUNCHER=ssh", "HYDRA_LAUNCHER_EXEC=" + s.Agent, "HYDRA_HOST_FILE=" + s.Machines, "HYDRA_RMK=user",
+	}
+	if s.Scratch != "" && !s.Shared { // else in TMPDIR, on an SD card
+		env = append(env, "OMPI_MCA_orte_tmpdir_base="+s.Scratch, "PRTE_MCA_prte_tmpdir_base="+s.Scratch)
 	}
 	if s.Network != "" {
 		env = append(env, "OMPI_MCA_btl_tcp_if_include="+s.Network, "OMPI_MCA_oob_tcp_if_include="+s.Network,
@@ -78,7 +85,7 @@ func Dress(d job.Dressing) ([]string, error) {
 		return nil, nil
 	}
 	file := func(name string) string { return filepath.Join(d.Dir, name) }
-	s := Setting{Agent: file("mpi-agent"), Hosts: file("hosts"), Machines: file("machines"), Shell: d.Account.Shell, Root: d.Account.UID == 0}
+	s := Setting{Agent: file("mpi-agent"), Hosts: file("hosts"), Machines: file("machines"), Scratch: d.Scratch, Shell: d.Account.Shell, Root: d.Account.UID == 0}
 	s.Network, s.Interface = network(d.Peers)
 	s.Shared = shared(d.Peers)
 	hosts, machines := lists(d.Peers)

@@ -70,7 +70,7 @@ func TestVersions(t *testing.T) {
 		"HYDRA build details:\n    Version:                                 4.0.2\n": {"", "4.0.2"},
 		"mpirun: cannot execute\n": {"", ""},
 	} {
-		for i, pattern := range []*regexp.Regexp{openVersion, mpichVersion} {
+		for i, pattern := range []*regexp.Regexp{openVersion(), mpichVersion()} {
 			got := ""
 			if m := pattern.FindStringSubmatch(said); m != nil {
 				got = m[1]
@@ -109,12 +109,32 @@ func TestFailure(t *testing.T) {
 
 func TestEnvironmentNamesEachVariableOnce(t *testing.T) {
 	seen := map[string]bool{}
-	for _, v := range (Setting{Agent: "/a", Hosts: "/h", Machines: "/m", Network: "10.0.0.0/24", Interface: "eth0", Shared: true, Root: true, Shell: "/bin/false"}).Environment() {
+	for _, v := range (Setting{Agent: "/a", Hosts: "/h", Machines: "/m", Network: "10.0.0.0/24", Interface: "eth0", Scratch: "/s", Root: true, Shell: "/bin/false"}).Environment() {
 		name, value, ok := strings.Cut(v, "=")
 		if seen[name] || !ok || value == "" {
 			t.Errorf("%q", v)
 		}
 		seen[name] = true
+	}
+}
+
+func TestNodesOfOneMachineShareNoScratch(t *testing.T) {
+	env := Setting{Scratch: "/dev/shm/x", Shared: true}.Environment()
+	if slices.ContainsFunc(env, func(v string) bool { return strings.Contains(v, "/dev/shm/x") }) {
+		t.Errorf("%q", env)
+	}
+}
+
+func TestPassed(t *testing.T) {
+	if got := Passed([]string{"HOME=/", "HWLOC_COMPONENTS=-x", "HWLOCK=1", "HWLOC_XMLFILE="}); !slices.Equal(got, []string{"HWLOC_COMPONENTS=-x", "HWLOC_XMLFILE="}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestNoise(t *testing.T) {
+	line := "[node01:21075] plm:rsh: Warning: setpgid(21081,21081) failed in parent with errno=Permission denied(13)\n"
+	if !noise(-1, line) || noise(2, line) || noise(-1, "plm:rsh: it failed") {
+		t.Error("a rank's line, or one that means something, is dropped, or noise is not")
 	}
 }
 

@@ -98,12 +98,32 @@ func (e Entry) arrive() (program string, err error) {
 	if err := bind(e.tmp(), tmpDir); err != nil {
 		return "", err
 	}
+	if err := ownMemory(append(slices.Clone(e.Keep), e.Home, self, program, dir)); err != nil {
+		return "", err
+	}
 	for _, k := range keep {
 		if err := k.attach(); err != nil {
 			return "", err
 		}
 	}
 	return program, os.Chdir(dir)
+}
+
+// memoryDir is where programs of one machine share memory.
+const memoryDir = "/dev/shm"
+
+// ownMemory gives the node an empty memoryDir, as one machine has it for itself; not where something that it needs lies there.
+func ownMemory(needed []string) error {
+	if info, err := os.Stat(memoryDir); err != nil || !info.IsDir() {
+		return nil
+	}
+	if slices.ContainsFunc(needed, func(path string) bool { return strings.HasPrefix(path, memoryDir+"/") }) {
+		return nil
+	}
+	if err := unix.Mount("bramble", memoryDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777"); err != nil {
+		return &os.PathError{Op: "mount memory", Path: memoryDir, Err: err}
+	}
+	return nil
 }
 
 func bind(from, to string) error {

@@ -55,6 +55,20 @@ func TestTmpBelongsToTheNode(t *testing.T) {
 	}
 }
 
+func TestSharedMemoryBelongsToTheNode(t *testing.T) {
+	n := up(t, 0, "node01")
+	if info, err := os.Stat("/dev/shm"); err != nil || !info.IsDir() {
+		t.Skip("this machine has none")
+	}
+	name := "hostnet-" + newLab()
+	if got := output(t, program(t, n, "node01", t.TempDir(), "sh", "-c", "echo mine >/dev/shm/"+name+"; ls /dev/shm; stat -c %a /dev/shm")); got != name+"\n1777\n" {
+		t.Errorf("the node's memory holds %q", got)
+	}
+	if _, err := os.Stat("/dev/shm/" + name); err == nil {
+		t.Error("the machine sees it")
+	}
+}
+
 // The test's folders and its binary lie below /tmp, where the private one would hide them.
 func TestWhatIsNeededStaysVisibleBelowTmp(t *testing.T) {
 	n := up(t, 0, "node01")
