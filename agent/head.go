@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -41,7 +40,7 @@ type head struct {
 	metrics   *metric.Set
 	fleet     *fleet.Service
 	store     *artefact.Store
-	open      atomic.Bool // the books are read, so that it is known who was revoked
+	open      chan struct{} // closed when the books are read, so that it is known who was revoked
 }
 
 // MakeHead makes the cluster, without running it.
@@ -52,7 +51,7 @@ func MakeHead(o Options, conf HeadConfig) error {
 
 // RunHead makes the cluster the first time, then runs it, and the machine's own node, until ctx ends.
 func RunHead(ctx context.Context, o Options, conf HeadConfig) error {
-	h := &head{Options: o, conf: conf, layout: Layout(o.State), metrics: &metric.Set{}}
+	h := &head{Options: o, conf: conf, layout: Layout(o.State), metrics: &metric.Set{}, open: make(chan struct{})}
 	if err := h.prepare(); err != nil {
 		return err
 	}
@@ -121,12 +120,17 @@ func (h *head) certify() error {
 
 func names(cert *x509.Certificate, address string) bool { return cert.VerifyHostname(address) == nil }
 
+// startPatience is how long who comes while the books are read is kept waiting: a refusal would not tell him why.
+const startPatience = 15 * time.Second
+
 // verify lets nobody in before the books have been read.
 func (h *head) verify(cert *x509.Certificate) (trust.Identity, error) {
-	if !h.open.Load() {
+	select {
+	case <-h.open:
+		return h.authority.Verify(cert)
+	case <-time.After(startPatience):
 		return trust.Identity{}, fault.New(fault.Unreachable, "the head is starting")
 	}
-	return h.authority.Verify(cert)
 }
 
 func (h *head) startBus() (*bus.Server, error) {
@@ -153,7 +157,7 @@ func (h *head) openBooks(ctx context.Context) error {
 		cut := h.server.Kick(revoked.Covers)
 		h.Log.Info("revoked", "identity", revoked.String(), "connections", cut)
 	})
-	h.open.Store(true)
+	close(h.open)
 	return nil
 }
 

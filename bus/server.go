@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -129,9 +130,21 @@ func (s *Server) Connect(id trust.Identity) (*Conn, error) {
 	return newConn(nc, id)
 }
 
-func (s *Server) connect(user string, opts ...nats.Option) (*nats.Conn, error) {
-	return nats.Connect("", append(opts, nats.InProcessServer(s.nats), nats.UserInfo(user, s.auth.secret),
-		nats.ErrorHandler(ignore), nats.MaxReconnects(0), nats.ReconnectBufSize(-1))...)
+// connect tries again when time ran out: nothing but ourselves having been stopped meanwhile takes so long.
+func (s *Server) connect(user string, opts ...nats.Option) (nc *nats.Conn, err error) {
+	opts = append(opts, nats.InProcessServer(s.nats), nats.UserInfo(user, s.auth.secret),
+		nats.ErrorHandler(ignore), nats.MaxReconnects(0), nats.ReconnectBufSize(-1))
+	for range 3 {
+		if nc, err = nats.Connect("", opts...); !isTimeout(err) {
+			break
+		}
+	}
+	return nc, err
+}
+
+func isTimeout(err error) bool {
+	late, ok := errors.AsType[net.Error](err)
+	return ok && late.Timeout() || errors.Is(err, nats.ErrTimeout)
 }
 
 // Kick closes every connection whose identity matches and says how many they were.
