@@ -17,8 +17,8 @@ func (n *Node) environment(a Attempt, spec Spec, account host.Account, dir strin
 	k := a.Key
 	env := append(account.Env(),
 		"LANG="+cmp.Or(os.Getenv("LANG"), "C.UTF-8"), "PWD="+dir, DirVar+"="+dir,
-		"BRAMBLE_JOB_ID="+strconv.FormatInt(int64(k.Job), 10), "BRAMBLE_TASK_ID="+strconv.Itoa(k.Index),
-		"BRAMBLE_ATTEMPT="+strconv.Itoa(k.Attempt), "BRAMBLE_NODE="+n.Conn.Who().Name,
+		"BRAMBLE_JOB_ID="+strconv.FormatInt(int64(k.Job), 10), taskVar+"="+strconv.Itoa(k.Index),
+		attemptVar+"="+strconv.Itoa(k.Attempt), "BRAMBLE_NODE="+n.Conn.Who().Name,
 		"BRAMBLE_USER="+spec.User, "BRAMBLE_CPUS="+strconv.Itoa(spec.CPUs))
 	if a.takesSteps() {
 		env = append(env, SocketVar+"="+n.doorPath(k), SecretVar+"="+n.secret(k))
@@ -53,6 +53,11 @@ func (n *Node) stepEnv(al *allocation, spec Spec, req StepRequest, account host.
 	}
 	own = append(own, req.Rank.env()...)
 	return mergeEnv(n.environment(al.Attempt, spec, account, dir), req.Env, own)
+}
+
+// names reports whether a variable is called so.
+func names(v, name string) bool {
+	return len(v) > len(name) && v[len(name)] == '=' && v[:len(name)] == name
 }
 
 // mergeEnv lays environments over each other, so that each name is there once.

@@ -125,6 +125,7 @@ func (n *Node) leave(k Key) {
 	}
 	delete(n.here, k.Job)
 	delete(n.sharing, k.Job)
+	delete(n.grounds, k.Job)
 	n.thinSpecs()
 	gone := fmt.Sprintf("%s.gone-%d.%d", n.jobDir(k.Job), k.Index, k.Attempt)
 	if os.Rename(n.jobDir(k.Job), gone) == nil {

@@ -81,9 +81,9 @@ func globbed(path string) string {
 
 // reserve makes a share of an allocation ready for steps, with the files that its job brings.
 func (n *Node) reserve(ctx context.Context, a Attempt) {
-	spec, err := n.spec(ctx, a.Key)
+	on, err := n.groundOf(ctx, a.Key)
 	if err == nil {
-		_, err = n.prepare(ctx, a, spec, &ground{})
+		_, err = n.prepare(ctx, a, on)
 	}
 	switch {
 	case ctx.Err() != nil:

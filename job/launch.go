@@ -32,7 +32,6 @@ func (n *Node) starter(ctx context.Context) {
 // launch starts attempts together, but for those that have to wait for something first.
 func (n *Node) launch(ctx context.Context, attempts []Attempt) {
 	tasks := make([]keeper.Task, 0, len(attempts))
-	var on ground
 	for _, a := range attempts {
 		n.mu.Lock()
 		spec, known := n.specs[a.Job]
@@ -41,21 +40,21 @@ func (n *Node) launch(ctx context.Context, attempts []Attempt) {
 		case a.Member:
 			n.ended.Go(func() { n.reserve(ctx, a) })
 		case !known || spec.Inputs != "":
-			n.ended.Go(func() { n.hand(ctx, n.prepared(ctx, a, &ground{}, nil)) })
+			n.ended.Go(func() { n.hand(ctx, n.prepared(ctx, a, nil)) })
 		default:
-			tasks = n.prepared(ctx, a, &on, tasks)
+			tasks = n.prepared(ctx, a, tasks)
 		}
 	}
 	n.hand(ctx, tasks)
 }
 
 // prepared adds a task that is ready to start; one that was killed meanwhile is given up.
-func (n *Node) prepared(ctx context.Context, a Attempt, on *ground, tasks []keeper.Task) []keeper.Task {
+func (n *Node) prepared(ctx context.Context, a Attempt, tasks []keeper.Task) []keeper.Task {
 	k := a.Key
-	spec, err := n.spec(ctx, k)
+	on, err := n.groundOf(ctx, k)
 	var t keeper.Task
 	if err == nil {
-		t, err = n.prepare(ctx, a, spec, on)
+		t, err = n.prepare(ctx, a, on)
 	}
 	switch {
 	case ctx.Err() != nil:

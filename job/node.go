@@ -57,6 +57,7 @@ type Node struct {
 	owed    report              // what else is to be reported
 	here    map[ID]map[Key]bool // attempts that use a job's folder
 	sharing map[ID]*sharing     // of the jobs that are here
+	grounds map[ID]*ground      // likewise
 
 	takes       map[Key]Attempt // ended ones that took other than what their job's spec says
 	allocations map[Key]*allocation
@@ -88,7 +89,7 @@ func NewNode(n *Node) *Node {
 	n.greet, n.news, n.begin = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	n.specs, n.killed, n.results, n.here = map[ID]Spec{}, map[Key]bool{}, map[Key]*Result{}, map[ID]map[Key]bool{}
 	n.late, n.ahead, n.sharing = map[Key]bool{}, map[Key]int{}, map[ID]*sharing{}
-	n.takes = map[Key]Attempt{}
+	n.grounds, n.takes = map[ID]*ground{}, map[Key]Attempt{}
 	n.allocations, n.steps, n.opened = map[Key]*allocation{}, map[string]*step{}, make(chan struct{})
 	n.slots = Slots{Cores: n.Cores, Memory: n.Memory}
 	return n
@@ -301,6 +302,7 @@ func (n *Node) do(_ context.Context, _ bus.Caller, data []byte) (none, error) {
 	}
 	for id, spec := range e.Specs {
 		n.specs[id] = spec
+		delete(n.grounds, id)
 	}
 	for _, o := range e.Orders {
 		n.take(o.Start)

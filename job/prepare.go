@@ -10,34 +10,12 @@ import (
 	"bramble/keeper"
 )
 
-// ground is what tasks of a job that are started together share.
-type ground struct {
-	job     ID
-	account host.Account
-	name    string // of the account; "": our own
-}
-
-// make finds a job's ground and makes its folder, unless that was done for the task before.
-func (g *ground) make(n *Node, id ID, spec Spec) (err error) {
-	if g.job == id {
-		return nil
-	}
-	if g.account, g.name, err = n.account(spec); err != nil {
-		return err
-	}
-	if err = n.makeJobDir(id, spec, g.account); err == nil {
-		g.job = id
-	}
-	return err
-}
-
 // prepare makes a task's folder with all that it needs, and says what to run in it.
-func (n *Node) prepare(ctx context.Context, a Attempt, spec Spec, on *ground) (keeper.Task, error) {
-	k := a.Key
-	if err := on.make(n, k.Job, spec); err != nil {
-		return keeper.Task{}, err
+func (n *Node) prepare(ctx context.Context, a Attempt, on *ground) (keeper.Task, error) {
+	if on.pattern.Args != nil && !a.takesSteps() && len(a.Gres) == 0 && a.CPUs == on.cpus && a.Memory == on.spec.Memory {
+		return on.task(a.Key), nil
 	}
-	account := on.account
+	k, spec, account := a.Key, on.spec, on.account
 	dir, err := n.furnish(ctx, k, spec, account)
 	if err != nil {
 		return keeper.Task{}, err
@@ -49,15 +27,20 @@ func (n *Node) prepare(ctx context.Context, a Attempt, spec Spec, on *ground) (k
 	if err != nil {
 		return keeper.Task{}, err
 	}
-	args := spec.Args
-	if len(spec.Script) > 0 {
-		args = append([]string{n.scriptPath(k.Job)}, args...)
+	return n.taskOf(a, on, dir, more), nil
+}
+
+// taskOf is what to run for an attempt, in a folder that is there, with more in its environment.
+func (n *Node) taskOf(a Attempt, on *ground, dir string, more []string) keeper.Task {
+	args := on.spec.Args
+	if len(on.spec.Script) > 0 {
+		args = append([]string{n.scriptPath(a.Job)}, args...)
 	}
-	start, args := n.into(k, dir, args)
+	start, args := n.into(a.Key, dir, args)
 	return keeper.Task{
-		ID: k.String(), Args: args, Env: n.environment(a, spec, account, dir, more...), Dir: start, User: on.name,
-		Limits: limits(a.Memory), Timeout: spec.Timeout, Umask: cmp.Or(spec.Umask, usualUmask),
-	}, nil
+		ID: a.Key.String(), Args: args, Env: n.environment(a, on.spec, on.account, dir, more...), Dir: start, User: on.name,
+		Limits: limits(a.Memory), Timeout: on.spec.Timeout, Umask: cmp.Or(on.spec.Umask, usualUmask),
+	}
 }
 
 const (
