@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"bramble/fault"
@@ -286,13 +287,18 @@ func (r *gatherer) attempts() (list []Attempt) {
 		}
 		k, count := r.many()
 		a := Attempt{Key: k, CPUs: r.small(), Memory: int64(r.uint())}
-		for range r.alike(what, count) {
+		count = r.alike(what, count)
+		list = slices.Grow(list, min(count, len(r.data)))
+		for range count {
 			a.Index += int(r.int())
 			list = append(list, a)
 		}
 	}
 	return list
 }
+
+// resultBytes is the least that a result takes.
+const resultBytes = 7
 
 func (r *gatherer) results() (list []Result) {
 	for what := r.byte(); what != 0; what = r.byte() {
@@ -305,7 +311,9 @@ func (r *gatherer) results() (list []Result) {
 		}
 		k, count := r.many()
 		began := int64(0)
-		for range r.alike(what, count) {
+		count = r.alike(what, count)
+		list = slices.Grow(list, min(count, len(r.data)/resultBytes))
+		for range count {
 			k.Index += int(r.int())
 			began += r.int()
 			at := time.Unix(0, began).UTC()

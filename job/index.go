@@ -21,6 +21,7 @@ type node struct {
 	told    bool           // it has said what it holds since the head started
 	offers  map[string]int // generic resources
 	start   []Attempt      // placed on it in the present Step
+	started int            // how many the last time
 	after   uint64         // the record that start waits for
 }
 

@@ -291,6 +291,7 @@ func (st *turn) hand(j *job, n *node, a Attempt) {
 	s.index.put(n)
 	if n.start == nil {
 		st.starts = append(st.starts, n)
+		n.start = make([]Attempt, 0, max(1, n.started)) // mostly as many as the time before
 	}
 	n.start = append(n.start, a)
 	n.after = max(n.after, j.after, s.headAfter)

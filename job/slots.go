@@ -26,15 +26,15 @@ func (s *Slots) Add(a Attempt) {
 // Start moves what may start from the waiting to the running attempts and returns it, valid until the next call.
 func (s *Slots) Start() []Attempt {
 	before := len(s.running)
-	for len(s.waiting) > 0 {
-		next := s.waiting[0]
+	begun := 0
+	for _, next := range s.waiting {
 		if s.cpus+next.CPUs > s.Cores || next.Memory > 0 && s.memory+next.Memory > s.Memory || !s.gresFree(next.Gres) {
 			break
 		}
-		s.waiting[0] = Attempt{}
-		s.waiting = s.waiting[1:]
 		s.run(next)
+		begun++
 	}
+	s.waiting = slices.Delete(s.waiting, 0, begun) // those few move up, so that their place in memory is used again
 	return s.running[before:]
 }
 

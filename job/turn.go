@@ -78,7 +78,7 @@ func (st *turn) actions(wake time.Time) []Action {
 	}
 	for _, n := range st.starts {
 		list = append(list, Start{Node: n.name, Attempts: n.start, After: n.after})
-		n.start, n.after = nil, 0
+		n.start, n.started, n.after = nil, len(n.start), 0
 	}
 	for _, id := range st.over {
 		list = append(list, JobEnded{ID: id, After: s.seq})
