@@ -26,17 +26,17 @@ func (h *head) stayLean(ctx context.Context) error {
 }
 
 // gcPercent is how much garbage a head may gather, in percent of what it needs. A head's garbage is messages, so room for
-// 64 MB of it halves a small one's collections for little memory; a large one has two fifths of what it needs, which is
-// more than that.
+// 64 MB of it halves a small one's collections for little memory; a large one has as much as it needs, which is more than that,
+// up to memoryLimit.
 func gcPercent(connections int) int {
-	return min(200, max(40, 64*100/needs(connections)))
+	return min(200, max(100, 64*100/needs(connections)))
 }
 
 // memoryLimit is from where on it collects garbage whatever that costs, in bytes: while much happens, a collection takes so
 // long that as much again would gather meanwhile.
 func memoryLimit(connections int) int64 {
 	n := needs(connections)
-	return int64(n+max(64, n*3/4)) << 20
+	return int64(n+max(64, n*7/10)) << 20
 }
 
 // needs is about what a head needs, in MB.

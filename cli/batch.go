@@ -22,6 +22,8 @@ func (c *submitCmd) script(spec *job.Spec) error {
 	path := c.Args[0]
 	info, err := os.Stat(path)
 	switch {
+	case err != nil && strings.HasPrefix(path, "-"):
+		return noFlag("submit", path)
 	case err != nil:
 		return fault.New(fault.NotFound, "no script is called %s here", path).Hint("bramble submit -- %s, if it is a command", strings.Join(c.Args, " "))
 	case info.IsDir():

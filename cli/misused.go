@@ -106,9 +106,13 @@ func afterDashes(what string, args []string) ([]string, error) {
 	case args[0] == "--":
 		return args[1:], nil
 	case strings.HasPrefix(args[0], "-"):
-		flag, _, _ := strings.Cut(args[0], "=")
-		return nil, fault.New(fault.Misused, "%s has no flag %s", what, flag).
-			Hint("bramble %s --help; what is to be run comes after --", what)
+		return nil, noFlag(what, args[0])
 	}
 	return args, nil
+}
+
+// noFlag tells of a word before the command to run that looks like a flag.
+func noFlag(what, word string) error {
+	flag, _, _ := strings.Cut(word, "=")
+	return fault.New(fault.Misused, "%s has no flag %s", what, flag).Hint("bramble %s --help; what is to be run comes after --", what)
 }
