@@ -22,8 +22,8 @@ import (
 const (
 	forkTasks     = 1000
 	parallelTasks = 200
-	slurmTasks    = 60
-	untunedTasks  = 8 // of a Slurm that starts two every three seconds
+	slurmTasks    = 300 // several of its rounds
+	untunedTasks  = 8   // of a Slurm that starts two every three seconds
 )
 
 // How many times as many tasks a second as its peers bramble is meant to run, and how soon one is meant to start.

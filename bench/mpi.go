@@ -44,7 +44,9 @@ run() { # WHAT WHO PROGRAM…
 	mpirun.openmpi "$@" >out 2>err || { cat err >&2; exit 1; }
 	echo "$what $who $(($(date +%s%N) - begun))"
 }
-over_ssh() { OMPI_MCA_plm_rsh_agent=$ssh run "$@"; }
+over_ssh() { # as somebody has it who has told Open MPI his hosts and his network, and no more
+	(unset OMPI_MCA_orte_tmpdir_base HWLOC_COMPONENTS HWLOC_PLUGINS_PATH; OMPI_MCA_plm_rsh_agent=$ssh run "$@")
+}
 run warm bramble hostname; over_ssh warm ssh hostname
 for i in $(seq $RUNS); do
 	run hostname bramble hostname; over_ssh hostname ssh hostname
@@ -57,7 +59,7 @@ done
 // mpi measures the start of ranks on hosts of their own beside the same mpirun over ssh.
 func (b *bench) mpi(ctx context.Context, s *section) error {
 	s.title = fmt.Sprintf("MPI on %d nodes", mpiHosts)
-	s.how = fmt.Sprintf("One rank on each of %d nodes in namespaces of their own on this one machine: Debian's Open MPI calls bramble for each node, and in turns openssh to an sshd there. Whole runs of mpirun, all at the same time on a few cores; and half a round trip of one byte between two nodes.", mpiHosts)
+	s.how = fmt.Sprintf("One rank on each of %d nodes in namespaces of their own on this one machine: Debian's Open MPI calls bramble for each node, and in turns openssh to an sshd there, on the same network and transports. Whole runs of mpirun, all at the same time on a few cores; and half a round trip of one byte between two nodes.", mpiHosts)
 	if not := missing("mpirun.openmpi", "mpicc.openmpi", "ssh", "ssh-keygen"); len(not) > 0 {
 		return fmt.Errorf("this needs %s; try: scripts/setup && scripts/setup bench", strings.Join(not, ", "))
 	}

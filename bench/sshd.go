@@ -150,6 +150,7 @@ func (s *sshds) stop() {
 		group.Go(func() error { c.stop(); return nil })
 	}
 	group.Wait()
+	os.RemoveAll(s.dir)
 	if s.madeRun {
 		os.Remove(sshRun)
 	}
