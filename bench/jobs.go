@@ -59,7 +59,7 @@ func (b *bench) jobs(ctx context.Context, s *section) error {
 	if err := b.submitLatency(ctx, s, r); err != nil {
 		return err
 	}
-	bounds, err := b.bounds(ctx)
+	bounds, task, err := b.bounds(ctx)
 	if err != nil {
 		return err
 	}
@@ -76,12 +76,12 @@ func (b *bench) jobs(ctx context.Context, s *section) error {
 		return timed(func() error { return r.array(ctx, "", b.tasks) })
 	}}
 	all := []*contender{array}
-	for _, p := range slices.Concat(bounds, peers) {
+	for _, p := range slices.Concat(bounds, []*starter{task}, peers) {
 		all = append(all, &p.contender)
 	}
 	err = interleave(ctx, min(b.runs, enough), all...)
 	bound := slices.MaxFunc(bounds, func(a, b *starter) int { return cmp.Compare(a.rate(), b.rate()) })
-	for _, p := range append([]*starter{bound}, peers...) {
+	for _, p := range append([]*starter{bound, task}, peers...) {
 		if len(array.took) == 0 || len(p.took) == 0 {
 			continue
 		}
@@ -96,29 +96,31 @@ func (b *bench) jobs(ctx context.Context, s *section) error {
 }
 
 // bounds are the least that starting a process costs here: as many loops as cores, and one alone, which is faster where
-// cores stand in each other's way.
-func (b *bench) bounds(ctx context.Context) ([]*starter, error) {
+// cores stand in each other's way; then a loop that gives each process what a task has.
+func (b *bench) bounds(ctx context.Context) (all []*starter, task *starter, err error) {
 	if not := missing("cc"); len(not) > 0 {
-		return nil, fmt.Errorf("the bound needs cc; try: scripts/setup")
+		return nil, nil, fmt.Errorf("the bound needs cc; try: scripts/setup")
 	}
 	source, program := filepath.Join(b.dir, "spawn.c"), filepath.Join(b.dir, "spawn")
 	if err := os.WriteFile(source, spawn, 0o600); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := command(ctx, nil, "cc", "-O2", "-o", program, source); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	truePath, err := exec.LookPath("true")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	n := min(forkTasks, b.tasks)
-	var all []*starter
-	for _, loops := range slices.Compact([]int{1, runtime.NumCPU()}) {
-		name := fmt.Sprintf("the bound, %d at a time", loops)
-		all = append(all, &starter{contender{name: name, run: process(program, fmt.Sprint(loops), fmt.Sprint(n), truePath)}, n, boundTarget})
+	loop := func(name string, loops int, target float64, more ...string) *starter {
+		args := append([]string{fmt.Sprint(loops), fmt.Sprint(n), truePath}, more...)
+		return &starter{contender{name: fmt.Sprintf("%s, %d at a time", name, loops), run: process(program, args...)}, n, target}
 	}
-	return all, nil
+	for _, loops := range slices.Compact([]int{1, runtime.NumCPU()}) {
+		all = append(all, loop("the bound", loops, boundTarget))
+	}
+	return all, loop("the same with a session, an environment and pipes", runtime.NumCPU(), 0, "task"), nil
 }
 
 // lineStarters start a process for each line that they read.
