@@ -118,20 +118,21 @@ func TestSpawn(t *testing.T) {
 		t.Skip("short: it builds a program; make test runs it")
 	}
 	b := &bench{options: options{tasks: 7}, dir: t.TempDir()}
-	if _, err := b.bounds(t.Context()); err != nil {
+	if _, _, err := b.bounds(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	counting, runs := filepath.Join(b.dir, "counting"), filepath.Join(b.dir, "runs")
-	if err := os.WriteFile(counting, []byte("#!/bin/sh\necho run >>"+runs+"\n"), 0o700); err != nil {
+	script := "#!/bin/sh\necho run >>" + runs + "\nhead -c 200000 /dev/zero\n" // more than fits a pipe that nobody reads
+	if err := os.WriteFile(counting, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for i, loops := range []string{"1", "3"} {
-		if text, err := exec.Command(filepath.Join(b.dir, "spawn"), loops, "7", counting).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, text)
+	for i, more := range [][]string{{"1", "7", counting}, {"3", "7", counting}, {"2", "7", counting, "task"}} {
+		if err := exec.Command(filepath.Join(b.dir, "spawn"), more...).Run(); err != nil {
+			t.Fatal(err)
 		}
 		text, err := os.ReadFile(runs)
 		if got := bytes.Count(text, []byte("\n")); got != 7*(i+1) {
-			t.Errorf("with %s loops it was started %d times in all: %v", loops, got, err)
+			t.Errorf("after %q it was started %d times in all: %v", more, got, err)
 		}
 	}
 	for _, program := range []string{"/bin/false", filepath.Join(b.dir, "absent")} {
