@@ -98,6 +98,24 @@ func ScanRoot(ctx context.Context, root *os.Root, paths []string) (*Tree, error)
 	return s.finish(ctx, &Tree{})
 }
 
+// Add puts what another tree has into this one; the other is to stay open as long. fault.Misused when both have a path.
+func (t *Tree) Add(other *Tree) error {
+	all := append(slices.Clone(t.Manifest.Entries), other.Manifest.Entries...)
+	sortEntries(all)
+	for i := 1; i < len(all); i++ {
+		if all[i].Path == all[i-1].Path {
+			return fault.New(fault.Misused, "two sources would both be named %s", all[i].Path).Hint("give one of them another name")
+		}
+	}
+	t.Manifest.Entries = all
+	for ref, x := range other.files {
+		if t.files[ref] == nil {
+			t.files[ref] = x
+		}
+	}
+	return nil
+}
+
 // Close closes what Scan opened.
 func (t *Tree) Close() error {
 	var err error

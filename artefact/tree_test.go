@@ -155,6 +155,27 @@ func TestScanNames(t *testing.T) {
 	}
 }
 
+// One tree takes in another, unless both have something of one name.
+func TestTreeAdd(t *testing.T) {
+	a, b, to := t.TempDir(), t.TempDir(), t.TempDir()
+	plant(t, a, map[string]string{"m": "1", "z": "same"})
+	plant(t, b, map[string]string{"n": "2", "a": "same"})
+	one := scan(t, a+"/m", a+"/z")
+	must(t, one.Add(scan(t, b+"/n", b+"/a")))
+	s := open(t, Options{})
+	_, err := one.Import(t.Context(), s)
+	must(t, err)
+	must(t, Place(t.Context(), s, one.Manifest, to, PlaceOptions{}))
+	for name, want := range map[string]string{"m": "1", "n": "2", "z": "same", "a": "same"} {
+		if got, err := os.ReadFile(filepath.Join(to, name)); string(got) != want {
+			t.Errorf("%s: %q %v", name, got, err)
+		}
+	}
+	if err := one.Add(scan(t, a+"/m")); !fault.Is(err, fault.Misused) {
+		t.Errorf("two files named m: %v", err)
+	}
+}
+
 func TestScanRoot(t *testing.T) {
 	dir := t.TempDir()
 	plant(t, dir, map[string]string{

@@ -30,6 +30,7 @@ type carryFlags struct {
 	Append      bool     `help:"Append to those files."`
 	Export      string   `help:"Variables from here: NAME, NAME=VALUE, ALL or NONE, with commas (default NONE)." placeholder:"LIST"`
 	Umask       string   `help:"Rights that files of the tasks do not get (default 022)." placeholder:"OCTAL"`
+	beside      []string // files from elsewhere that arrive as well
 }
 
 // defaultFolderLimit is what a folder may hold when nobody said.
@@ -83,14 +84,13 @@ func (f *carryFlags) carry(e *env, cl *cluster.Cluster, s *job.Spec) error {
 		s.WorkDir = s.SubmitDir
 		say("%s is the same everywhere, so nothing travels", s.SubmitDir)
 	case len(f.Transfer) > 0:
-		s.Inputs, err = upload(e, cl, f.Transfer)
-	case f.NoFolder:
-	case dir == "" && tooWide(s.SubmitDir) != "":
-		if e.out.Stderr.IsTerminal() {
-			say("none, as this is %s; --folder DIR sends one", tooWide(s.SubmitDir))
-		}
-	default:
+		s.Inputs, err = upload(e, cl, append(f.Transfer, f.beside...))
+	case !f.NoFolder && (dir != "" || tooWide(s.SubmitDir) == ""):
 		return f.sendFolder(e, cl, s, say)
+	case len(f.beside) > 0:
+		s.Inputs, err = f.sendBeside(e, cl)
+	case !f.NoFolder && e.out.Stderr.IsTerminal():
+		say("none, as this is %s; --folder DIR sends one", tooWide(s.SubmitDir))
 	}
 	return err
 }
@@ -114,6 +114,14 @@ func (f *carryFlags) sendFolder(e *env, cl *cluster.Cluster, s *job.Spec, say fu
 		say("%s is left out: %s", clean(left.Path), clean(left.Why))
 	}
 	s.Folder = true
+	beside, err := artefact.Scan(e.ctx, f.beside)
+	if err != nil {
+		return err
+	}
+	defer beside.Close()
+	if err := tree.Add(beside); err != nil {
+		return err
+	}
 	files, bytes := tree.Manifest.Sum()
 	if len(tree.Manifest.Entries) == 0 {
 		say("empty")
@@ -122,6 +130,17 @@ func (f *carryFlags) sendFolder(e *env, cl *cluster.Cluster, s *job.Spec, say fu
 	say("%s, %s", countFiles(files), term.Bytes(bytes))
 	s.Inputs, err = send(e, cl, tree, bytes)
 	return err
+}
+
+// sendBeside uploads what arrives where no folder travels.
+func (f *carryFlags) sendBeside(e *env, cl *cluster.Cluster) (string, error) {
+	tree, err := artefact.Scan(e.ctx, f.beside)
+	if err != nil {
+		return "", err
+	}
+	defer tree.Close()
+	_, bytes := tree.Manifest.Sum()
+	return send(e, cl, tree, bytes)
 }
 
 // showUploadFrom is how large a folder is for whose upload a bar is drawn, in bytes.

@@ -152,7 +152,7 @@ func freeAddr(t *testing.T) string {
 func (s *shell) run(command string) (string, int) {
 	s.t.Helper()
 	const mark = "@@ended "
-	if _, err := io.WriteString(s.in, command+"\necho \""+mark+"$?\"\n"); err != nil {
+	if _, err := io.WriteString(s.in, "{ "+command+"\n} </dev/null\necho \""+mark+"$?\"\n"); err != nil {
 		s.t.Fatal(err)
 	}
 	var said strings.Builder

@@ -61,7 +61,13 @@ func (c *stepCmd) Run(e *env) error {
 		defer restore()
 	}
 	files, finish := stepFiles(c.Label)
-	ends, err := in.RunRanks(e.ctx, r, os.Stdin, files)
+	ends, err := in.RunRanks(e.ctx, r, func(rank int, node string) job.StepFiles {
+		its := files(rank, node)
+		if rank == 0 {
+			its.Stdin = io.NopCloser(os.Stdin)
+		}
+		return its
+	})
 	if err := cmp.Or(err, finish()); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ type allocation struct {
 	made  chan struct{} // closed when steps may start
 	over  bool          // no more steps
 	steps map[string]*step
-	begun int          // steps
+	begun int          // steps that have a number, at the leader
 	door  net.Listener // the socket
 	peers chan []Peer  // holds what the head said of the allocation's nodes, or nothing yet
 	meet  *meeting

@@ -14,8 +14,8 @@ import (
 
 // Where tasks run. Dir/JOB is the agent's own: no task may put anything there, since a later agent trusts what it
 // finds. It holds the spec, the script, "slurm" with commands for a script of Slurm's, and the folders that belong
-// to the tasks' account: "common", where all tasks of a job run that brings and returns no files, and
-// INDEX.ATTEMPT for each attempt of one that does.
+// to the tasks' account: "common", where all tasks of a job run that brings and returns no files, INDEX.ATTEMPT for
+// each attempt of one that does, and "steps", where tasks of Slurm's count them.
 
 func (n *Node) jobDir(id ID) string { return filepath.Join(n.Dir, strconv.FormatInt(int64(id), 10)) }
 
@@ -56,7 +56,7 @@ func (n *Node) makeJobDir(id ID, spec Spec, account host.Account) error {
 		}
 	}
 	if spec.Slurm {
-		if err := n.makeSlurmDir(id); err != nil {
+		if err := n.makeSlurmDir(id, account); err != nil {
 			return err
 		}
 	}

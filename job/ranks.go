@@ -18,6 +18,7 @@ type Ranks struct {
 	Count   int      // how many; 0: as many as the allocation has, or PerNode on each of its nodes
 	Nodes   int      // on the first so many nodes; 0: on as many as it takes
 	PerNode int      // on each node, in turn; 0: as the allocation has them
+	Each    int      // how many of the allocation's ranks one takes the place of, having their cores; 0: one
 	On      []string // only these nodes
 	Args    []string
 	Program string // which goes to all nodes when it is a file of the job's
@@ -58,10 +59,13 @@ func (r Ranks) Place(peers []Peer) ([]string, error) {
 	room := make([]int, len(peers))
 	total := 0
 	for i, p := range peers {
-		if room[i] = p.Ranks; r.PerNode > 0 {
+		if room[i] = p.Ranks / max(1, r.Each); r.PerNode > 0 {
 			room[i] = r.PerNode
 		}
 		total += room[i]
+	}
+	if total == 0 {
+		return nil, fault.New(fault.Misused, "no node of the allocation has the cores for one such rank").Hint("fewer cores for each, or a job with more for each of its own")
 	}
 	count := r.Count
 	if count == 0 {
@@ -99,9 +103,8 @@ func evenly(room []int, count int) []int {
 	return share
 }
 
-// RunRanks runs a step and returns how its ranks ended, in order. Each rank's output goes to what out returns for it;
-// standard input goes to rank 0 alone.
-func (in Inside) RunRanks(ctx context.Context, r Ranks, stdin io.Reader, out func(rank int, node string) StepFiles) ([]RankEnd, error) {
+// RunRanks runs a step and returns how its ranks ended, in order. What each rank reads and writes is what files returns for it.
+func (in Inside) RunRanks(ctx context.Context, r Ranks, files func(rank int, node string) StepFiles) ([]RankEnd, error) {
 	peers, err := in.Nodes(ctx)
 	if err != nil {
 		return nil, err
@@ -125,13 +128,13 @@ func (in Inside) RunRanks(ctx context.Context, r Ranks, stdin io.Reader, out fun
 	for i, node := range nodes {
 		rank := Rank{Step: name, Rank: i, Ranks: len(nodes), Local: local[node], Alone: r.KeepGoing}
 		local[node]++
-		files := out(i, node) // in order of rank, one after the other
-		if i == 0 {
-			files.Stdin = stdin
-		}
+		its := files(i, node) // in order of rank, one after the other
 		all.Go(func() {
 			end := RankEnd{Rank: i, Node: node}
-			end.Exit, end.Err = in.Run(ctx, StepCommand{Node: node, Args: r.Args, Env: r.Env, Dir: r.Dir, TTY: r.TTY, Rank: rank}, files)
+			end.Exit, end.Err = in.Run(ctx, StepCommand{Node: node, Args: r.Args, Env: r.Env, Dir: r.Dir, TTY: r.TTY, Rank: rank}, its)
+			if c, ok := its.Stdin.(io.Closer); ok {
+				c.Close()
+			}
 			if why := context.Cause(ctx); end.Err != nil && ctx.Err() != nil {
 				end.Err = why
 			}

@@ -44,10 +44,22 @@ esac
 // slurmCommands are those of Slurm's that work inside a job.
 func slurmCommands() []string { return []string{"scontrol", "srun"} }
 
+// StepsVar names the file in which a task of one rank counts its steps, by its bytes. An allocation's leader counts them itself.
+const StepsVar = "BRAMBLE_STEPS"
+
+func (n *Node) stepsDir(id ID) string { return filepath.Join(n.jobDir(id), "steps") }
+
+func (n *Node) stepsPath(k Key) string {
+	return filepath.Join(n.stepsDir(k.Job), filepath.Base(n.taskDir(k)))
+}
+
 func (n *Node) slurmDir(id ID) string { return filepath.Join(n.jobDir(id), "slurm") }
 
-// makeSlurmDir makes the folder with the commands that a script of Slurm's finds.
-func (n *Node) makeSlurmDir(id ID) error {
+// makeSlurmDir makes the folder with the commands that a script of Slurm's finds, and the one where its tasks count steps.
+func (n *Node) makeSlurmDir(id ID, account host.Account) error {
+	if err := makeDir(n.stepsDir(id), account); err != nil {
+		return err
+	}
 	dir := n.slurmDir(id)
 	self, err := n.tool()
 	if err == nil {
@@ -83,7 +95,7 @@ func (n *Node) slurmEnv(a Attempt, spec Spec, account host.Account, dir string) 
 	if len(a.Shares) > 0 {
 		return env // they are told of our own launcher
 	}
-	return append(env, "OMPI_MCA_plm=^slurm", "PRTE_MCA_plm=^slurm", "HYDRA_LAUNCHER=fork")
+	return append(env, StepsVar+"="+n.stepsPath(a.Key), "OMPI_MCA_plm=^slurm", "PRTE_MCA_plm=^slurm", "HYDRA_LAUNCHER=fork")
 }
 
 // withSlurm puts Slurm's commands in front of what an environment searches.

@@ -16,7 +16,7 @@ import (
 
 // StepFiles are what a step reads and writes, and what is done to it on the way.
 type StepFiles struct {
-	Stdin          io.Reader // nil: nothing to read
+	Stdin          io.Reader // nil: nothing to read; RunRanks closes one that can be closed when its rank has ended
 	Stdout, Stderr io.Writer // nil: thrown away
 	Signals        <-chan string
 }

@@ -22,6 +22,7 @@ const (
 	doRun     = "run"
 	doNodes   = "nodes"   // who has a share: []Peer
 	doExplain = "explain" // Text is why the allocation's command is about to fail
+	doNumber  = "number"  // of a step that is about to begin, from 0 in each allocation
 )
 
 const (
@@ -52,7 +53,7 @@ func (n *Node) route(ctx context.Context, al *allocation, req StepRequest, conn 
 	switch {
 	case req.Do == doRun && req.Node != "":
 		to = req.Node
-	case meets(req.Do): // ranks meet at the leader
+	case meets(req.Do), req.Do == doNumber: // ranks meet at the leader, which counts steps as well
 		list, err := n.peersOf(ctx, al)
 		if err != nil {
 			return err
@@ -163,6 +164,11 @@ func (n *Node) answer(ctx context.Context, al *allocation, from string, req Step
 	case req.Do == doExplain:
 		n.mu.Lock()
 		al.why = cut(req.Text)
+		n.mu.Unlock()
+	case req.Do == doNumber:
+		n.mu.Lock()
+		value = al.begun
+		al.begun++
 		n.mu.Unlock()
 	case req.Do == doCertify:
 		value, err = n.certify(ctx, al, from, req)

@@ -29,6 +29,11 @@ func Exported(environ []string, export string) []string {
 	return out
 }
 
+// Settled is what of an environment belongs to its machine, session or job, and is there whatever --export says.
+func Settled(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(v string) bool { return travels(v) && !strings.HasPrefix(v, "PATH=") })
+}
+
 // travels reports whether a variable means the same on another machine.
 func travels(v string) bool {
 	name, _, _ := strings.Cut(v, "=")

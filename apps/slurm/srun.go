@@ -2,11 +2,13 @@ package slurm
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/job"
 )
 
 // Run is what somebody asks of srun.
@@ -14,18 +16,42 @@ type Run struct {
 	*Batch           // as for sbatch: what a job of its own would take
 	Label     bool   // each line begins with the rank that wrote it
 	Pty       bool   // one process, on a terminal
+	Input     string // what the ranks read: InputAll, InputNone, a rank's number, or the pattern of a file's name
 	KeepGoing bool   // a rank that fails does not end the others
 	Dir       string // where the ranks run; "": where the job does
 	Command   []string
 }
 
-// ReadRun reads srun's words.
-func ReadRun(words []string, now time.Time) (*Run, error) {
-	r := &Run{Batch: &Batch{now: now, at: "srun"}, KeepGoing: true}
+// What --input says that is no file's name.
+const (
+	InputAll  = "all" // each rank reads what srun reads
+	InputNone = "none"
+)
+
+// InputRank is the only rank that reads what srun reads; -1 when --input names none.
+func (r *Run) InputRank() int {
+	if n, err := strconv.Atoi(r.Input); err == nil && n >= 0 {
+		return n
+	}
+	return -1
+}
+
+// InputFile is the file, or the pattern of files' names, that the ranks read from; "" when --input names none.
+func (r *Run) InputFile() string {
+	if r.Input == InputAll || r.Input == InputNone || r.InputRank() >= 0 {
+		return ""
+	}
+	return r.Input
+}
+
+// ReadRun reads srun's words, typed inside a job or outside of any.
+func ReadRun(words []string, inside bool, now time.Time) (*Run, error) {
+	r := &Run{Batch: &Batch{now: now, at: "srun"}, KeepGoing: true, Input: InputAll}
 	r.Spec.Slurm = true
 	own := map[string]func(string) error{
 		"label": func(string) error { r.Label = true; return nil },
 		"pty":   func(string) error { r.Pty = true; return nil },
+		"input": func(s string) error { r.Input = s; return job.CheckPattern(s) },
 		"kill-on-bad-exit": func(s string) error {
 			r.KeepGoing = s == "0"
 			return nil
@@ -44,6 +70,9 @@ func ReadRun(words []string, now time.Time) (*Run, error) {
 		return nil, fault.New(fault.Misused, "srun has nothing to run").Hint("srun -n 4 COMMAND")
 	}
 	r.Dir, r.Spec.WorkDir = r.Spec.WorkDir, ""
+	if inside { // what is not said is as the job has it
+		return r, r.where()
+	}
 	return r, r.settle()
 }
 
@@ -51,7 +80,7 @@ func ReadRun(words []string, now time.Time) (*Run, error) {
 func runOptions() []option {
 	quiet := func(*Batch, string) error { return nil }
 	list := []option{
-		{name: "label", short: 'l'}, {name: "pty", takes: maybe}, {name: "kill-on-bad-exit", short: 'K', takes: maybe},
+		{name: "label", short: 'l'}, {name: "input", short: 'i', takes: needed}, {name: "pty", takes: maybe}, {name: "kill-on-bad-exit", short: 'K', takes: maybe},
 		{name: "unbuffered", short: 'u', set: quiet}, // nothing is kept back
 		{name: "exact", set: quiet}, {name: "overlap", set: quiet}, {name: "mpi", takes: needed, set: quiet},
 		{name: "cpu-bind", takes: needed, lacks: "cores are counted, not bound"},
@@ -66,6 +95,7 @@ func runOptions() []option {
 	for _, o := range options() {
 		switch o.name {
 		case "array", "wrap", "parsable", "requeue", "no-requeue", "ignore-pbs": // sbatch's alone
+		case "input": // which sbatch does not honour
 		case "wait": // a number of seconds for srun
 			list = append(list, option{name: "wait", short: 'W', takes: needed, lacks: "all ranks are waited for"})
 		default:

@@ -8,20 +8,57 @@ import (
 )
 
 func TestReadRun(t *testing.T) {
-	r, err := ReadRun(strings.Fields("-n 4 -N2 -l --mpi=pmix -K --cpu-bind=none -t 5 ./work -n 9"), noon)
+	r, err := ReadRun(strings.Fields("-n 4 -N2 -l --mpi=pmix -K --cpu-bind=none -t 5 ./work -n 9"), false, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Spec.Ranks != 4 || r.Spec.Nodes != 2 || !r.Label || r.KeepGoing || r.Pty || !reflect.DeepEqual(r.Command, []string{"./work", "-n", "9"}) {
 		t.Errorf("read as %+v", r)
 	}
+	if r, err := ReadRun(strings.Fields("--ntasks-per-node=2 ./work"), true, noon); err != nil || r.Spec.Ranks != 0 || r.Spec.Nodes != 0 || r.Spec.RanksPerNode != 2 {
+		t.Errorf("inside a job read as %+v, %v", r, err)
+	}
 	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "--cpu-bind") {
 		t.Errorf("warnings %q", r.Warnings)
 	}
 	for line, want := range map[string]string{"": "nothing to run", "-n 0 x": "-n:", "--array=1 x": "no option --array", "--tsaks=1 x": "no option"} {
-		if _, err := ReadRun(strings.Fields(line), noon); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ReadRun(strings.Fields(line), false, noon); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", line, err, want)
 		}
+	}
+}
+
+func TestInput(t *testing.T) {
+	for words, want := range map[string]struct {
+		rank int
+		file string
+	}{
+		"x":                   {-1, ""},
+		"-i all x":            {-1, ""},
+		"--input=none x":      {-1, ""},
+		"-i 3 x":              {3, ""},
+		"--input in.%2t x":    {-1, "in.%2t"},
+		"--input=./3 x":       {-1, "./3"},
+		"--input -3 -n 1 x":   {-1, "-3"},
+		"--input=/data/3.i x": {-1, "/data/3.i"},
+	} {
+		r, err := ReadRun(strings.Fields(words), false, noon)
+		if err != nil {
+			t.Errorf("%s: %v", words, err)
+		} else if r.InputRank() != want.rank || r.InputFile() != want.file {
+			t.Errorf("%s: rank %d, file %q, want %v", words, r.InputRank(), r.InputFile(), want)
+		}
+	}
+	if _, err := ReadRun([]string{"--input=", "x"}, false, noon); err == nil {
+		t.Error("a file without a name was taken")
+	}
+}
+
+// What is the machine's and the job's stays, whatever else goes.
+func TestSettled(t *testing.T) {
+	got := Settled([]string{"HOME=/h", "SLURM_JOB_ID=7", "A=1", "PATH=/bin", "BRAMBLE_JOB_ID=7", "PATHS=x"})
+	if want := []string{"HOME=/h", "SLURM_JOB_ID=7", "PATH=/bin", "BRAMBLE_JOB_ID=7"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
