@@ -73,7 +73,8 @@ func checkScript(path string, text []byte) error {
 
 // batch takes what a script's #SBATCH lines ask for where no flag says otherwise.
 func (c *submitCmd) batch(spec *job.Spec, path string, text []byte) error {
-	b, err := slurm.Read(slurm.Input{Path: path, Script: text, Now: time.Now()})
+	shared := func(folder string) bool { return spec.IsShared(absolute(folder)) }
+	b, err := slurm.Read(slurm.Input{Path: path, Script: text, Now: time.Now(), Shared: shared})
 	if err != nil {
 		return err
 	}

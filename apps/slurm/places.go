@@ -184,7 +184,9 @@ func (b *Batch) settle() error {
 	}
 	if s.WorkDir != "" {
 		s.WorkDir = filepath.Clean(s.WorkDir)
-		b.warn("--chdir: a job runs in a folder of its own on its node; where " + clip(s.WorkDir) + " is there, have the script go to it: cd " + clip(s.WorkDir))
+		if b.shared == nil || !b.shared(s.WorkDir) {
+			b.warn("--chdir: " + clip(s.WorkDir) + " travels, and the job runs in a copy of it; bramble submit --shared PATH runs it there, if it is below a path that is the same everywhere")
+		}
 	}
 	return nil
 }

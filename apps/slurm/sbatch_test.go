@@ -116,7 +116,7 @@ func TestWarnings(t *testing.T) {
 		"--signal=USR1":               "there is none",
 		"-N 3 -n 2":                   "fewer tasks than nodes",
 		"--exclusive=user":            "user",
-		"-D /data/./run":              "cd /data/run",
+		"-D /data/./run":              "/data/run travels, and the job runs in a copy",
 		"--cpu-freq=high --wait -s":   "--cpu-freq",
 		"\n#SBATCH --kill-on-inv=yes": "line 4: --kill-on-invalid-dep",
 	} {
@@ -124,6 +124,10 @@ func TestWarnings(t *testing.T) {
 		if !strings.Contains(strings.Join(b.Warnings, "\n"), want) {
 			t.Errorf("%s: warnings %q lack %q", line, b.Warnings, want)
 		}
+	}
+	shared := Input{Path: "job.sh", Script: []byte(script("#SBATCH -D /data/run")), Now: noon, Shared: func(folder string) bool { return folder == "/data/run" }}
+	if b, err := Read(shared); err != nil || len(b.Warnings) > 0 || b.Spec.WorkDir != "/data/run" {
+		t.Errorf("a folder that is the same everywhere: %+v, %v", b, err)
 	}
 	late := read(t, script("echo begins", "#SBATCH -n 4"))
 	if late.Spec.Ranks != 0 || len(late.Warnings) != 1 || !strings.Contains(late.Warnings[0], "line 3: #SBATCH stands after") {

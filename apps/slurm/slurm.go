@@ -24,6 +24,7 @@ type Batch struct {
 	Version  bool
 
 	now       time.Time
+	shared    func(folder string) bool
 	at        string     // where the option stands that is being read, for warnings
 	nodelist  []string   // names
 	exclude   []string   // hostlists
@@ -39,11 +40,12 @@ type Input struct {
 	Environ []string // of which SBATCH_… variables count
 	Options []string // the words after sbatch; nil: it was not called by that name
 	Now     time.Time
+	Shared  func(folder string) bool // whether a folder is the same on every node; nil: none is
 }
 
 // Read puts together what a script's directives, the environment and a command line ask for.
 func Read(in Input) (*Batch, error) {
-	b := &Batch{now: in.Now, Spec: job.Spec{Slurm: true}}
+	b := &Batch{now: in.Now, shared: in.Shared, Spec: job.Spec{Slurm: true}}
 	directives, err := Directives(in.Script)
 	if err != nil {
 		return nil, of(in.Path, err)
