@@ -101,8 +101,11 @@ func (c *eachCmd) runner(e *env) (*each.Runner, error) {
 	case c.Resume:
 		o.Resume = each.ResumeAll
 	}
-	if c.Jobs < 0 || c.MaxArgs < 0 || c.CPUs < 1 {
-		return nil, fault.New(fault.Misused, "--jobs, --max-args and --cpus can't be negative").Hint("leave out what you don't need")
+	if c.Jobs < 0 || c.MaxArgs < 0 {
+		return nil, fault.New(fault.Misused, "--jobs and --max-args can't be negative").Hint("leave out what you don't need")
+	}
+	if err := someCores(c.CPUs); err != nil {
+		return nil, err
 	}
 	var err error
 	if o.Halt, err = each.ParseHalt(c.Halt); err != nil {

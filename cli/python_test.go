@@ -52,6 +52,11 @@ try:
     assert False
 except BrambleError as e:
     assert "does not answer" in str(e), e
+try:
+    Cluster(cpus=0)
+    assert False
+except ValueError as e:
+    assert "no core" in str(e), e
 print("all is well")
 `
 

@@ -124,6 +124,9 @@ func left(e *env, id job.ID, err error) error {
 func (c *submitCmd) spec() (job.Spec, error) {
 	spec := job.Spec{Name: c.Name, As: c.As, On: c.On, Array: c.Array, CPUs: c.CPUs, Retries: c.Retries, Env: c.Env}
 	c.spread(&spec)
+	if err := someCores(c.CPUs); err != nil {
+		return spec, err
+	}
 	err := errors.Join(c.scheduleFlags.apply(&spec, time.Now()), c.carryFlags.apply(&spec))
 	if err != nil {
 		return spec, err
@@ -170,6 +173,14 @@ func sound(spec job.Spec) error {
 	spec.WorkDir = "" // carry has yet to settle it
 	_, err := spec.Validate()
 	return err
+}
+
+// someCores refuses a number of cores with which nothing could run.
+func someCores(n int) error {
+	if n < 1 {
+		return fault.New(fault.Misused, "--cpus %d leaves a task no core", n).Hint("--cpus 1, the usual")
+	}
+	return nil
 }
 
 // timeout reads a time limit, which no task could keep if it were 0.

@@ -314,6 +314,8 @@ class Cluster:
 
     def __init__(self, url=None, token=None, *, cluster=None, cafile=None, on="", cpus=1, memory=0,
                  timeout=0, retries=0, partition="", python="python3"):
+        if cpus < 1:
+            raise ValueError("cpus=%r leaves a task no core" % (cpus,))
         url, token = url or os.environ.get("BRAMBLE_URL"), token or os.environ.get("BRAMBLE_TOKEN")
         cookie = None
         context = ssl.create_default_context(cafile=cafile)
