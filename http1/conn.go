@@ -1,0 +1,170 @@
+package http1
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// chat is a connection that a goroutine serves.
+type chat struct {
+	*run
+	conn net.Conn
+	in   []byte // received and not yet used
+	date clock
+}
+
+// serveConn serves one connection, or hands it over, and then is done with it.
+func (r *run) serveConn(conn net.Conn) {
+	c := &chat{run: r, conn: conn}
+	defer context.AfterFunc(r.ended, func() { conn.Close() })()
+	if c.serve() {
+		r.fallback.take(c.conn, c.in)
+		return
+	}
+	conn.Close()
+	r.release()
+}
+
+// serve returns true when the connection is to be handed over.
+func (c *chat) serve() bool {
+	switch negotiated, err := c.shake(); {
+	case err != nil:
+		return false
+	case negotiated == "h2":
+		return true
+	}
+	var req Request
+	var a Answer
+	since, limit := time.Now(), c.limits.ReadHead
+	for {
+		what, n, refusal := c.look(c.in, &req, &a)
+		switch what {
+		case handOver:
+			return true
+		case refuse:
+			last(c.conn, refusal, &c.limits)
+			return false
+		case answer:
+			closing := req.Close || c.ending.Err() != nil
+			if err := c.send(&a, closing); err != nil || closing {
+				linger(c.conn, err)
+				return false
+			}
+			c.in = append(c.in[:0], c.in[n:]...)
+			if since, limit = time.Now(), c.limits.Idle; len(c.in) > 0 {
+				limit = c.limits.ReadHead
+			}
+			continue
+		}
+		if limit == c.limits.Idle && len(c.in) > 0 {
+			since, limit = time.Now(), c.limits.ReadHead
+		}
+		if !c.read(since.Add(limit)) {
+			return false
+		}
+	}
+}
+
+// shake does what TLS begins with and returns the protocol that was agreed on.
+func (c *chat) shake() (string, error) {
+	conn, ok := c.conn.(*tls.Conn)
+	if !ok {
+		return "", nil
+	}
+	ctx, cancel := context.WithTimeout(c.ended, c.limits.ReadHead)
+	defer cancel()
+	err := conn.HandshakeContext(ctx)
+	return conn.ConnectionState().NegotiatedProtocol, err
+}
+
+// read waits for more bytes; false is that there will be none. When no more requests are wanted it only
+// waits for the rest of one that has begun.
+func (c *chat) read(deadline time.Time) bool {
+	c.conn.SetReadDeadline(deadline)
+	if len(c.in) == 0 {
+		defer context.AfterFunc(c.ending, func() { c.conn.SetReadDeadline(time.Unix(1, 0)) })()
+	}
+	if cap(c.in)-len(c.in) < 2048 {
+		c.in = append(make([]byte, 0, 2*cap(c.in)+4096), c.in...)
+	}
+	n, err := c.conn.Read(c.in[len(c.in):cap(c.in)])
+	c.in = c.in[:len(c.in)+n]
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && len(c.in) > 0 {
+		last(c.conn, tooSlow, &c.limits)
+	}
+	return n > 0
+}
+
+var tooSlow = &Refusal{408, "the head took too long"}
+
+// last says why a connection ends.
+func last(conn net.Conn, why *Refusal, l *Limits) {
+	var date clock
+	date.set(time.Now())
+	conn.SetWriteDeadline(time.Now().Add(l.Write))
+	_, err := conn.Write(appendRefusal(nil, why, &date))
+	linger(conn, err)
+}
+
+// linger reads until the peer has heard all, but not for long.
+func linger(conn net.Conn, err error) {
+	half, ok := conn.(interface{ CloseWrite() error })
+	if err != nil || !ok || half.CloseWrite() != nil {
+		return
+	}
+	conn.SetReadDeadline(time.Now().Add(lingering))
+	io.CopyN(io.Discard, conn, mostDiscarded)
+}
+
+// mostDiscarded bounds what is read after the last answer, in bytes.
+const mostDiscarded = 256 << 10
+
+// send writes an answer. Each piece has the time for a write.
+func (c *chat) send(a *Answer, closing bool) error {
+	defer a.done()
+	c.date.set(time.Now())
+	head := appendHead(nil, a.Head, &c.date, closing)
+	if a.File == nil && len(a.Body) < smallBody {
+		return c.write(append(head, a.Body...))
+	}
+	if err := c.write(head); err != nil || a.File == nil {
+		return errors.Join(err, c.write(a.Body))
+	}
+	return c.file(a)
+}
+
+// write sends in pieces, so that a peer that takes some is not cut off.
+func (c *chat) write(b []byte) error {
+	for len(b) > 0 {
+		n := min(len(b), onePiece)
+		c.conn.SetWriteDeadline(time.Now().Add(c.limits.Write))
+		if _, err := c.conn.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+const (
+	smallBody = 4 << 10  // bytes; a body as small is copied behind its head
+	onePiece  = 64 << 10 // bytes that a peer must take within Limits.Write
+)
+
+// file sends part of a file. An error is also that it became shorter.
+func (c *chat) file(a *Answer) error {
+	for sent := int64(0); sent < a.Size; {
+		n := min(a.Size-sent, onePiece)
+		c.conn.SetWriteDeadline(time.Now().Add(c.limits.Write))
+		if _, err := io.CopyN(c.conn, io.NewSectionReader(a.File, a.Offset+sent, n), n); err != nil {
+			return err
+		}
+		sent += n
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+package http1
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// loop answers on its share of the connections, from one thread that waits in epoll only. What
+// may block is done elsewhere: files by sendFiles, all that is unusual by net/http.
+type loop struct {
+	*run
+	epoll, event int // descriptors
+	files        chan<- *link
+	links        map[int32]*link // by descriptor
+	events       [256]syscall.EpollEvent
+	in           [32 << 10]byte // what one read takes; requests are parsed where they lie
+	out          []byte         // answers to one read's requests
+	req          Request
+	ans          Answer
+	date         clock
+	now          time.Time // of the last events
+	stopping     bool
+
+	mu     sync.Mutex
+	inbox  []*link // new ones, and those whose file has got on
+	closed bool
+}
+
+func newLoop(r *run, files chan<- *link) (*loop, error) {
+	epoll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	event, err := eventfd()
+	if err != nil {
+		syscall.Close(epoll)
+		return nil, err
+	}
+	l := &loop{run: r, epoll: epoll, event: event, files: files, links: map[int32]*link{}}
+	err = syscall.EpollCtl(epoll, syscall.EPOLL_CTL_ADD, event, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(event)})
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *loop) close() {
+	syscall.Close(l.event)
+	syscall.Close(l.epoll)
+}
+
+// serve runs until no requests are wanted any more and all connections have ended.
+func (l *loop) serve() {
+	defer context.AfterFunc(l.ending, l.wake)()
+	defer context.AfterFunc(l.ended, l.wake)()
+	tick := l.tick()
+	for swept := time.Now(); !l.finished(); {
+		n := l.wait(tick)
+		l.now = time.Now()
+		l.date.set(l.now)
+		for i := range l.events[:n] {
+			l.happened(&l.events[i])
+		}
+		l.receive()
+		if l.ending.Err() != nil && !l.stopping {
+			l.stop()
+		}
+		if l.now.Sub(swept) >= tick || l.ended.Err() != nil {
+			l.sweep()
+			swept = l.now
+		}
+	}
+}
+
+// tick is how often timeouts are looked at.
+func (l *loop) tick() time.Duration {
+	least := min(l.limits.ReadHead, l.limits.Idle, l.limits.Write)
+	return min(max(least/4, 5*time.Millisecond), time.Second)
+}
+
+// wait waits for events, without an end when there are no connections that could be late.
+func (l *loop) wait(tick time.Duration) int {
+	if n := poll(l.epoll, l.events[:]); n > 0 {
+		return n
+	}
+	if len(l.links) == 0 {
+		tick = -1
+	}
+	n, err := syscall.EpollWait(l.epoll, l.events[:], int(max(tick.Milliseconds(), -1)))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (l *loop) happened(e *syscall.EpollEvent) {
+	if e.Fd == int32(l.event) {
+		var count [8]byte
+		read(l.event, count[:])
+	} else if k := l.links[e.Fd]; k != nil {
+		l.ready(k, e.Events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0)
+	}
+}
+
+// wake ends a wait, from any goroutine.
+func (l *loop) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		syscall.Write(l.event, []byte{7: 1}) // eight bytes, not zero in either order
+	}
+}
+
+// give hands the loop a connection, from any goroutine.
+func (l *loop) give(k *link) {
+	l.mu.Lock()
+	closed := l.closed
+	l.inbox = append(l.inbox, k)
+	first := len(l.inbox) == 1
+	l.mu.Unlock()
+	if closed {
+		l.drop(k)
+	} else if first {
+		l.wake()
+	}
+}
+
+// finished closes the loop for good once nothing is left to do.
+func (l *loop) finished() bool {
+	if !l.stopping || len(l.links) > 0 {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.inbox) > 0 {
+		return false
+	}
+	l.closed = true
+	l.close()
+	return true
+}
+
+// receive takes in what was given.
+func (l *loop) receive() {
+	l.mu.Lock()
+	given := l.inbox
+	l.inbox = nil
+	l.mu.Unlock()
+	for _, k := range given {
+		if k.away {
+			l.returned(k)
+		} else {
+			l.adopt(k)
+		}
+	}
+}
+
+// adopt begins to watch a connection, edge-triggered and for everything, which is the only such call in its life.
+func (l *loop) adopt(k *link) {
+	k.home, k.since = l, l.now
+	l.links[int32(k.fd)] = k
+	err := syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_ADD, k.fd, &syscall.EpollEvent{Events: edge, Fd: int32(k.fd)})
+	if err != nil {
+		l.drop(k)
+	} else if l.stopping {
+		l.pull(k, false)
+		l.dropIdle(k)
+	}
+}
+
+// stop begins the end: connections between two requests are closed, after a last look whether there is one.
+func (l *loop) stop() {
+	l.stopping = true
+	for _, k := range l.links {
+		if !k.away {
+			l.ready(k, false)
+			l.dropIdle(k)
+		}
+	}
+}
+
+func (l *loop) dropIdle(k *link) {
+	if k.free() && len(k.in) == 0 {
+		l.drop(k)
+	}
+}
+
+// sweep ends what takes too long, and everything when the end has come.
+func (l *loop) sweep() {
+	for _, k := range l.links {
+		switch late := l.now.Sub(k.since); {
+		case k.away:
+		case l.ended.Err() != nil, k.deaf && late >= lingering, !k.deaf && k.busy() && late >= l.limits.Write:
+			l.drop(k)
+		case k.busy() || k.deaf:
+		case len(k.in) > 0 && late >= l.limits.ReadHead:
+			k.closing = true
+			l.out = appendRefusal(l.out[:0], tooSlow, &l.date)
+			l.flush(k, nil, nil)
+			l.settle(k)
+		case k.fresh && late >= l.limits.ReadHead, late >= l.limits.Idle:
+			l.drop(k)
+		}
+	}
+}
+
+// process answers the requests in data and keeps the rest.
+func (l *loop) process(k *link, data []byte) {
+	l.out = l.out[:0]
+	for more := true; more && len(data) > 0 && k.free(); {
+		what, n, refusal := l.look(data, &l.req, &l.ans)
+		switch what {
+		case wait:
+			more = false
+		case answer:
+			k.closing = l.req.Close || l.stopping
+			k.since, k.fresh, k.in = l.now, false, k.in[:0]
+			data = data[n:]
+			l.reply(k, &l.ans)
+		case handOver:
+			if l.flush(k, nil, nil); k.free() {
+				l.handOver(k, data)
+				return
+			}
+		case refuse:
+			k.closing = true
+			l.out = appendRefusal(l.out, refusal, &l.date)
+		}
+	}
+	l.flush(k, nil, nil)
+	k.keep(data, l.now)
+	l.settle(k)
+}
+
+// reply sends an answer, or lets it gather with those to other requests that came at once.
+func (l *loop) reply(k *link, a *Answer) {
+	const mostGathered = 64 << 10 // bytes
+	l.out = appendHead(l.out, a.Head, &l.date, k.closing)
+	switch {
+	case a.File != nil:
+		k.out, k.file, k.offset, k.left, k.done = slices.Clone(l.out), a.File, a.Offset, a.Size, a.Done
+		l.out = l.out[:0]
+		l.lend(k)
+	case len(a.Body) > smallBody:
+		l.flush(k, a.Body, a.Done)
+	default:
+		l.out = append(l.out, a.Body...)
+		a.done()
+		if len(l.out) > mostGathered {
+			l.flush(k, nil, nil)
+		}
+	}
+}
+
+// flush sends what has gathered, and body. What does not fit is kept until it does.
+func (l *loop) flush(k *link, body []byte, done func()) {
+	if k.gone || len(l.out)+len(body) == 0 {
+		return
+	}
+	n, err := send(k.fd, l.out, body, false)
+	k.done = done
+	if err == nil && n == len(l.out)+len(body) {
+		k.finish()
+	} else {
+		k.out, k.body = slices.Clone(l.out[min(n, len(l.out)):]), body[max(n-len(l.out), 0):]
+		k.since = l.now
+		l.push(k)
+	}
+	l.out = l.out[:0]
+}

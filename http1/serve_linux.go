@@ -1,0 +1,90 @@
+package http1
+
+import (
+	"context"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+)
+
+// accept serves connections until the end: plain ones on loops of our own, for the runtime's poller costs a
+// switch of goroutines and three more system calls for each request.
+func (r *run) accept() error {
+	var file *os.File
+	var err error
+	switch ln := r.ln.(type) {
+	case *net.TCPListener:
+		file, err = ln.File()
+	case *net.UnixListener:
+		file, err = ln.File()
+	default:
+		return r.acceptConns()
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	defer context.AfterFunc(r.ending, func() { file.Close() })()
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	loops, err := r.startLoops()
+	if err != nil {
+		return err
+	}
+	raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1) }) // inherited
+	for next := 0; r.acquire(); next++ {
+		fd, err := acceptOne(raw)
+		if err == nil {
+			loops[next%len(loops)].give(&link{fd: fd, fresh: true})
+			continue
+		}
+		r.release()
+		if !passing(err) || !r.pause() {
+			return err
+		}
+	}
+	return nil
+}
+
+// startLoops starts the loops and those who send files for them.
+func (r *run) startLoops() ([]*loop, error) {
+	files := make(chan *link, r.limits.Conns) // each connection is in it at most once, so sending never blocks
+	var loops []*loop
+	for range r.loops() {
+		l, err := newLoop(r, files)
+		if err != nil {
+			for _, l := range loops {
+				l.close()
+			}
+			return nil, err
+		}
+		loops = append(loops, l)
+	}
+	var running sync.WaitGroup
+	for _, l := range loops {
+		running.Go(l.serve)
+	}
+	for range 4 * runtime.GOMAXPROCS(0) {
+		r.wg.Go(func() { sendFiles(files) })
+	}
+	r.wg.Go(func() { running.Wait(); close(files) })
+	return loops, nil
+}
+
+// acceptOne waits in the runtime's poller for a connection, which it keeps out of it.
+func acceptOne(ln syscall.RawConn) (int, error) {
+	var fd int
+	var failed error
+	err := ln.Read(func(listener uintptr) bool {
+		fd, _, failed = syscall.Accept4(int(listener), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		return failed != syscall.EAGAIN
+	})
+	if err != nil {
+		return 0, err
+	}
+	return fd, failed
+}

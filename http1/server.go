@@ -1,0 +1,160 @@
+package http1
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Server answers on a listener's connections.
+type Server struct {
+	// Handler answers GET and HEAD of HTTP/1.1 without a body, an Upgrade or an Expect, or returns false for "not mine".
+	// It must not block, nor keep the request, whose bytes are used again. Nil is never.
+	Handler func(*Request, *Answer) bool
+	// Fallback answers all else, through net/http: from the first request on that the handler does not answer,
+	// a connection stays with it. Its requests pass the same parser. Nil answers 404.
+	Fallback http.Handler
+	Limits   Limits
+	Loops    int          // threads that answer, where the system has a loop of its own; 0: one per core
+	Log      *slog.Logger // where net/http complains; nil is nowhere
+}
+
+// lingering is how long a connection that we end is read, and what comes thrown away, so that
+// the last answer is not lost to a reset (RFC 9112, 9.6).
+const lingering = 2 * time.Second
+
+// run is one call of Serve.
+type run struct {
+	*Server
+	ln       net.Listener
+	limits   Limits
+	slots    chan struct{} // one for each open connection
+	fallback *fallback
+	wg       sync.WaitGroup  // connections and loops
+	ending   context.Context // no new requests
+	ended    context.Context // no connections any more
+}
+
+// Serve answers until ctx ends, and then closes the listener, lets answers under way finish for at most Limits.Grace, and
+// returns nil when everything it started has ended. When the listener fails, it does the same and returns the error.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ending, end := context.WithCancel(ctx)
+	defer end()
+	ended, endNow := context.WithCancel(context.WithoutCancel(ctx))
+	defer endNow()
+	r := &run{Server: s, ln: ln, limits: s.Limits.filled(), ending: ending, ended: ended}
+	r.slots = make(chan struct{}, r.limits.Conns)
+	r.fallback = newFallback(r)
+	unblock := context.AfterFunc(ending, func() { ln.Close() })
+	defer unblock()
+	err := r.accept()
+	if ctx.Err() != nil {
+		err = nil
+	}
+	end()
+	grace := time.AfterFunc(r.limits.Grace, endNow)
+	defer grace.Stop()
+	r.wg.Wait()
+	r.fallback.shutdown()
+	return err
+}
+
+func (s *Server) loops() int {
+	if s.Loops > 0 {
+		return s.Loops
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// acquire waits until one more connection may be open; false is the end.
+func (r *run) acquire() bool {
+	select {
+	case <-r.ending.Done():
+		return false
+	case r.slots <- struct{}{}:
+		return true
+	}
+}
+
+func (r *run) release() { <-r.slots }
+
+// acceptConns gives each connection a goroutine: on systems without a loop, and for TLS.
+func (r *run) acceptConns() error {
+	for r.acquire() {
+		conn, err := r.ln.Accept()
+		if err != nil {
+			r.release()
+			if passing(err) && r.pause() {
+				continue
+			}
+			return err
+		}
+		r.wg.Go(func() { r.serveConn(conn) })
+	}
+	return nil
+}
+
+// passing reports whether accepting may work again soon: the peer was gone already, or descriptors are used up.
+func passing(err error) bool {
+	for _, e := range []syscall.Errno{syscall.ECONNABORTED, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// pause waits a moment; false is the end.
+func (r *run) pause() bool {
+	select {
+	case <-r.ending.Done():
+		return false
+	case <-time.After(20 * time.Millisecond):
+		return true
+	}
+}
+
+// act is what to do about received bytes.
+type act int
+
+const (
+	wait     act = iota // for more
+	answer              // with the handler's answer
+	handOver            // the connection and these bytes
+	refuse
+)
+
+// look decides about the beginning of b and returns the length of the request that it answered.
+func (r *run) look(b []byte, req *Request, a *Answer) (act, int, *Refusal) {
+	skipped := skipEmpty(b)
+	n, err := req.parse(b[skipped:], &r.limits)
+	switch {
+	case err != nil:
+		if len(b) == 1 && b[0] == '\r' {
+			return wait, 0, nil
+		}
+		return refuse, 0, err.(*Refusal)
+	case n == 0:
+		return wait, 0, nil
+	}
+	*a = Answer{}
+	if !req.lean() || r.Handler == nil || !r.Handler(req, a) {
+		return handOver, 0, nil
+	}
+	if len(req.Method) == len("HEAD") {
+		a.Body, a.File = nil, nil
+	}
+	return answer, skipped + n, nil
+}
+
+// lean reports whether a request is one for the handler.
+func (r *Request) lean() bool {
+	return (string(r.Method) == "GET" || string(r.Method) == "HEAD") &&
+		r.Minor == 1 && r.Length < 0 && !r.Chunked && !r.Upgrade && !r.Expect
+}

@@ -1,0 +1,699 @@
+package http1
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = time.Minute
+
+// engines are the ways to serve: each test runs with those it names.
+var engines = map[string]func(*testing.T, net.Listener) net.Listener{
+	"loop":       func(_ *testing.T, ln net.Listener) net.Listener { return ln },
+	"goroutines": func(_ *testing.T, ln net.Listener) net.Listener { return struct{ net.Listener }{ln} },
+	"tls":        func(t *testing.T, ln net.Listener) net.Listener { return tls.NewListener(ln, tlsConfig(t)) },
+}
+
+func tlsConfig(t *testing.T) *tls.Config {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"a"}, NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}, NextProtos: []string{"h2", "http/1.1"}}
+}
+
+// served is a server under test.
+type served struct {
+	t      *testing.T
+	engine string
+	addr   string
+	end    context.CancelFunc
+	ended  chan error
+	done   atomic.Int64 // answers that were done with
+	asked  atomic.Int64 // requests that net/http's handler saw
+}
+
+// each runs a test with every engine.
+func each(t *testing.T, test func(t *testing.T, engine string)) {
+	for name := range engines {
+		t.Run(name, func(t *testing.T) { test(t, name) })
+	}
+}
+
+// serve starts a server. When the test ends, so must all its goroutines and descriptors.
+func serve(t *testing.T, engine string, s *Server, before ...func(*served)) *served {
+	t.Helper()
+	goroutines, files := runtime.NumGoroutine(), descriptors()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	v := &served{t: t, engine: engine, addr: ln.Addr().String(), end: end, ended: make(chan error, 1)}
+	for _, f := range before {
+		f(v)
+	}
+	if s.Handler == nil {
+		s.Handler = v.answer
+	}
+	if s.Fallback == nil {
+		s.Fallback = http.HandlerFunc(v.echo)
+	}
+	go func() { v.ended <- s.Serve(ctx, engines[engine](t, ln)) }()
+	t.Cleanup(func() {
+		v.stop()
+		v.until("all goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines })
+		v.until("all descriptors are closed", func() bool { return descriptors() <= files })
+	})
+	return v
+}
+
+func descriptors() int {
+	all, _ := os.ReadDir("/proc/self/fd") // empty elsewhere
+	return len(all)
+}
+
+// stop ends the server and waits for it.
+func (v *served) stop() {
+	v.t.Helper()
+	v.end()
+	select {
+	case err, first := <-v.ended:
+		if first && err != nil {
+			v.t.Errorf("Serve: %v", err)
+		}
+		if first {
+			close(v.ended)
+		}
+	case <-time.After(patience):
+		v.t.Fatal("Serve does not end")
+	}
+}
+
+func (v *served) until(what string, ok func() bool) {
+	v.t.Helper()
+	for begun := time.Now(); !ok(); time.Sleep(time.Millisecond) {
+		if time.Since(begun) > patience {
+			buf := make([]byte, 1<<16)
+			v.t.Fatalf("not so after %s: %s\n%s", patience, what, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
+
+// answer answers /N with N bytes, / with "ok", and leaves all else.
+func (v *served) answer(r *Request, a *Answer) bool {
+	var n int
+	switch path := string(r.Path); {
+	case path == "/":
+		a.Body = []byte("ok")
+	case len(path) > 1 && all(r.Path[1:], inDigit):
+		fmt.Sscan(path[1:], &n)
+		a.Body = pattern(n)
+	default:
+		return false
+	}
+	a.Head = MakeHead(200, int64(len(a.Body)), "X-Path", string(r.Path))
+	a.Done = func() { v.done.Add(1) }
+	return true
+}
+
+func pattern(n int) []byte { return bytes.Repeat([]byte("0123456789abcde\n"), n/16+1)[:n] }
+
+// echo answers with what was sent.
+func (v *served) echo(w http.ResponseWriter, r *http.Request) {
+	v.asked.Add(1)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		w.WriteHeader(400)
+		return
+	}
+	fmt.Fprintf(w, "%s %s %s", r.Method, r.RequestURI, body)
+}
+
+// client is a raw connection.
+type client struct {
+	net.Conn
+	v *served
+	r *bufio.Reader
+}
+
+func (v *served) dial() *client {
+	v.t.Helper()
+	conn, err := net.Dial("tcp", v.addr)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	v.t.Cleanup(func() { conn.Close() })
+	if v.engine == "tls" {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	}
+	conn.SetDeadline(time.Now().Add(patience))
+	return &client{conn, v, bufio.NewReader(conn)}
+}
+
+func (c *client) send(text string) {
+	c.v.t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		c.v.t.Fatal(err)
+	}
+}
+
+// response reads one answer whole.
+func (c *client) response(method string) (*http.Response, string) {
+	c.v.t.Helper()
+	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	if err != nil {
+		c.v.t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.v.t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+// closed waits until the server has closed.
+func (c *client) closed() {
+	c.v.t.Helper()
+	if n, err := io.Copy(io.Discard, c.r); errors.Is(err, os.ErrDeadlineExceeded) || n > 0 {
+		c.v.t.Fatalf("%d more bytes instead of the end, %v", n, err)
+	}
+}
+
+// Every refused case gets its status and the end of the connection; every accepted one gets an answer.
+func TestServeCases(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		v := serve(t, engine, &Server{})
+		for _, c := range rawCases {
+			if engine == "tls" && len(c.raw) > 10_000 {
+				continue
+			}
+			conn := v.dial()
+			go io.WriteString(conn, c.raw)
+			resp, err := http.ReadResponse(conn.r, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			inBody := strings.Contains(c.raw, "ing: chunked\r\n\r\n") && resp.StatusCode == 400 // where net/http answers
+			switch {
+			case c.status == 0 && resp.StatusCode != 200 && resp.StatusCode != 100:
+				t.Errorf("%s: got %s", c.name, resp.Status)
+			case c.status != 0 && resp.StatusCode != c.status && !inBody:
+				t.Errorf("%s: got %s, want %d", c.name, resp.Status, c.status)
+			case c.status != 0:
+				io.Copy(io.Discard, resp.Body)
+				conn.closed()
+			}
+			conn.Close()
+		}
+	})
+}
+
+func TestAnswer(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		v := serve(t, engine, &Server{})
+		c := v.dial()
+		for _, n := range []int{0, 1, 4096, 4097, 16384, 100_000, 5_000_000} {
+			c.send(line(fmt.Sprintf("GET /%d HTTP/1.1", n)))
+			resp, body := c.response("GET")
+			date, err := http.ParseTime(resp.Header.Get("Date"))
+			if body != string(pattern(n)) || err != nil || time.Since(date).Abs() > patience || resp.Close {
+				t.Errorf("%d: %d bytes, %v", n, len(body), resp.Header)
+			}
+			c.send(line(fmt.Sprintf("HEAD /%d HTTP/1.1", n)))
+			if resp, body := c.response("HEAD"); body != "" || resp.ContentLength != int64(n) {
+				t.Errorf("HEAD %d: %d, %q", n, resp.ContentLength, body)
+			}
+		}
+		c.send(with("Connection: close"))
+		if resp, body := c.response("GET"); body != "ok" || !resp.Close {
+			t.Errorf("%q, %v", body, resp.Header)
+		}
+		c.closed()
+		if v.until("every answer is done with", func() bool { return v.done.Load() == 15 }); v.asked.Load() != 0 {
+			t.Error("net/http was asked")
+		}
+	})
+}
+
+func TestByteByByte(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		c := serve(t, engine, &Server{}).dial()
+		for range 2 {
+			for _, b := range []byte("\r\n" + with("X: y")) {
+				c.send(string(b))
+			}
+			if _, body := c.response("GET"); body != "ok" {
+				t.Errorf("got %q", body)
+			}
+		}
+	})
+}
+
+// Answers come in the order of requests, through both hands.
+func TestPipelining(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		c := serve(t, engine, &Server{}).dial()
+		var all strings.Builder
+		for i := range 300 {
+			all.WriteString(line(fmt.Sprintf("GET /%d HTTP/1.1", i*50)))
+		}
+		all.WriteString("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+		all.WriteString(chunked("5\r\nworld\r\n0\r\n\r\n"))
+		all.WriteString(line("GET /b HTTP/1.1"))
+		go c.send(all.String())
+		for i := range 300 {
+			if resp, body := c.response("GET"); body != string(pattern(i*50)) || resp.Header.Get("X-Path") != fmt.Sprintf("/%d", i*50) {
+				t.Fatalf("%d: %d bytes, %v", i, len(body), resp.Header)
+			}
+		}
+		for _, want := range []string{"POST /a hello", "POST / world", "GET /b "} {
+			if _, body := c.response("POST"); body != want {
+				t.Errorf("got %q, want %q", body, want)
+			}
+		}
+	})
+}
+
+// A client that asks for much and reads late gets all of it.
+func TestSlowReader(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		v := serve(t, engine, &Server{})
+		c := v.dial()
+		const n, size = 40, 1 << 20
+		go c.send(strings.Repeat(line(fmt.Sprintf("GET /%d HTTP/1.1", size)), n))
+		v.until("an answer waits", func() bool { return v.done.Load() > 0 })
+		want := string(pattern(size))
+		for i := range n {
+			if _, body := c.response("GET"); body != want {
+				t.Fatalf("%d: %d bytes", i, len(body))
+			}
+		}
+	})
+}
+
+func TestTooSlow(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		v := serve(t, engine, &Server{Limits: Limits{ReadHead: 300 * time.Millisecond, Idle: time.Hour}})
+		c := v.dial()
+		c.send("GET / HTTP/1.1\r\nHost:")
+		if resp, _ := c.response("GET"); resp.StatusCode != 408 {
+			t.Errorf("got %s", resp.Status)
+		}
+		c.closed()
+		c = v.dial()
+		c.send(with())
+		c.response("GET")
+		c.send("G")
+		if resp, _ := c.response("GET"); resp.StatusCode != 408 {
+			t.Errorf("got %s", resp.Status)
+		}
+		c.closed()
+		if engine != "tls" {
+			v.dial().closed() // says nothing
+		}
+	})
+}
+
+func TestIdle(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		c := serve(t, engine, &Server{Limits: Limits{ReadHead: time.Hour, Idle: 100 * time.Millisecond}}).dial()
+		c.send(with())
+		c.response("GET")
+		c.closed()
+		c.send("too late")
+	})
+}
+
+// A client that takes nothing is given up.
+func TestTakesNothing(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		v := serve(t, engine, &Server{Limits: Limits{Write: 200 * time.Millisecond}})
+		c := v.dial()
+		c.send(line("GET /50000000 HTTP/1.1"))
+		v.until("the answer is given up", func() bool { return v.done.Load() == 1 })
+		if n, err := io.Copy(io.Discard, c.r); n >= 50_000_000 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+	})
+}
+
+func TestHalfClosed(t *testing.T) {
+	for _, engine := range []string{"loop", "goroutines"} {
+		t.Run(engine, func(t *testing.T) {
+			v := serve(t, engine, &Server{})
+			for _, n := range []int{10, 5_000_000} {
+				c := v.dial()
+				c.send(line(fmt.Sprintf("GET /%d HTTP/1.1", n)))
+				c.Conn.(*net.TCPConn).CloseWrite()
+				if _, body := c.response("GET"); body != string(pattern(n)) {
+					t.Errorf("%d: %d bytes", n, len(body))
+				}
+				c.closed()
+			}
+			c := v.dial()
+			c.send("GET / HTTP/1.1\r\nHo")
+			c.Conn.(*net.TCPConn).CloseWrite()
+			c.closed()
+		})
+	}
+}
+
+func TestGone(t *testing.T) {
+	for _, engine := range []string{"loop", "goroutines"} {
+		t.Run(engine, func(t *testing.T) {
+			v := serve(t, engine, &Server{Limits: Limits{Conns: 1}})
+			for i := range 3 { // of which each needs the place of the one before
+				c := v.dial()
+				c.send(line("GET /50000000 HTTP/1.1"))
+				io.ReadFull(c.r, make([]byte, 1000))
+				c.Conn.(*net.TCPConn).SetLinger(0)
+				c.Close()
+				v.until("the answer is given up", func() bool { return v.done.Load() == int64(i+1) })
+			}
+		})
+	}
+}
+
+// serveFile starts a server that answers /OFFSET/SIZE with a part of a file.
+func serveFile(t *testing.T, engine string, file *os.File) *served {
+	s := &Server{}
+	return serve(t, engine, s, func(v *served) {
+		s.Handler = func(r *Request, a *Answer) bool {
+			fmt.Sscanf(string(r.Path), "/%d/%d", &a.Offset, &a.Size)
+			a.File, a.Head, a.Done = file, MakeHead(200, a.Size), func() { v.done.Add(1) }
+			return true
+		}
+	})
+}
+
+func writeFile(t *testing.T, size int) *os.File {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, pattern(size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+func TestFile(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		const size = 20 << 20
+		file, whole := writeFile(t, size), pattern(size)
+		v := serveFile(t, engine, file)
+		parts := [][2]int{{0, size}, {0, 0}, {5, 10}, {size - 1, 1}, {12345, 5 << 20}}
+		c := v.dial()
+		for _, p := range parts {
+			c.send(line(fmt.Sprintf("GET /%d/%d HTTP/1.1", p[0], p[1])))
+		}
+		c.send(line("HEAD /0/1000 HTTP/1.1"))
+		for _, p := range parts {
+			if _, body := c.response("GET"); body != string(whole[p[0]:p[0]+p[1]]) {
+				t.Errorf("%v: %d bytes", p, len(body))
+			}
+		}
+		if resp, body := c.response("HEAD"); body != "" || resp.ContentLength != 1000 {
+			t.Errorf("HEAD: %d, %q", resp.ContentLength, body)
+		}
+		v.until("every answer is done with", func() bool { return v.done.Load() == int64(len(parts)+1) })
+	})
+}
+
+// A file that becomes shorter while it is sent breaks the connection, and nothing else.
+func TestShrinkingFile(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		const size = 64 << 20
+		file := writeFile(t, size)
+		v := serveFile(t, engine, file)
+		c := v.dial()
+		c.send(line(fmt.Sprintf("GET /0/%d HTTP/1.1", size)))
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := file.Truncate(1000); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.Copy(io.Discard, resp.Body); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+		c = v.dial()
+		c.send(line("GET /0/1000 HTTP/1.1"))
+		if _, body := c.response("GET"); body != string(pattern(1000)) {
+			t.Errorf("%d bytes", len(body))
+		}
+	})
+}
+
+func TestThousands(t *testing.T) {
+	for _, engine := range []string{"loop", "goroutines"} {
+		t.Run(engine, func(t *testing.T) {
+			v := serve(t, engine, &Server{Limits: Limits{ReadHead: time.Hour, Idle: time.Hour}})
+			all := make([]*client, 2000)
+			for i := range all {
+				all[i] = v.dial()
+				all[i].send(with())
+			}
+			for range 2 {
+				for _, c := range all {
+					if _, body := c.response("GET"); body != "ok" {
+						t.Fatalf("got %q", body)
+					}
+					c.send(with())
+				}
+			}
+			v.stop()
+			for _, c := range all {
+				c.Close()
+			}
+		})
+	}
+}
+
+func TestMostConnections(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		v := serve(t, engine, &Server{Limits: Limits{Conns: 2}})
+		first, second, third := v.dial(), v.dial(), v.dial()
+		first.send(with())
+		first.response("GET")
+		second.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n") // net/http's count as well
+		second.response("POST")
+		got := make(chan string, 1)
+		go func() { third.send(with()); _, body := third.response("GET"); got <- body }()
+		select {
+		case <-got:
+			t.Error("a third connection was served")
+		case <-time.After(50 * time.Millisecond):
+		}
+		second.Close()
+		if body := <-got; body != "ok" {
+			t.Errorf("got %q", body)
+		}
+	})
+}
+
+// What net/http would let pass on a connection that it has is refused there too, and reaches no handler.
+func TestScreen(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		v := serve(t, engine, &Server{})
+		post := "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
+		for _, bad := range []string{
+			"GET /x HTTP/1.1\nHost: a\n\n", coding("Content-Length: 5", "Transfer-Encoding: chunked"),
+			with("X: a", " b"), line("GET http://a/ HTTP/1.1"), with("Content-Length: 5", "Content-Length: 5") + "hello",
+		} {
+			for _, together := range []bool{true, false} {
+				c := v.dial()
+				before := v.asked.Load()
+				if together {
+					c.send(post + bad)
+				} else {
+					c.send(post)
+				}
+				if _, body := c.response("POST"); body != "POST / hi" {
+					t.Errorf("got %q", body)
+				}
+				if !together {
+					c.send(bad)
+				}
+				if resp, _ := c.response("GET"); resp.StatusCode != 400 || v.asked.Load() != before+1 {
+					t.Errorf("%q: %s", bad, resp.Status)
+				}
+				c.closed()
+			}
+		}
+	})
+}
+
+// After a handler has taken a connection over, anything passes; before, nothing but HTTP does.
+func TestUpgrade(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		v := serve(t, engine, &Server{Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/up" {
+				return
+			}
+			conn, rw, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+			io.Copy(conn, rw)
+		})})
+		c := v.dial()
+		c.send("GET /up HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+		if resp, err := http.ReadResponse(c.r, nil); err != nil || resp.StatusCode != 101 {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		for _, text := range []string{"\x00\x01\x02", "hello\n", strings.Repeat("x", 100_000)} {
+			go c.send(text)
+			got := make([]byte, len(text))
+			if _, err := io.ReadFull(c.r, got); err != nil || string(got) != text {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		}
+		other := v.dial()
+		other.send("GET /no HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n\x00\x01\x02")
+		other.response("GET")
+		if resp, _ := other.response("GET"); resp.StatusCode != 400 {
+			t.Errorf("got %s", resp.Status)
+		}
+		v.end() // while the connection is open; the client ends it
+		c.Close()
+	})
+}
+
+// At the end idle connections are closed, answers under way finish, and heads that have begun get theirs.
+func TestGraceful(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		inside, leave := make(chan bool), make(chan bool)
+		v := serve(t, engine, &Server{Limits: Limits{Grace: time.Hour}, Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(inside)
+			<-leave
+			io.WriteString(w, "finished")
+		})})
+		idle, partial, large, slow := v.dial(), v.dial(), v.dial(), v.dial()
+		idle.send(with())
+		idle.response("GET")
+		partial.send(with() + "GET / HTTP/1.1\r\n")
+		partial.response("GET")
+		large.send(line("GET /50000000 HTTP/1.1"))
+		large.r.Peek(1000)
+		slow.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+		<-inside
+		v.end()
+		idle.closed()
+		if resp, body := large.response("GET"); len(body) != 50_000_000 {
+			t.Errorf("%d bytes, %v", len(body), resp.Header)
+		}
+		partial.send("Host: a\r\n\r\n")
+		if resp, body := partial.response("GET"); body != "ok" || !resp.Close {
+			t.Errorf("got %q", body)
+		}
+		partial.closed()
+		large.Close()
+		partial.Close()
+		close(leave)
+		if _, body := slow.response("POST"); body != "finished" {
+			t.Errorf("got %q", body)
+		}
+		if conn, err := net.Dial("tcp", v.addr); err == nil {
+			conn.Close()
+			t.Error("still listening")
+		}
+		v.stop()
+	})
+}
+
+// When grace is over, nothing holds the end up: not a client that does not read, nor a handler that waits.
+func TestGraceOver(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		inside := make(chan bool)
+		v := serve(t, engine, &Server{Limits: Limits{Grace: 50 * time.Millisecond}, Fallback: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			close(inside)
+			<-r.Context().Done()
+		})})
+		large, slow := v.dial(), v.dial()
+		large.send(line("GET /50000000 HTTP/1.1"))
+		large.r.Peek(1000)
+		slow.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+		<-inside
+		v.stop()
+	})
+}
+
+// A listener that fails ends Serve with its error.
+func TestListenerFails(t *testing.T) {
+	s := &Server{}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	failing := failingListener{ln}
+	if err := s.Serve(t.Context(), failing); !errors.Is(err, syscall.EPERM) {
+		t.Errorf("got %v", err)
+	}
+}
+
+type failingListener struct{ net.Listener }
+
+func (failingListener) Accept() (net.Conn, error) { return nil, syscall.EPERM }
+
+func TestHTTP2(t *testing.T) {
+	v := serve(t, "tls", &Server{Limits: Limits{Conns: 1}})
+	for range 2 { // of which the second needs the place of the first
+		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+		resp, err := (&http.Client{Transport: transport, Timeout: patience}).Get("https://" + v.addr + "/a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.ProtoMajor != 2 || string(body) != "GET /a " {
+			t.Errorf("%s %q, %v", resp.Proto, body, err)
+		}
+		transport.CloseIdleConnections()
+	}
+}
+
+// Handlers hear of TLS.
+func TestTLSState(t *testing.T) {
+	seen := make(chan bool, 1)
+	v := serve(t, "tls", &Server{Fallback: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.TLS != nil && r.TLS.HandshakeComplete })})
+	c := v.dial()
+	c.send(line("GET /a HTTP/1.1"))
+	c.response("GET")
+	if !<-seen {
+		t.Error("TLS is not known")
+	}
+}
