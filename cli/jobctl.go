@@ -9,6 +9,7 @@ import (
 
 	"bramble/cluster"
 	"bramble/fault"
+	"bramble/fleet"
 	"bramble/job"
 	"bramble/term"
 )
@@ -131,7 +132,7 @@ func (c *jobRequeueCmd) Run(e *env) error {
 type jobAlterCmd struct {
 	ID      string  `arg:"" help:"Number of the job."`
 	Nice    *int    `help:"Let others go first: as if it had come so many seconds later; below zero for admins." placeholder:"SECONDS"`
-	Timeout string  `help:"End a task after so long; what runs already keeps the limit it began with." placeholder:"D"`
+	Timeout string  `help:"End a task after so long, counted from when it began; what runs follows." placeholder:"D"`
 	Begin   string  `help:"Not before: 18:30, 2026-12-24T18:30, or +2h; now for at once." placeholder:"TIME"`
 	Name    *string `help:"A name for people."`
 	Comment *string `help:"A line for people." placeholder:"TEXT"`
@@ -165,8 +166,8 @@ func (c *jobAlterCmd) Run(e *env) error {
 	}
 	return eachJob(e, []string{c.ID}, "changed", func(cl *cluster.Cluster, id job.ID, _ int) error {
 		sum, err := cl.Jobs.Alter(e.ctx, id, set)
-		if err == nil && set.Timeout != nil && sum.Counts.Running > 0 {
-			fmt.Fprintf(e.out.Stderr, "what runs of job %d keeps the limit it began with\n", id)
+		if len(sum.Keep) > 0 {
+			fmt.Fprintf(e.out.Stderr, "what runs of job %d on %s keeps the limit it began with: the agent or the keeper there is of an earlier version\n", id, fleet.Fold(sum.Keep))
 		}
 		return err
 	})

@@ -48,6 +48,14 @@ type census struct {
 	Ended  []Attempt `json:"ended"` // whose results the head has not said are safe; a report brings them
 	// Compact is the newest compact form that the node reads; see compactForm.
 	Compact int `json:"compact,omitempty"`
+	// Limits says that the node gives what runs another time limit when it is told.
+	Limits bool `json:"limits,omitempty"`
+}
+
+// limitsNews tells a node the time limits of jobs of which it has attempts.
+type limitsNews struct {
+	Stamp  stamp                `json:"stamp"`
+	Limits map[ID]time.Duration `json:"limits"`
 }
 
 // outputRequest asks a node for an attempt's output.

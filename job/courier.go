@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -22,11 +23,14 @@ type courier struct {
 	news    chan struct{}
 	last    stamp
 	compact bool // the node reads compact errands
+	heeds   bool // the node takes limits
+	deaf    bool // it has said that it does not; the loop's own
 	stop    context.CancelFunc
 
-	mu    sync.Mutex
-	next  errand
-	stale bool // ask the node what it holds
+	mu     sync.Mutex
+	next   errand
+	stale  bool                 // ask the node what it holds
+	limits map[ID]time.Duration // to be told
 }
 
 // courier is the one for a node, started when first needed. It runs in the loop.
@@ -90,6 +94,33 @@ func (c *courier) resync() {
 	signal(c.news)
 }
 
+// limit tells the node time limits of jobs.
+func (c *courier) limit(limits map[ID]time.Duration) {
+	if len(limits) == 0 {
+		return
+	}
+	c.mu.Lock()
+	if c.limits == nil {
+		c.limits = map[ID]time.Duration{}
+	}
+	maps.Copy(c.limits, limits)
+	c.mu.Unlock()
+	signal(c.news)
+}
+
+// sendLimits tells what limits have gathered. A node that does not take them is not told; one that was not reached is
+// told all when it has said what it holds.
+func (c *courier) sendLimits(ctx context.Context) error {
+	c.mu.Lock()
+	limits := c.limits
+	c.limits = nil
+	c.mu.Unlock()
+	if len(limits) == 0 || !c.heeds {
+		return nil
+	}
+	return c.ask(ctx, "limit", limitsNews{c.stamp(), limits}, nil)
+}
+
 // unsent is the attempts that still wait to be carried.
 func (c *courier) unsent() []Attempt {
 	c.mu.Lock()
@@ -149,6 +180,10 @@ func (c *courier) round(ctx context.Context) error {
 			break
 		}
 	}
+	if err := c.sendLimits(ctx); err != nil {
+		c.log.Debug("limits not delivered", "node", c.node, "error", err)
+		stale = true
+	}
 	if !stale {
 		return nil
 	}
@@ -156,7 +191,7 @@ func (c *courier) round(ctx context.Context) error {
 	if err := c.ask(ctx, "count", c.stamp(), &found); err != nil {
 		return err
 	}
-	c.compact = found.Compact >= compactForm
+	c.compact, c.heeds = found.Compact >= compactForm, found.Limits
 	return c.counted(ctx, found)
 }
 
@@ -186,6 +221,7 @@ func (s *Service) nodeCounted(c *courier, found census) {
 		return // removed meanwhile
 	}
 	clear(c.known)
+	c.deaf = !found.Limits
 	held := found.Held
 	for _, a := range found.Ended {
 		if s.state.Awaits(c.node, a.Key) {
@@ -199,6 +235,7 @@ func (s *Service) nodeCounted(c *courier, found census) {
 		held = append(held, Held{Attempt: a, Waiting: true})
 	}
 	s.happen(NodeUp{Name: c.node, Cores: found.Cores, Memory: found.Memory, Held: distinct(held)})
+	c.limit(s.state.LimitsOn(c.node))
 	s.reselect = true
 }
 

@@ -165,6 +165,13 @@ type (
 		Keys  []Key
 		After uint64
 	}
+	// Limit tells a node the time limit of a job of which it has attempts, counted from when each began; 0 is none.
+	Limit struct {
+		Node    string
+		ID      ID
+		Timeout time.Duration
+		After   uint64
+	}
 	// Moved says, for people, that attempts were taken from a node and their tasks wait again.
 	Moved struct {
 		Node string
@@ -189,6 +196,7 @@ func (Forget) action()       {}
 func (Start) action()        {}
 func (Kill) action()         {}
 func (Recall) action()       {}
+func (Limit) action()        {}
 func (Moved) action()        {}
 func (JobEnded) action()     {}
 func (JobForgotten) action() {}

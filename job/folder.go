@@ -60,6 +60,11 @@ func (n *Node) makeJobDir(id ID, spec Spec, account host.Account) error {
 			return err
 		}
 	}
+	return n.writeSpec(id, spec)
+}
+
+// writeSpec keeps what a later agent knows the job by. n.making is held.
+func (n *Node) writeSpec(id ID, spec Spec) error {
 	data, err := json.Marshal(spec)
 	if err == nil {
 		err = os.WriteFile(n.specPath(id)+".new", data, 0o600)
@@ -117,6 +122,10 @@ func (n *Node) leave(k Key) {
 	}
 	spec := n.specs[k.Job]
 	delete(n.here[k.Job], k)
+	if t := n.warned[k]; t != nil {
+		t.Stop()
+		delete(n.warned, k)
+	}
 	if len(n.here[k.Job]) > 0 {
 		if spec.ownFolder() {
 			n.spawn(func() { n.removeAttempt(k) })
@@ -126,6 +135,7 @@ func (n *Node) leave(k Key) {
 	delete(n.here, k.Job)
 	delete(n.sharing, k.Job)
 	delete(n.grounds, k.Job)
+	delete(n.limits, k.Job)
 	n.thinSpecs()
 	gone := fmt.Sprintf("%s.gone-%d.%d", n.jobDir(k.Job), k.Index, k.Attempt)
 	if os.Rename(n.jobDir(k.Job), gone) == nil {

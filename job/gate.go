@@ -243,11 +243,45 @@ func (st *turn) alter(ev Alter) {
 	s.leave(j)
 	st.rec = appendAltered(st.rec, j.id, ev.Set)
 	j.applyAltered(ev.Set)
+	if ev.Set.Timeout != nil {
+		st.relimit(j)
+	}
 	s.await(j)
 	s.settle(j)
 }
 
-// Alteration is what may be changed of a job that waits; what runs already keeps what it has.
+// relimit gives what nodes have of a job the limit that it has now.
+func (st *turn) relimit(j *job) {
+	var names []string
+	for _, task := range j.activeTasks() {
+		a := j.active[task]
+		a.limit = j.spec.Timeout
+		j.active[task] = a
+		names = append(names, a.node.name)
+		for _, n := range a.others {
+			names = append(names, n.name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		st.limits = append(st.limits, Limit{Node: name, ID: j.id, Timeout: j.spec.Timeout})
+	}
+}
+
+// LimitsOn is the time limits of the jobs of which a node has attempts.
+func (s *State) LimitsOn(name string) map[ID]time.Duration {
+	limits := map[ID]time.Duration{}
+	if n := s.nodes[name]; n != nil {
+		for _, a := range n.slots.all() {
+			if j := s.jobs[a.Job]; j != nil {
+				limits[a.Job] = j.spec.Timeout
+			}
+		}
+	}
+	return limits
+}
+
+// Alteration is what may be changed of a job: its Timeout for what runs as well, all else for what waits.
 type Alteration struct {
 	Nice    *int           `json:"nice,omitempty"`
 	Timeout *time.Duration `json:"timeout,omitempty"`

@@ -386,6 +386,7 @@ type fakeKeeper struct {
 	over    chan struct{}
 	deaf    bool          // Start fails
 	stubbed bool          // SIGTERM is ignored
+	old     bool          // it takes no limits
 	slow    time.Duration // before Ended tells anything
 	running sync.WaitGroup
 }

@@ -117,10 +117,10 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (n *Node) killsAny() bool {
+func (n *Node) killsOrLimits() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return len(n.killed) > 0
+	return len(n.killed) > 0 || len(n.limits) > 0
 }
 
 func (n *Node) isKilled(k Key) bool {
@@ -146,21 +146,22 @@ func (n *Node) hand(ctx context.Context, tasks []keeper.Task) {
 		n.Log.Warn("the keeper did not take tasks; trying again", "error", err)
 		pause(ctx, time.Second)
 	}
-	kills := n.killsAny()
-	for _, t := range tasks { // the signal may have come before the task
-		if !kills && t.Timeout == 0 {
+	unusual := n.killsOrLimits()
+	for _, t := range tasks { // the signal, or another limit, may have come before the task
+		if !unusual && t.Timeout == 0 {
 			continue
 		}
 		k, _ := ParseKey(t.ID)
 		if n.isKilled(k) {
 			n.Keeper.Signal(ctx, t.ID, "TERM")
 		}
-		if t.Timeout > 0 {
-			n.mu.Lock()
-			spec := n.specs[k.Job]
-			n.mu.Unlock()
-			n.forewarn(k, spec, time.Now())
+		n.mu.Lock()
+		spec := n.specs[k.Job]
+		if n.limits[k.Job] && spec.Timeout != t.Timeout {
+			n.spawn(func() { n.relimit(k.Job) })
 		}
+		n.forewarn(k, spec, time.Now())
+		n.mu.Unlock()
 	}
 }
 

@@ -97,7 +97,20 @@ func (s *Service) alter(ctx context.Context, who bus.Caller, req alterRequest) (
 	} else if _, err := p.Admit(j.spec); err != nil && who.Role != trust.Admin {
 		return sum, err
 	}
-	return s.change(ctx, who, req.ID, "change", Alter(req))
+	if sum, err = s.change(ctx, who, req.ID, "change", Alter(req)); err == nil && req.Set.Timeout != nil {
+		err = s.ask(ctx, func(st *State) { sum.Keep = s.keepLimit(st, req.ID) })
+	}
+	return sum, err
+}
+
+// keepLimit is the nodes where what runs of a job keeps the limit that it began with. It runs in the loop.
+func (s *Service) keepLimit(st *State, id ID) (names []string) {
+	for _, p := range st.Placements(id) {
+		if c := s.couriers[p.Node]; c != nil && c.deaf && !slices.Contains(names, p.Node) {
+			names = append(names, p.Node)
+		}
+	}
+	return names
 }
 
 // mayBeNice refuses to let anybody but an admin go ahead of others.

@@ -151,6 +151,8 @@ func waitsFor(a Action) (after uint64, node string) {
 		return a.After, a.Node
 	case Recall:
 		return a.After, a.Node
+	case Limit:
+		return a.After, a.Node
 	case JobEnded:
 		return a.After, ""
 	}
@@ -507,7 +509,7 @@ func (w *world) chance() {
 			case 1:
 				w.step(Requeue{ID: id})
 			case 2:
-				w.step(Alter{ID: id, Set: Alteration{Nice: new(w.rnd.IntN(100) - 50)}})
+				w.step(Alter{ID: id, Set: Alteration{Nice: new(w.rnd.IntN(100) - 50), Timeout: new(time.Duration(w.rnd.IntN(3)) * time.Hour)}})
 			}
 		}
 	case n < 976:

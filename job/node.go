@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"bramble/bus"
 	"bramble/host"
@@ -38,6 +39,7 @@ type Node struct {
 	seal  []byte        // what secrets are made of
 
 	making   sync.Mutex // of jobs' folders
+	limiting sync.Mutex // of what the keeper has
 	tools    sync.Mutex
 	toolPath string      // see tool; "" until it was needed
 	flat     atomic.Bool // layers cannot be made here after all
@@ -58,6 +60,9 @@ type Node struct {
 	here    map[ID]map[Key]bool // attempts that use a job's folder
 	sharing map[ID]*sharing     // of the jobs that are here
 	grounds map[ID]*ground      // likewise
+
+	limits map[ID]bool         // jobs that are here whose limit was changed meanwhile
+	warned map[Key]*time.Timer // of what runs, before its time is up
 
 	takes       map[Key]Attempt // ended ones that took other than what their job's spec says
 	allocations map[Key]*allocation
@@ -89,6 +94,7 @@ func NewNode(n *Node) *Node {
 	n.greet, n.news, n.begin = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	n.specs, n.killed, n.results, n.here = map[ID]Spec{}, map[Key]bool{}, map[Key]*Result{}, map[ID]map[Key]bool{}
 	n.late, n.ahead, n.sharing = map[Key]bool{}, map[Key]int{}, map[ID]*sharing{}
+	n.limits, n.warned = map[ID]bool{}, map[Key]*time.Timer{}
 	n.grounds, n.takes = map[ID]*ground{}, map[Key]Attempt{}
 	n.allocations, n.steps, n.opened = map[Key]*allocation{}, map[string]*step{}, make(chan struct{})
 	n.slots = Slots{Cores: n.Cores, Memory: n.Memory}
@@ -123,6 +129,7 @@ func (n *Node) Run(ctx context.Context) error {
 		bus.Handle(ctx, n.Conn, bus.Node("job", name, "do"), n.do),
 		bus.Handle(ctx, n.Conn, bus.Node("job", name, "count"), n.count),
 		bus.Handle(ctx, n.Conn, bus.Node("job", name, "signal"), n.sendSignal),
+		bus.Handle(ctx, n.Conn, bus.Node("job", name, "limit"), n.limit),
 		bus.HandleStream(ctx, n.Conn, bus.Node("job", name, "output"), n.output),
 	); err != nil {
 		return err
@@ -250,7 +257,7 @@ func (n *Node) count(_ context.Context, _ bus.Caller, at stamp) (census, error) 
 	if !n.fresh(at) {
 		return census{}, errLate
 	}
-	c := census{Cores: n.Cores, Memory: n.Memory, Held: []Held{}, Compact: compactForm}
+	c := census{Cores: n.Cores, Memory: n.Memory, Held: []Held{}, Compact: compactForm, Limits: n.limiter() != nil}
 	for _, a := range n.slots.running {
 		c.Held = append(c.Held, Held{Attempt: a})
 	}

@@ -105,6 +105,8 @@ func text(actions []Action) string {
 			lines = append(lines, line)
 		case Kill:
 			lines = append(lines, "kill "+a.Node+keys(a.Keys)+": "+a.Why)
+		case Limit:
+			lines = append(lines, fmt.Sprintf("limit %s %d %s", a.Node, a.ID, a.Timeout))
 		case Recall:
 			lines = append(lines, "recall "+a.Node+keys(a.Keys))
 		case Moved:

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -123,12 +124,35 @@ func TestBackfill(t *testing.T) {
 	if why := c.s.Why(2); why.Code != "Resources" || !why.Until.Equal(begin.Add(time.Hour+lateAfter)) {
 		t.Errorf("job 2 waits for %+v", why)
 	}
-	c.want(Alter{ID: 1, Set: Alteration{Timeout: new(10 * time.Minute)}}) // its task keeps the hour that it was given
-	if why := c.s.Why(2); !why.Until.Equal(begin.Add(time.Hour + lateAfter)) {
+	c.want(Alter{ID: 1, Set: Alteration{Timeout: new(90 * time.Minute)}}, "limit a 1 1h30m0s")
+	if why := c.s.Why(2); !why.Until.Equal(begin.Add(90*time.Minute + lateAfter)) {
 		t.Errorf("job 2 waits until %s", why.Until)
 	}
 	if why := c.s.Why(3); why.Code != "Priority" || !strings.Contains(why.Text, "1 job is before it") {
 		t.Errorf("job 3 waits for %+v", why)
+	}
+}
+
+// A new limit goes to every node that has something of the job, once, and to none for what waits at the head.
+func TestAlterLimit(t *testing.T) {
+	c := newScene(t)
+	c.want(up("a", 2))
+	c.want(up("b", 2))
+	c.want(up("c", 2))
+	two := with(func(s *Spec) { s.Nodes, s.Ranks, s.CPUs = 2, 2, 1 })
+	c.want(submit(two, "b", "c"), "accepted 1", "start b 1.0.1\nstart c 1.0.1")
+	many := with(func(s *Spec) { s.Array, s.Timeout = "0-1", time.Hour })
+	c.want(submit(many, "a"), "accepted 2", "start a 2.0.1 2.1.1")
+	c.want(submit(with(func(s *Spec) { s.CPUs, s.Timeout = 2, time.Hour }), "a"), "accepted 3")
+	c.want(Alter{ID: 1, Set: Alteration{Timeout: new(time.Minute)}}, "limit b 1 1m0s\nlimit c 1 1m0s")
+	c.want(Alter{ID: 2, Set: Alteration{Timeout: new(time.Duration(0))}}, "limit a 2 0s")
+	c.want(Alter{ID: 2, Set: Alteration{Nice: new(3)}})
+	c.want(Alter{ID: 3, Set: Alteration{Timeout: new(time.Minute)}})
+	c.want(Alter{ID: 4, Set: Alteration{Timeout: new(time.Minute)}})
+	for name, want := range map[string]map[ID]time.Duration{"a": {2: 0}, "b": {1: time.Minute}, "c": {1: time.Minute}, "d": {}} {
+		if got := c.s.LimitsOn(name); !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
 	}
 }
 

@@ -348,6 +348,8 @@ func afterOf(a Action) uint64 {
 		return a.After
 	case Recall:
 		return a.After
+	case Limit:
+		return a.After
 	case JobEnded:
 		return a.After
 	}
@@ -384,6 +386,8 @@ func (s *Service) act(a Action) {
 		s.courier(a.Node).order(order{Recall: a.Keys}, nil)
 	case Forget:
 		s.courier(a.Node).forget(a.Keys)
+	case Limit:
+		s.courier(a.Node).limit(map[ID]time.Duration{a.ID: a.Timeout})
 	case JobEnded:
 		s.tellEnded(a.ID)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"bramble/bus"
 	"bramble/fault"
@@ -84,19 +83,4 @@ func (n *Node) runs(k Key) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return find(n.slots.running, k) >= 0
-}
-
-// forewarn sends an attempt that began just now, or at a time, the signal that its job wants before its time is up.
-func (n *Node) forewarn(k Key, spec Spec, began time.Time) {
-	if spec.Signal == "" || spec.Timeout == 0 {
-		return
-	}
-	time.AfterFunc(time.Until(began.Add(spec.Timeout-spec.SignalBefore)), func() {
-		if n.life.Err() != nil || !n.runs(k) {
-			return
-		}
-		if err := n.Keeper.Signal(n.life, k.String(), toKeeper(spec.Signal, spec.SignalBatch)); err != nil && n.life.Err() == nil {
-			n.Log.Warn("a task was not warned of its end", "task", k.String(), "error", err)
-		}
-	})
 }

@@ -14,6 +14,7 @@ type turn struct {
 	done                           []*job   // with tasks in fresh
 	over                           []ID
 	starts                         []*node
+	limits                         []Limit
 	forgets, kills, recalls, moves []parcel
 }
 
@@ -75,6 +76,10 @@ func (st *turn) actions(wake time.Time) []Action {
 	}
 	for _, p := range st.recalls {
 		list = append(list, Recall{Node: p.node, Keys: p.keys, After: s.seq})
+	}
+	for _, l := range st.limits {
+		l.After = s.seq
+		list = append(list, l)
 	}
 	for _, n := range st.starts {
 		list = append(list, Start{Node: n.name, Attempts: n.start, After: n.after})

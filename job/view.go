@@ -26,6 +26,10 @@ type Summary struct {
 	Code        int       `json:"code"`               // exit status: the first failed task's, or 0; -1 when a signal ended it
 	Signal      string    `json:"signal,omitempty"`
 	Reason      Reason    `json:"reason,omitzero"` // why it waits
+
+	// Keep is, in answer to a change of the time limit, the nodes where what runs keeps the limit that it began with:
+	// their agent or keeper is of an earlier version.
+	Keep []string `json:"keep,omitempty"`
 }
 
 // Counts is how many of a job's tasks are in each state.

@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // idsPart is how many IDs one request carries at most; they fit into a frame.
@@ -39,6 +40,19 @@ func (c *Client) Queues() bool { return c.Peer() >= 3 }
 // Withdraw implements Queue.
 func (c *Client) Withdraw(ctx context.Context, ids []string) error {
 	return c.inParts(ctx, "withdraw", ids)
+}
+
+// TakesLimits implements Limiter.
+func (c *Client) TakesLimits() bool { return c.Peer() >= 4 }
+
+// Limit implements Limiter.
+func (c *Client) Limit(ctx context.Context, ids []string, timeout time.Duration) error {
+	for part := range slices.Chunk(ids, idsPart) {
+		if _, err := c.call(ctx, request{Do: "limit", IDs: part, Timeout: timeout}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Forget implements Keeper.

@@ -35,7 +35,10 @@ type wanted struct {
 	done     chan struct{}
 }
 
-var _ Queue = (*Client)(nil)
+var (
+	_ Queue   = (*Client)(nil)
+	_ Limiter = (*Client)(nil)
+)
 
 // Connect reaches the keeper that answers on the socket; fault.Unreachable when none does.
 // The client lives until Close.

@@ -77,6 +77,16 @@ type Queue interface {
 	Withdraw(ctx context.Context, ids []string) error
 }
 
+// Limiter is a Keeper that takes another Timeout for tasks which it has.
+type Limiter interface {
+	Keeper
+	// TakesLimits reports whether it does; a keeper process may be older than the agent.
+	TakesLimits() bool
+	// Limit lets the tasks run so long in all, counted from when each began; 0 is for ever. Those that have had their
+	// time are ended at once. Ended, ending and unknown tasks are left alone.
+	Limit(ctx context.Context, ids []string, timeout time.Duration) error
+}
+
 // Status is what the keeper knows of a task.
 type Status struct {
 	ID       string     `json:"id"`

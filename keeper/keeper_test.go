@@ -146,6 +146,46 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
+// A task's limit follows what is asked, while it waits as while it runs; one that is being ended stays so.
+func TestLimit(t *testing.T) {
+	each(t, func(t *testing.T, k keeper.Keeper, _ string) {
+		l, ctx := k.(keeper.Limiter), t.Context()
+		if !l.TakesLimits() {
+			t.Fatal("it takes no limits")
+		}
+		cut, bare, deaf := sh("2", "exec sleep 600"), sh("3", "exec sleep 600"), sh("4", "trap 'echo asked' TERM; echo deaf; while :; do sleep 0.05; done")
+		first, second := sh("5", "sleep 1"), sh("6", "exec sleep 600")
+		cut.Timeout, deaf.Grace = time.Hour, 2*time.Second
+		first.Lanes, second.Lanes = 1, 1
+		must(t, k.Start(ctx, []keeper.Task{first, second, cut, bare, deaf}))
+		must(t, l.Limit(ctx, []string{"2", "3", "6", "nothing"}, time.Millisecond))
+		until(t, "the trap", func() bool { return strings.Contains(string(whole(t, k, "4", "stdout")), "deaf") })
+		must(t, l.Limit(ctx, []string{"4"}, time.Millisecond))
+		until(t, "its end to begin", func() bool { return strings.Contains(string(whole(t, k, "4", "stdout")), "asked") })
+		must(t, l.Limit(ctx, []string{"4"}, 0))
+		ended := collect(t, k, "2", "3", "4", "5", "6")
+		for id, want := range map[string]string{"2": "SIGTERM", "3": "SIGTERM", "4": "SIGKILL", "5": "", "6": "SIGTERM"} {
+			if s := ended[id]; s.Exit == nil || s.Exit.Signal != want || s.TimedOut != (want != "") {
+				t.Errorf("%s: %+v %+v, want %q", id, s, s.Exit, want)
+			}
+		}
+		spared := false
+		for timeout := 250 * time.Millisecond; timeout < 20*time.Second && !spared; timeout *= 2 { // until we are faster than it
+			long := sh(fmt.Sprint("7.", timeout.Milliseconds()), fmt.Sprintf("exec sleep %f", 2*timeout.Seconds()))
+			long.Timeout = timeout
+			must(t, k.Start(ctx, []keeper.Task{long}))
+			must(t, l.Limit(ctx, []string{long.ID}, time.Hour))
+			spared = !collect(t, k, long.ID)[long.ID].TimedOut
+		}
+		if !spared {
+			t.Error("more time did not reach a task")
+		}
+		if err := l.Limit(ctx, []string{"1"}, -1); !fault.Is(err, fault.Misused) {
+			t.Errorf("less than no time: %v", err)
+		}
+	})
+}
+
 // A descendant that keeps the pipe open ends with the task, and what is in the pipe is kept.
 func TestDaemonsEndWithTheirTask(t *testing.T) {
 	each(t, func(t *testing.T, k keeper.Keeper, _ string) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"bramble/fault"
 	"bramble/host"
@@ -39,6 +40,22 @@ func (l *Local) Signal(ctx context.Context, id, sig string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// TakesLimits implements Limiter.
+func (l *Local) TakesLimits() bool { return true }
+
+// Limit implements Limiter.
+func (l *Local) Limit(ctx context.Context, ids []string, timeout time.Duration) error {
+	if timeout < 0 {
+		return fault.New(fault.Misused, "a task cannot have less than no time")
+	}
+	for _, id := range ids {
+		if _, r, err := l.find(id); err == nil && r != nil {
+			r.setLimit(timeout)
+		}
+	}
+	return ctx.Err()
 }
 
 // find returns a task's status, and its run unless it has ended.

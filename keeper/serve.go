@@ -158,6 +158,8 @@ func (s *session) do(ctx context.Context, r request) (tail []byte, err error) {
 		return nil, s.local.Signal(ctx, r.ID, r.Signal)
 	case "withdraw":
 		return nil, s.local.Withdraw(ctx, r.IDs)
+	case "limit":
+		return nil, s.local.Limit(ctx, r.IDs, r.Timeout)
 	case "forget":
 		return nil, s.local.Forget(ctx, r.IDs)
 	case "output":

@@ -32,6 +32,9 @@ type run struct {
 	pipes    [2]int
 	readers  [2]*reader  // nil before readAfter
 	timer    *time.Timer // of the next signal
+	limit    time.Duration
+	limited  bool // its time is seen to
+	ending   bool // SIGTERM was sent, and SIGKILL follows
 	timedOut bool
 	stopped  bool
 	talks    bool          // its files are somebody else's
@@ -42,6 +45,7 @@ func newRun(t Task, dir *os.Root) *run {
 	limit := cmp.Or(t.Cap, DefaultCap)
 	return &run{
 		task:   t,
+		limit:  t.Timeout,
 		out:    &stream{dir: dir, name: outputName(t.ID, "stdout"), cap: limit},
 		err:    &stream{dir: dir, name: outputName(t.ID, "stderr"), cap: limit},
 		forked: make(chan struct{}),
@@ -92,10 +96,28 @@ func (r *run) lasts() {
 	r.limitTime()
 }
 
-// limitTime sees to the task's Timeout. The caller holds mu.
+// limitTime sees to it that the task ends when it has had its time. The caller holds mu.
 func (r *run) limitTime() {
-	if r.task.Timeout > 0 && r.timer == nil {
-		r.timer = time.AfterFunc(r.task.Timeout-time.Since(r.started), func() { r.terminate(&r.timedOut) })
+	r.limited = true
+	if r.limit > 0 && r.timer == nil {
+		r.timer = time.AfterFunc(r.limit-time.Since(r.started), func() { r.terminate(&r.timedOut) })
+	}
+}
+
+// setLimit gives the task another time, counted from when it began, unless it is being ended already.
+func (r *run) setLimit(limit time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.limit = limit
+	if r.ending || !r.limited {
+		return // limitTime has yet to see to it
+	}
+	if r.timer != nil && !r.timer.Stop() {
+		return // its time is up
+	}
+	r.timer = nil
+	if r.proc != nil {
+		r.limitTime()
 	}
 }
 
@@ -171,7 +193,7 @@ func (r *run) terminate(why *bool) {
 	if r.proc == nil {
 		return
 	}
-	*why = true
+	*why, r.ending = true, true
 	r.proc.Signal(syscall.SIGTERM)
 	if r.timer != nil {
 		r.timer.Stop()

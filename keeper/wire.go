@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
+	"time"
 
 	"bramble/fault"
 )
@@ -25,7 +26,8 @@ import (
 // next Protocol; none is ever renamed, removed or given another meaning.
 const (
 	// Protocol numbers what the two sides may say.
-	Protocol = 3 // 2: Task.Stdio and Task.TTY; 3: Task.Lanes, Status.Waiting and the request to withdraw
+	// 2: Task.Stdio and Task.TTY; 3: Task.Lanes, Status.Waiting and the request to withdraw; 4: the request to limit
+	Protocol = 4
 	// MaxFrame is the largest frame in bytes, the first four excluded.
 	MaxFrame = 8 << 20
 )
@@ -36,7 +38,7 @@ type hello struct {
 	Pid      int `json:"pid"`
 }
 
-// request is what a client asks. Do is start, signal, list, ended, withdraw, forget or output.
+// request is what a client asks. Do is start, signal, list, ended, withdraw, limit, forget or output.
 type request struct {
 	Number uint64   `json:"n"`
 	Do     string   `json:"do"`
@@ -47,6 +49,8 @@ type request struct {
 	Stream string   `json:"stream,omitempty"`
 	Offset int64    `json:"offset,omitempty"`
 	Max    int      `json:"max,omitempty"`
+
+	Timeout time.Duration `json:"timeout,omitempty"`
 }
 
 // answer is one part of what the keeper says to a request.

@@ -33,6 +33,8 @@ func frames(protocol int) []any {
 			&request{Number: 2, Do: "withdraw", IDs: []string{"7.4.1"}},
 			&answer{Number: 3, Statuses: []Status{{ID: "7.4.1", Running: true, Waiting: true}}},
 		}
+	case 4:
+		return []any{&request{Number: 1, Do: "limit", IDs: []string{"7.3.1", "7.4.1"}, Timeout: time.Minute}}
 	}
 
 	at := time.Date(2026, 3, 1, 12, 0, 0, 5, time.UTC)
