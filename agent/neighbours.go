@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"bramble/artefact"
 	"bramble/fault"
 	"bramble/fleet"
 	"bramble/job"
@@ -21,9 +22,10 @@ import (
 // neighbours is where the agents of nodes talk with each other without the head in between, each proved to be the
 // node that it says it is. Who was removed from the cluster is let in no more.
 type neighbours struct {
-	node *node
-	tls  *tls.Config
-	jobs *job.Node
+	node  *node
+	tls   *tls.Config
+	jobs  *job.Node
+	files *artefact.Store // nil: it gives none
 }
 
 const (
@@ -74,6 +76,9 @@ func towards(heads []string) net.IP {
 func (b *neighbours) serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+stepPath, func(w http.ResponseWriter, r *http.Request) { b.step(ctx, w, r) })
+	if b.files != nil {
+		mux.Handle("/artefact/", artefact.Handler(b.files, mayRead(b.node.verifier.Verify), artefact.Limits{}))
+	}
 	server := &http.Server{
 		Handler:           mux,
 		TLSConfig:         trust.ServerConfig(b.node.cred, b.node.verifier.Verify, b.node.clock.Now, trust.KindNode),
@@ -86,6 +91,26 @@ func (b *neighbours) serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serve other nodes: %w", err)
 	}
 	return nil
+}
+
+// mayRead lets nodes have files from here, and nobody put any.
+func mayRead(verify trust.Verify) func(*http.Request) error {
+	return func(r *http.Request) error {
+		id, err := trust.Peer(r.TLS, verify)
+		if err == nil && (id.Kind != trust.KindNode || r.Method != http.MethodGet && r.Method != http.MethodHead) {
+			err = fault.New(fault.Denied, "%s may only read here, as nodes do", id)
+		}
+		return err
+	}
+}
+
+// near has files from other nodes' agents.
+func (b *neighbours) near() func(address string) *artefact.Client {
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: b.tls, DialContext: dialer.DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}}
+	return func(address string) *artefact.Client {
+		return &artefact.Client{HTTP: client, Base: "https://" + address}
+	}
 }
 
 // step hands the connection to the room of jobs.

@@ -152,6 +152,9 @@ func (n *node) run(ctx context.Context) error {
 	}
 	worker := n.worker(conn, member.Facts)
 	jobs.Store(worker)
+	if peers, ok := worker.Peers.(*neighbours); ok && copies != nil {
+		peers.files, copies.Near = copies.Store, peers.near()
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return member.Run(ctx) })
 	group.Go(func() error { return worker.Run(ctx) })

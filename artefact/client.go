@@ -32,6 +32,7 @@ type Client struct {
 	Tries int           // tries in a row that may move nothing; 0: 8
 	Pause time.Duration // before the second try, doubling up to 5 s; 0: 200 ms
 	Idle  time.Duration // longest silence of the server; 0: 60 s
+	Quiet time.Duration // silence after which a source of a Chain is asked whether it is there; 0: 3 s
 	Busy  time.Duration // how long a server may be busy before it counts as gone; 0: 15 min
 }
 
@@ -136,13 +137,14 @@ var errSilent = errors.New("the server fell silent")
 type exchange struct {
 	c     *Client
 	ctx   context.Context
+	cut   context.CancelCauseFunc
 	timer *time.Timer
 }
 
 // exchange starts the watch; stop ends it, and the request with it.
 func (c *Client) exchange(ctx context.Context) (x *exchange, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	x = &exchange{c: c, ctx: ctx}
+	x = &exchange{c: c, ctx: ctx, cut: cancel}
 	x.timer = time.AfterFunc(x.idle(), func() { cancel(errSilent) })
 	return x, func() {
 		x.timer.Stop()

@@ -147,7 +147,7 @@ func (s *Store) Collect(ctx context.Context) (Collected, error) {
 			return sum, blame(err, "collect")
 		}
 	}
-	for _, sub := range []string{"partial", "corrupt"} {
+	for _, sub := range []string{"partial", "recipes", "corrupt"} {
 		if err := s.sweep(ctx, s.path(sub), stale, &sum); err != nil {
 			return sum, blame(err, "collect")
 		}

@@ -45,6 +45,7 @@ func Handler(s *Store, allow func(*http.Request) error, l Limits) http.Handler {
 	h := &handler{s: s, l: l, slots: make(chan struct{}, l.Transfers)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+prefix+"{ref}", h.get)
+	mux.HandleFunc("GET "+prefix+"{ref}/chunks", h.recipe)
 	mux.HandleFunc("HEAD "+prefix+"{ref}", h.head)
 	mux.HandleFunc("PUT "+prefix+"{ref}", h.put)
 	mux.HandleFunc("POST "+prefix+"missing", h.missing)
@@ -72,6 +73,9 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) {
 	}
 	defer h.leave()
 	ref := Ref(r.PathValue("ref"))
+	if wait := r.Header.Get(headerFollow); wait != "" && h.follow(w, r, ref, wait) {
+		return
+	}
 	if r.Header.Get(headerVerify) != "" {
 		if err := h.s.Verify(r.Context(), ref); err != nil {
 			refuse(w, statusOf(err), err)

@@ -18,7 +18,8 @@ import (
 type Node struct {
 	Conn     *bus.Conn
 	Store    *Store
-	Blobs    *Client // where the head has its blobs
+	Blobs    *Client                      // where the head has its blobs
+	Near     func(address string) *Client // where another node has its own; nil: all comes from the head
 	Host     Starter
 	Accounts Accounts
 	Porter   []string // the program that calls RunPorter with its standard input, and its arguments
@@ -59,7 +60,7 @@ func (n *Node) fetchAndLay(ctx context.Context, t fetchTask, out *bus.Stream) (E
 	pin := fmt.Sprintf("%s%d", pinPrefix, n.next.Add(1))
 	defer n.Store.Unpin(pin)
 	tell := &teller{out: out, step: Fetching}
-	m, err := n.bring(ctx, pin, t.Ref, tell)
+	m, err := n.bring(ctx, pin, t, tell)
 	if err != nil {
 		return End{}, err
 	}
@@ -81,14 +82,14 @@ func (n *Node) report(ctx context.Context, out *bus.Stream, end End, err error) 
 }
 
 // bring fetches a tree, which the pin holds from the moment that its list is known.
-func (n *Node) bring(ctx context.Context, pin string, ref Ref, tell *teller) (Manifest, error) {
-	if err := n.Store.Pin(pin, ref); err != nil {
+func (n *Node) bring(ctx context.Context, pin string, t fetchTask, tell *teller) (Manifest, error) {
+	if err := n.Store.Pin(pin, t.Ref); err != nil {
 		return Manifest{}, err
 	}
-	if err := n.Blobs.fetch(ctx, n.Store, []Blob{{ref, -1}}, MaxManifest, nil); err != nil {
+	if err := n.Blobs.fetch(ctx, n.Store, []Blob{{t.Ref, -1}}, MaxManifest, nil); err != nil {
 		return Manifest{}, err
 	}
-	m, err := n.Store.GetManifest(ctx, ref)
+	m, err := n.Store.GetManifest(ctx, t.Ref)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -98,7 +99,14 @@ func (n *Node) bring(ctx context.Context, pin string, ref Ref, tell *teller) (Ma
 	for _, b := range m.Blobs() {
 		tell.resumed += n.Store.Have(b.Ref)
 	}
-	return m, n.Blobs.Fetch(ctx, n.Store, m.Blobs(), tell.set)
+	if n.Near == nil || !t.Chain {
+		return m, n.Blobs.Fetch(ctx, n.Store, m.Blobs(), tell.set)
+	}
+	chain := &Chain{Head: n.Blobs, Log: n.Log}
+	for _, address := range t.From[:min(nearest, len(t.From))] {
+		chain.Near = append(chain.Near, n.Near(address))
+	}
+	return m, chain.Fetch(ctx, n.Store, m.Blobs(), tell.set)
 }
 
 // read looks through the account's files and gives the head what it lacks of them.

@@ -37,6 +37,7 @@ type incoming struct {
 	file  *os.File // nil once it was kept or dropped
 	sum   hash.Hash
 	size  int64
+	plain bool // not hashed: it is proved chunk by chunk
 }
 
 func newIncoming(s *Store, f *os.File) *incoming {
@@ -49,7 +50,9 @@ func (in *incoming) Write(p []byte) (int, error) {
 	}
 	n, err := in.file.Write(p)
 	in.store.release(int64(len(p) - n))
-	in.sum.Write(p[:n])
+	if !in.plain {
+		in.sum.Write(p[:n])
+	}
 	in.size += int64(n)
 	return n, blame(err, "write")
 }
@@ -72,6 +75,7 @@ func (in *incoming) keep(ref Ref) error {
 		return blame(err, "store blob %s", ref.short())
 	}
 	s.touch(ref)
+	s.announce()
 	err := in.file.Close()
 	in.file = nil
 	return err
@@ -196,7 +200,7 @@ func (p *Partial) Commit() error {
 	if p.Done() {
 		return nil
 	}
-	if p.in.ref() != p.ref {
+	if !p.in.plain && p.in.ref() != p.ref {
 		return errors.Join(mismatch(p.ref), p.Reset())
 	}
 	if err := p.in.keep(p.ref); err != nil {
@@ -220,6 +224,20 @@ func (p *Partial) Reset() error {
 	p.s.release(p.in.size)
 	p.in.size = 0
 	p.in.sum.Reset()
+	return nil
+}
+
+// proved keeps the first n bytes, which its chunks have proved, and from now on takes only such.
+func (p *Partial) proved(n int64) error {
+	err := p.in.file.Truncate(n)
+	if err == nil {
+		_, err = p.in.file.Seek(n, io.SeekStart)
+	}
+	if err != nil {
+		return fmt.Errorf("cut blob %s to %d bytes: %w", p.ref.short(), n, err)
+	}
+	p.s.release(p.in.size - n)
+	p.in.size, p.in.plain = n, true
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -59,6 +60,8 @@ type spreadNode struct {
 	dir   string // of the store
 	store *Store
 	via   *gate
+	peer  *httptest.Server // gives its files to other nodes
+	spoil atomic.Pointer[func(http.Handler) http.Handler]
 }
 
 // gate lets requests through until it is shut; then their bodies stop after so many bytes until it opens.
@@ -67,6 +70,7 @@ type gate struct {
 	mu   sync.Mutex
 	shut chan struct{} // closed when it opens; nil: open
 	left int           // bytes still let through
+	seen int           // bytes that came through
 	hit  chan struct{} // closed when somebody waits
 }
 
@@ -126,6 +130,7 @@ func (b *gatedBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	b.g.mu.Lock()
 	b.g.left -= n
+	b.g.seen += n
 	b.g.mu.Unlock()
 	return n, err
 }
@@ -164,6 +169,10 @@ func newSpreadIn(t *testing.T, limits map[string]Options, names ...string) *spre
 	var running sync.WaitGroup
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(func() { stop(); running.Wait() })
+	var nodes []*Node
+	for _, name := range names {
+		nodes = append(nodes, r.newNode(name, limits[name]))
+	}
 	running.Go(func() { r.runHead(ctx, names) })
 	running.Go(func() {
 		r.bus.Watch(ctx, func(p bus.Presence) {
@@ -172,8 +181,7 @@ func newSpreadIn(t *testing.T, limits map[string]Options, names ...string) *spre
 			}
 		})
 	})
-	for _, name := range names {
-		node := r.newNode(name, limits[name])
+	for _, node := range nodes {
 		running.Go(func() { node.Run(ctx) })
 	}
 	r.settle(names)
@@ -190,7 +198,7 @@ func (r *spread) runHead(ctx context.Context, names []string) {
 	defer events.Close()
 	var members []fleet.Node
 	for _, name := range names {
-		members = append(members, fleet.Node{Name: name, State: fleet.Up, Labels: map[string]string{}})
+		members = append(members, fleet.Node{Name: name, State: fleet.Up, Labels: map[string]string{}, Peer: r.nodes[name].peer.Listener.Addr().String()})
 	}
 	members = append(members, fleet.Node{Name: "asleep", State: fleet.Down, Labels: map[string]string{}})
 	service := &Service{Conn: r.head, Store: r.store, Events: events, Metrics: &metric.Set{}, Log: log,
@@ -227,7 +235,19 @@ func (r *spread) newNode(name string, limits Options) *Node {
 	n.via = &gate{RoundTripper: client.HTTP.Transport}
 	client.HTTP = &http.Client{Transport: n.via}
 	r.nodes[name] = n
-	return &Node{Conn: n.conn, Store: n.store, Blobs: client, Host: machine, Accounts: homes{machine, account, n.home},
+	files := Handler(n.store, anybody, Limits{})
+	n.peer = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		h := files
+		if spoil := n.spoil.Load(); spoil != nil {
+			h = (*spoil)(files)
+		}
+		h.ServeHTTP(w, req)
+	}))
+	r.Cleanup(n.peer.Close)
+	near := func(address string) *Client {
+		return &Client{HTTP: n.peer.Client(), Base: "https://" + address, Quiet: 200 * time.Millisecond}
+	}
+	return &Node{Conn: n.conn, Store: n.store, Blobs: client, Near: near, Host: machine, Accounts: homes{machine, account, n.home},
 		Porter: porterProgram, Log: slog.New(slog.DiscardHandler)}
 }
 

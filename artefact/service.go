@@ -31,7 +31,7 @@ type Service struct {
 	working handlers
 }
 
-// width is how many nodes are at work at the same time: as many as the Handler's transfers can feed.
+// width is how many nodes are at work at the same time, where the head feeds each: as many as the Handler's transfers can.
 const width = 16
 
 // Run serves until ctx ends, and removes what nobody needs any more from the store.
@@ -76,7 +76,48 @@ func (s *Service) push(ctx context.Context, who bus.Caller, req Push, out *bus.S
 	if err := s.Store.PinManifest(ctx, pin, ref); err != nil {
 		return err
 	}
-	return s.each(ctx, out, nodes, "fetch", fetchTask{User: who.Name, As: req.As, Ref: ref, To: req.To, Many: req.Many}, nil)
+	return s.spread(ctx, out, nodes, fetchTask{User: who.Name, As: req.As, Ref: ref, To: req.To, Many: req.Many})
+}
+
+// spread has nodes bring a tree that is here, and lay it out.
+func (s *Service) spread(ctx context.Context, out *bus.Stream, nodes []fleet.Node, t fetchTask) error {
+	m, err := s.Store.GetManifest(ctx, t.Ref)
+	if err != nil {
+		return err
+	}
+	from, chained := s.routes(nodes, sumOf(m).Bytes)
+	if !chained {
+		return s.each(ctx, out, nodes, "fetch", width, func(int) any { return t }, nil)
+	}
+	return s.each(ctx, out, nodes, "fetch", len(nodes), func(i int) any {
+		t := t
+		t.Chain, t.From = true, from[i]
+		return t
+	}, nil)
+}
+
+// routes is whom each node has files from; nodes that are down have no place in a chain.
+func (s *Service) routes(nodes []fleet.Node, bytes int64) (from [][]string, chained bool) {
+	from = make([][]string, len(nodes))
+	var hops []hop
+	var at []int
+	for i, n := range nodes {
+		if n.State != fleet.Up {
+			continue
+		}
+		h := hop{Peer: n.Peer, Switch: n.Labels["switch"]}
+		for _, l := range n.Facts.Links {
+			if l.Default {
+				h.Mbits = l.Mbits
+			}
+		}
+		hops, at = append(hops, h), append(at, i)
+	}
+	for k, near := range routes(hops, bytes) {
+		from[at[k]] = near
+		chained = chained || len(near) > 0
+	}
+	return from, chained
 }
 
 // pull has nodes bring their files here, and keeps them until the caller has gone.
@@ -96,7 +137,8 @@ func (s *Service) pull(ctx context.Context, who bus.Caller, req Pull, out *bus.S
 	pin := s.pinName()
 	defer s.Store.Unpin(pin)
 	arrived := func(end *End) error { return s.Store.PinManifest(ctx, pin, end.Ref) }
-	if err := s.each(ctx, out, nodes, "read", readTask{User: who.Name, As: req.As, Paths: req.Paths}, arrived); err != nil {
+	task := readTask{User: who.Name, As: req.As, Paths: req.Paths}
+	if err := s.each(ctx, out, nodes, "read", width, func(int) any { return task }, arrived); err != nil {
 		return err
 	}
 	if _, err := out.Recv(); err != nil && err != io.EOF {
@@ -133,13 +175,13 @@ func (s *Service) choose(ctx context.Context, who bus.Caller, on, as string, out
 	return nodes, ctx.Err()
 }
 
-// each has every node do the task, some at a time, and passes on what they report. check may find fault with one that went well.
-func (s *Service) each(ctx context.Context, out *bus.Stream, nodes []fleet.Node, verb string, task any, check func(*End) error) error {
-	data, err := json.Marshal(task)
-	if err != nil {
-		return err
-	}
+// each has every node do its task, some at a time, and passes on what they report. check may find fault with one that went well.
+func (s *Service) each(ctx context.Context, out *bus.Stream, nodes []fleet.Node, verb string, width int, task func(i int) any, check func(*End) error) error {
 	return parallel(ctx, width, len(nodes), func(ctx context.Context, i int) error {
+		data, err := json.Marshal(task(i))
+		if err != nil {
+			return err
+		}
 		end := s.follow(ctx, out, nodes[i], verb, data)
 		if check != nil && end.OK() {
 			if err := check(end); err != nil {

@@ -21,6 +21,7 @@ import (
 //
 //	blobs/ab/abcdef…   whole blobs, each verified before it got this name
 //	partial/abcdef…    the first bytes of a blob that is on its way
+//	recipes/abcdef…    how a blob is cut into chunks
 //	pins/NAME          the refs that NAME holds, one a line
 //	corrupt/abcdef…    blobs that were found damaged
 //	tmp/               what has no name yet; emptied at the start
@@ -43,6 +44,8 @@ type Store struct {
 	touched map[Ref]time.Time     // when a ref was last put, asked for or pinned
 	inUse   map[Ref]int           // how many Holds a ref has
 	busy    map[Ref]chan struct{} // refs whose partial file has a writer; closed when it leaves
+	flows   map[Ref]*flow         // refs of which chunks arrive
+	arrived chan struct{}         // closed and replaced when a flow begins or a blob is whole
 }
 
 // Options of a Store. The zero value has no limits.
@@ -64,8 +67,9 @@ func OpenStore(dir string, o Options) (*Store, error) {
 	if o.Free == nil {
 		o.Free = host.DiskFree
 	}
-	s := &Store{dir: dir, o: o, opened: time.Now(), touched: map[Ref]time.Time{}, inUse: map[Ref]int{}, busy: map[Ref]chan struct{}{}}
-	for _, sub := range []string{"blobs", "partial", "pins", "corrupt", "tmp"} {
+	s := &Store{dir: dir, o: o, opened: time.Now(), touched: map[Ref]time.Time{}, inUse: map[Ref]int{}, busy: map[Ref]chan struct{}{},
+		flows: map[Ref]*flow{}, arrived: make(chan struct{})}
+	for _, sub := range []string{"blobs", "partial", "recipes", "pins", "corrupt", "tmp"} {
 		if err := os.MkdirAll(s.path(sub), 0o700); err != nil {
 			return nil, blame(err, "open the store %s", dir)
 		}
@@ -89,7 +93,7 @@ func (s *Store) recover() error {
 	if err := os.Mkdir(s.path("tmp"), 0o700); err != nil {
 		return err
 	}
-	for _, sub := range []string{"blobs", "partial", "corrupt"} {
+	for _, sub := range []string{"blobs", "partial", "recipes", "corrupt"} {
 		err := filepath.WalkDir(s.path(sub), func(_ string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err

@@ -12,6 +12,8 @@ import (
 // The wire, in full:
 //
 //	GET  /artefact/REF      the blob; Range as HTTP has it. With Bramble-Verify: yes it is read and verified first.
+//	                        With Bramble-Follow: N it may still be arriving, or begin to within N seconds: it is sent as it comes.
+//	GET  /artefact/REF/chunks  how the blob is cut, as Recipe.encode writes it
 //	HEAD /artefact/REF      200 when the blob is here; else 404, and Bramble-Have says how much of an unfinished upload is
 //	PUT  /artefact/REF      the bytes from Bramble-Offset to the blob's end, which must follow what is here
 //	POST /artefact/missing  a JSON list of at most MaxMissing refs; the answer lists those that are not here
@@ -23,6 +25,7 @@ const (
 	headerHave   = "Bramble-Have"
 	headerOffset = "Bramble-Offset"
 	headerVerify = "Bramble-Verify"
+	headerFollow = "Bramble-Follow"
 	prefix       = "/artefact/"
 )
 

@@ -1,0 +1,284 @@
+package artefact
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"bramble/fault"
+)
+
+// Chain brings blobs from the nearest of several sources that still have, or still receive, them: in a chain of nodes
+// each has the one before it, and all but the first leave the head alone. Every chunk is proved before it is kept and
+// passed on. A source that breaks off, falls silent or lies is not asked again; the next one is.
+type Chain struct {
+	Near []*Client // nodes, the nearest first
+	Head *Client   // has all of it, and says how blobs are cut
+	Log  *slog.Logger
+
+	from atomic.Int64 // sources before it are not asked any more
+}
+
+const (
+	// chainWait is how long the node before us may take to begin with a blob.
+	chainWait = 20 * time.Second
+	// usualQuiet is the silence after which a source is asked whether it is still there, and the time it has to answer.
+	usualQuiet = 3 * time.Second
+)
+
+// Fetch brings blobs into the store, as Client.Fetch does.
+func (c *Chain) Fetch(ctx context.Context, s *Store, blobs []Blob, tell Progress) error {
+	f := &fetching{c: c.Head, s: s, most: math.MaxInt64 - 1, meter: &meter{tell: tell}}
+	want, err := f.plan(blobs)
+	if err != nil {
+		return err
+	}
+	return parallel(ctx, c.Head.width(), len(want), func(ctx context.Context, i int) error {
+		return c.one(ctx, f, want[i])
+	})
+}
+
+// one brings one blob.
+func (c *Chain) one(ctx context.Context, f *fetching, b Blob) error {
+	recipe, err := c.recipe(ctx, f.s, b)
+	if err != nil {
+		return err
+	}
+	if recipe == nil {
+		return f.one(ctx, b)
+	}
+	p, err := f.s.Resume(ctx, b.Ref)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	in := &inflow{b: b, p: p, recipe: recipe, part: &part{m: f.meter}}
+	if p.Done() {
+		in.part.set(b.Size)
+		return nil
+	}
+	if err := in.begin(); err != nil {
+		return err
+	}
+	defer f.s.finish(b.Ref, in.flow)
+	if err := c.run(ctx, in); err != nil {
+		return err
+	}
+	return blame(p.Commit(), "fetch blob %s", b.Ref.short())
+}
+
+// recipe is how a blob is cut; of a small one that is known. nil when the head does not say: it is older than we are.
+func (c *Chain) recipe(ctx context.Context, s *Store, b Blob) (r Recipe, err error) {
+	if b.Size <= maxChunk {
+		chunk := Chunk{Size: b.Size}
+		if hex.Decode(chunk.Sum[:], []byte(b.Ref)); b.Size == 0 {
+			return nil, nil
+		}
+		return Recipe{chunk}, nil
+	}
+	err = c.Head.persist(ctx, "ask how blob "+b.Ref.short()+" is cut", func(ctx context.Context) try {
+		x, stop := c.Head.exchange(ctx)
+		defer stop()
+		x.alive(10 * x.idle()) // a board's disk takes a while to read a large blob
+		resp, err := x.send(http.MethodGet, string(b.Ref)+"/chunks", nil, nil)
+		if err != nil {
+			return x.failed(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return x.refused(resp)
+		}
+		data, err := io.ReadAll(io.LimitReader(resp.Body, maxRecipe+1))
+		if err != nil {
+			return x.failed(err)
+		}
+		if r, err = decodeRecipe(data, b.Size); err != nil {
+			return try{outcome: final, err: err}
+		}
+		return try{}
+	})
+	if err != nil && ctx.Err() == nil {
+		c.Log.Debug("a blob comes from the head, which does not say how it is cut", "blob", b.Ref.short(), "error", err)
+		return nil, nil
+	}
+	if err == nil {
+		s.keepRecipe(b.Ref, r)
+	}
+	return r, err
+}
+
+// inflow is one blob whose chunks arrive.
+type inflow struct {
+	b      Blob
+	p      *Partial
+	recipe Recipe
+	next   int // chunk
+	flow   *flow
+	part   *part
+}
+
+// begin keeps what an earlier try had brought of whole chunks, and lets others have it.
+func (in *inflow) begin() error {
+	proved := int64(0)
+	if in.p.Have() > 0 {
+		f, err := os.Open(in.p.in.file.Name())
+		if err != nil {
+			return err
+		}
+		in.next, proved = in.recipe.prefix(f)
+		f.Close()
+	}
+	if err := in.p.proved(proved); err != nil {
+		return err
+	}
+	in.part.set(proved)
+	in.flow = in.p.s.begin(in.b.Ref, in.b.Size, proved)
+	return nil
+}
+
+// take proves the next chunk and keeps it.
+func (in *inflow) take(data []byte) error {
+	if !in.recipe[in.next].is(data) {
+		return mismatch(in.b.Ref)
+	}
+	if _, err := in.p.in.Write(data); err != nil {
+		return err
+	}
+	in.next++
+	in.part.set(in.p.Have())
+	in.flow.note(int64(len(data)), false)
+	return nil
+}
+
+// run takes what is missing from the nearest source that gives it.
+func (c *Chain) run(ctx context.Context, in *inflow) error {
+	for in.next < len(in.recipe) {
+		at := int(c.from.Load())
+		if at >= len(c.Near) {
+			return c.Head.persist(ctx, "fetch blob "+in.b.Ref.short(), func(ctx context.Context) try { return c.Head.drink(ctx, in) })
+		}
+		t := c.Near[at].drink(ctx, in)
+		switch {
+		case t.outcome == done:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case t.outcome == final && in.own(t.err):
+			return t.err
+		}
+		c.Log.Info("a node that files came from is left out", "node", c.Near[at].Base, "blob", in.b.Ref.short(), "error", t.err)
+		c.from.CompareAndSwap(int64(at), int64(at+1))
+	}
+	return nil
+}
+
+// own reports whether an error is this machine's, so that no other source can help.
+func (in *inflow) own(err error) bool { return fault.Is(err, fault.Full) || errors.Is(err, errOwn) }
+
+var errOwn = errors.New("this machine cannot keep it")
+
+// drink takes the rest of a blob from one source, in one try.
+func (c *Client) drink(ctx context.Context, in *inflow) try {
+	x, stop := c.exchange(ctx)
+	defer stop()
+	x.alive(chainWait + x.idle())
+	have := in.p.Have()
+	resp, err := x.send(http.MethodGet, string(in.b.Ref), nil, func(r *http.Request) {
+		r.Header.Set(headerFollow, strconv.Itoa(int(chainWait/time.Second)))
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
+	})
+	if err != nil {
+		return x.failed(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusPartialContent || resp.ContentLength != in.b.Size-have {
+		if resp.StatusCode < 300 {
+			return try{outcome: lied, err: fault.New(fault.Failed, "blob %s came with another length: %w", in.b.Ref.short(), ErrMismatch)}
+		}
+		return x.refused(resp)
+	}
+	watch := c.watch(x, in.b.Ref)
+	defer watch.stop()
+	buf := make([]byte, maxChunk)
+	for in.next < len(in.recipe) {
+		data := buf[:in.recipe[in.next].Size]
+		if _, err := io.ReadFull(&heardReader{resp.Body, watch}, data); err != nil {
+			t := x.failed(fmt.Errorf("after %d bytes: %w", in.p.Have(), err))
+			t.moved = in.p.Have() > have
+			return t
+		}
+		if err := in.take(data); errors.Is(err, ErrMismatch) {
+			return try{outcome: lied, moved: in.p.Have() > have, err: err}
+		} else if err != nil {
+			return try{outcome: final, err: fmt.Errorf("%w: %w", errOwn, err)}
+		}
+	}
+	return try{}
+}
+
+// watch asks a source that is silent whether it is still there: it may itself wait for another.
+type watch struct {
+	heard atomic.Int64 // reads
+	stop  context.CancelFunc
+}
+
+type heardReader struct {
+	io.Reader
+	w *watch
+}
+
+func (h *heardReader) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	h.w.heard.Add(1)
+	return n, err
+}
+
+// watch starts the questions; one without an answer ends the exchange.
+func (c *Client) watch(x *exchange, ref Ref) *watch {
+	ctx, stop := context.WithCancel(x.ctx)
+	w := &watch{stop: stop}
+	x.timer.Stop()
+	go func() {
+		tick := time.NewTicker(c.quiet())
+		defer tick.Stop()
+		for before := int64(-1); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			now := w.heard.Load()
+			if now == before && !c.answers(ctx, ref) && ctx.Err() == nil {
+				x.cut(errSilent)
+				return
+			}
+			before = now
+		}
+	}()
+	return w
+}
+
+func (c *Client) quiet() time.Duration { return cmp.Or(c.Quiet, usualQuiet) }
+
+// answers reports whether the source is there.
+func (c *Client) answers(ctx context.Context, ref Ref) bool {
+	ctx, stop := context.WithTimeout(ctx, c.quiet())
+	defer stop()
+	x := &exchange{c: c, ctx: ctx}
+	resp, err := x.send(http.MethodHead, string(ref), nil, nil)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return true
+}

@@ -1,0 +1,201 @@
+package artefact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"bramble/fault"
+)
+
+// flow is a blob whose chunks arrive, each verified, so that others can have them before the last is here.
+type flow struct {
+	size int64
+
+	mu      sync.Mutex
+	have    int64
+	over    bool          // nothing more comes
+	changed chan struct{} // closed and replaced at each change
+}
+
+// begin announces a blob of which so many verified bytes are here. The caller has claimed it.
+func (s *Store) begin(ref Ref, size, have int64) *flow {
+	f := &flow{size: size, have: have, changed: make(chan struct{})}
+	s.mu.Lock()
+	s.flows[ref] = f
+	s.mu.Unlock()
+	s.announce()
+	return f
+}
+
+// finish ends a flow; what has come of its blob by then is all.
+func (s *Store) finish(ref Ref, f *flow) {
+	f.note(0, true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.flows, ref)
+}
+
+// announce wakes who waits for a blob.
+func (s *Store) announce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.arrived)
+	s.arrived = make(chan struct{})
+}
+
+func (f *flow) note(more int64, over bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.have, f.over = f.have+more, f.over || over
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+var errBroken = errors.New("it does not arrive any more")
+
+// beyond waits until more than n bytes are here and says how many.
+func (f *flow) beyond(ctx context.Context, n int64) (int64, error) {
+	for {
+		f.mu.Lock()
+		have, over, changed := f.have, f.over, f.changed
+		f.mu.Unlock()
+		switch {
+		case have > n:
+			return have, nil
+		case over:
+			return have, errBroken
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return have, ctx.Err()
+		}
+	}
+}
+
+// await waits until a blob is here or arrives: its flow, or nil when it is whole.
+func (s *Store) await(ctx context.Context, ref Ref) (*flow, error) {
+	for {
+		s.mu.Lock()
+		f, arrived := s.flows[ref], s.arrived
+		s.mu.Unlock()
+		if f != nil {
+			return f, nil
+		}
+		if _, ok := s.stat(ref); ok {
+			return nil, nil
+		}
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+			return nil, fault.New(fault.NotFound, "blob %s is not in this store, and nothing brings it", ref.short())
+		}
+	}
+}
+
+// maxWait is the longest that a request waits for its blob to arrive.
+const maxWait = time.Minute
+
+// follow sends a blob that may still be arriving, as fast as it does; it reports whether it has answered.
+func (h *handler) follow(w http.ResponseWriter, r *http.Request, ref Ref, wait string) bool {
+	seconds, err := strconv.Atoi(wait)
+	if err != nil || seconds < 0 || checkRef(ref) != nil {
+		refuse(w, http.StatusBadRequest, fault.New(fault.Misused, "%s %.40q is not a number of seconds", headerFollow, wait))
+		return true
+	}
+	ctx, stop := context.WithTimeout(r.Context(), min(maxWait, time.Duration(seconds)*time.Second))
+	f, err := h.s.await(ctx, ref)
+	stop()
+	if err != nil {
+		refuse(w, statusOf(err), err)
+		return true
+	}
+	if f == nil {
+		return false
+	}
+	part, err := os.Open(h.s.path("partial", string(ref)))
+	if err != nil {
+		return false // it has become whole, or it was thrown away
+	}
+	defer part.Close()
+	from, to, err := span(r.Header.Get("Range"), f.size)
+	if err != nil {
+		refuse(w, http.StatusRequestedRangeNotSatisfiable, err)
+		return true
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.FormatInt(to-from, 10))
+	w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to-1, f.size))
+	w.WriteHeader(http.StatusPartialContent)
+	if err := h.pass(r.Context(), w, f, part, from, to); err != nil {
+		panic(http.ErrAbortHandler) // the other side sees that this is not all
+	}
+	return true
+}
+
+// pass sends bytes as they arrive.
+func (h *handler) pass(ctx context.Context, w http.ResponseWriter, f *flow, part *os.File, from, to int64) error {
+	rc := http.NewResponseController(w)
+	out, buf := &pacedWriter{w, rc, h.l.Idle}, make([]byte, maxChunk)
+	for from < to {
+		have, err := f.beyond(ctx, from)
+		if err != nil {
+			return err
+		}
+		n, err := part.ReadAt(buf[:min(int64(len(buf)), have-from, to-from)], from)
+		if n == 0 && err != nil {
+			return err
+		}
+		if _, err := out.Write(buf[:n]); err != nil {
+			return err
+		}
+		if from += int64(n); from == have {
+			rc.Flush()
+		}
+	}
+	return nil
+}
+
+// span is what a range of the form bytes=A-B or bytes=A- means, from its first byte to before the first that is not
+// meant; all without one.
+func span(text string, size int64) (from, to int64, err error) {
+	if text == "" {
+		return 0, size, nil
+	}
+	first, last, ok := strings.Cut(strings.TrimPrefix(text, "bytes="), "-")
+	from, err = strconv.ParseInt(first, 10, 64)
+	to = size
+	if err == nil && last != "" {
+		to, err = strconv.ParseInt(last, 10, 64)
+		to = min(to+1, size)
+	}
+	if err != nil || !ok || from < 0 || from >= to {
+		return 0, 0, fault.New(fault.Misused, "the blob has %d bytes, of which %.60q asks for none", size, text)
+	}
+	return from, to, nil
+}
+
+// recipe answers how a blob is cut.
+func (h *handler) recipe(w http.ResponseWriter, r *http.Request) {
+	if !h.enter(w) {
+		return
+	}
+	defer h.leave()
+	list, err := h.s.Recipe(r.Context(), Ref(r.PathValue("ref")))
+	if err != nil {
+		refuse(w, statusOf(err), err)
+		return
+	}
+	data := list.encode()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+	io.Copy(&pacedWriter{w, http.NewResponseController(w), h.l.Idle}, strings.NewReader(string(data)))
+}
