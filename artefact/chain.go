@@ -30,7 +30,7 @@ type Chain struct {
 }
 
 const (
-	// chainWait is how long the node before us may take to begin with a blob.
+	// chainWait is how long the node before us may take to begin with a blob, before it is asked again.
 	chainWait = 20 * time.Second
 	// usualQuiet is the silence after which a source is asked whether it is still there, and the time it has to answer.
 	usualQuiet = 3 * time.Second
@@ -43,6 +43,7 @@ func (c *Chain) Fetch(ctx context.Context, s *Store, blobs []Blob, tell Progress
 	if err != nil {
 		return err
 	}
+	defer s.expect(want)()
 	return parallel(ctx, c.Head.width(), len(want), func(ctx context.Context, i int) error {
 		return c.one(ctx, f, want[i])
 	})
@@ -175,6 +176,12 @@ func (c *Chain) run(ctx context.Context, in *inflow) error {
 			return context.Cause(ctx)
 		case t.outcome == final && in.own(t.err):
 			return t.err
+		case t.outcome == busy: // it waits itself
+			select {
+			case <-time.After(max(t.asked, 100*time.Millisecond)):
+			case <-ctx.Done():
+			}
+			continue
 		}
 		c.Log.Info("a node that files came from is left out", "node", c.Near[at].Base, "blob", in.b.Ref.short(), "error", t.err)
 		c.from.CompareAndSwap(int64(at), int64(at+1))

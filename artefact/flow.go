@@ -81,11 +81,35 @@ func (f *flow) beyond(ctx context.Context, n int64) (int64, error) {
 	}
 }
 
-// await waits until a blob is here or arrives: its flow, or nil when it is whole.
-func (s *Store) await(ctx context.Context, ref Ref) (*flow, error) {
-	for {
+// expect announces blobs that somebody is about to bring, until release is called.
+func (s *Store) expect(blobs []Blob) (release func()) {
+	change := func(by int) {
 		s.mu.Lock()
-		f, arrived := s.flows[ref], s.arrived
+		defer s.mu.Unlock()
+		for _, b := range blobs {
+			if s.due[b.Ref] += by; s.due[b.Ref] == 0 {
+				delete(s.due, b.Ref)
+			}
+		}
+	}
+	change(1)
+	return func() {
+		change(-1)
+		s.announce()
+	}
+}
+
+// lateStart is how long a blob that nobody is about to bring may still be announced: nodes of a chain begin at different moments.
+const lateStart = 5 * time.Second
+
+// await waits until a blob is here or arrives: its flow, or nil when it is whole. fault.NotFound when nobody brings it, and
+// fault.Unreachable when it has not begun to arrive before ctx ends.
+func (s *Store) await(ctx context.Context, ref Ref) (*flow, error) {
+	late := time.NewTimer(lateStart)
+	defer late.Stop()
+	for given := false; ; {
+		s.mu.Lock()
+		f, arrived, due := s.flows[ref], s.arrived, s.due[ref] > 0
 		s.mu.Unlock()
 		if f != nil {
 			return f, nil
@@ -93,10 +117,15 @@ func (s *Store) await(ctx context.Context, ref Ref) (*flow, error) {
 		if _, ok := s.stat(ref); ok {
 			return nil, nil
 		}
+		if !due && given {
+			return nil, fault.New(fault.NotFound, "blob %s is not in this store, and nothing brings it", ref.short())
+		}
 		select {
 		case <-arrived:
+		case <-late.C:
+			given = true
 		case <-ctx.Done():
-			return nil, fault.New(fault.NotFound, "blob %s is not in this store, and nothing brings it", ref.short())
+			return nil, fault.New(fault.Unreachable, "blob %s has not begun to arrive", ref.short())
 		}
 	}
 }

@@ -45,7 +45,8 @@ type Store struct {
 	inUse   map[Ref]int           // how many Holds a ref has
 	busy    map[Ref]chan struct{} // refs whose partial file has a writer; closed when it leaves
 	flows   map[Ref]*flow         // refs of which chunks arrive
-	arrived chan struct{}         // closed and replaced when a flow begins or a blob is whole
+	due     map[Ref]int           // refs that somebody is about to bring, and how many do
+	arrived chan struct{}         // closed and replaced when a flow begins, a blob is whole, or nobody brings one any more
 }
 
 // Options of a Store. The zero value has no limits.
@@ -68,7 +69,7 @@ func OpenStore(dir string, o Options) (*Store, error) {
 		o.Free = host.DiskFree
 	}
 	s := &Store{dir: dir, o: o, opened: time.Now(), touched: map[Ref]time.Time{}, inUse: map[Ref]int{}, busy: map[Ref]chan struct{}{},
-		flows: map[Ref]*flow{}, arrived: make(chan struct{})}
+		flows: map[Ref]*flow{}, due: map[Ref]int{}, arrived: make(chan struct{})}
 	for _, sub := range []string{"blobs", "partial", "recipes", "pins", "corrupt", "tmp"} {
 		if err := os.MkdirAll(s.path(sub), 0o700); err != nil {
 			return nil, blame(err, "open the store %s", dir)
