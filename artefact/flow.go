@@ -99,12 +99,9 @@ func (s *Store) expect(blobs []Blob) (release func()) {
 	}
 }
 
-// lateStart is how long a blob that nobody is about to bring may still be announced: nodes of a chain begin at different moments.
-const lateStart = 5 * time.Second
-
-// await waits until a blob is here or arrives: its flow, or nil when it is whole. fault.NotFound when nobody brings it, and
-// fault.Unreachable when it has not begun to arrive before ctx ends.
-func (s *Store) await(ctx context.Context, ref Ref) (*flow, error) {
+// await waits until a blob is here or arrives: its flow, or nil when it is whole. fault.NotFound when nobody is about to
+// bring it after so long, and fault.Unreachable when it has not begun to arrive before ctx ends.
+func (s *Store) await(ctx context.Context, ref Ref, lateStart time.Duration) (*flow, error) {
 	late := time.NewTimer(lateStart)
 	defer late.Stop()
 	for given := false; ; {
@@ -141,7 +138,7 @@ func (h *handler) follow(w http.ResponseWriter, r *http.Request, ref Ref, wait s
 		return true
 	}
 	ctx, stop := context.WithTimeout(r.Context(), min(maxWait, time.Duration(seconds)*time.Second))
-	f, err := h.s.await(ctx, ref)
+	f, err := h.s.await(ctx, ref, h.l.Late)
 	stop()
 	if err != nil {
 		refuse(w, statusOf(err), err)

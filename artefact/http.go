@@ -18,6 +18,7 @@ type Limits struct {
 	Blob      int64         // bytes of one blob; 1 TiB
 	Idle      time.Duration // longest silence of the other side within a transfer; 30 s
 	Wait      time.Duration // how long an upload waits for another one of the same blob; 2 s
+	Late      time.Duration // how long who follows a blob waits for somebody to bring it: nodes of a chain begin at different moments; 5 s
 }
 
 // handler answers for one store.
@@ -41,6 +42,9 @@ func Handler(s *Store, allow func(*http.Request) error, l Limits) http.Handler {
 	}
 	if l.Wait == 0 {
 		l.Wait = 2 * time.Second
+	}
+	if l.Late == 0 {
+		l.Late = 5 * time.Second
 	}
 	h := &handler{s: s, l: l, slots: make(chan struct{}, l.Transfers)}
 	mux := http.NewServeMux()

@@ -1,0 +1,81 @@
+package artefact
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"bramble/fault"
+)
+
+// Who asks for a blob before it is there waits while somebody is about to bring it, and not when nobody is.
+func TestAwait(t *testing.T) {
+	s, err := OpenStore(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	data := []byte("what comes later")
+	b := Blob{RefOf(data), int64(len(data))}
+	server := httptest.NewTLSServer(Handler(s, func(*http.Request) error { return nil }, Limits{Late: time.Millisecond}))
+	defer server.Close()
+	c := &Client{HTTP: server.Client(), Base: server.URL}
+	ask := func() try {
+		in := inflowInto(t, b)
+		return c.drink(t.Context(), in)
+	}
+	if got := ask(); got.outcome != final || !fault.Is(got.err, fault.NotFound) {
+		t.Errorf("nobody brings it: %+v", got)
+	}
+	release := s.expect([]Blob{b})
+	answered := make(chan try, 1)
+	go func() { answered <- ask() }()
+	select {
+	case got := <-answered:
+		t.Fatalf("somebody is about to bring it: %+v", got)
+	case <-time.After(50 * time.Millisecond): // many times what it waits without
+	}
+	if _, _, err := s.Put(t.Context(), bytes.NewReader(data), b.Ref); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-answered; got.outcome != done {
+		t.Errorf("it is there: %+v", got)
+	}
+	release()
+	other := Blob{RefOf([]byte("never")), 5}
+	release = s.expect([]Blob{other})
+	go func() {
+		_, err := s.await(context.Background(), other.Ref, time.Millisecond)
+		answered <- try{err: err}
+	}()
+	release()
+	if got := <-answered; !fault.Is(got.err, fault.NotFound) {
+		t.Errorf("who was about to bring it has given up: %v", got.err)
+	}
+	if len(s.due)+len(s.flows) > 0 {
+		t.Errorf("%v and %v are left", s.due, s.flows)
+	}
+}
+
+// inflowInto is a small blob's, into a store of its own.
+func inflowInto(t *testing.T, b Blob) *inflow {
+	s, err := OpenStore(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	p, err := s.Resume(t.Context(), b.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	recipe, _ := (&Chain{}).recipe(t.Context(), s, b)
+	in := &inflow{b: b, p: p, recipe: recipe, part: &part{m: &meter{}}}
+	if err := in.begin(); err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
