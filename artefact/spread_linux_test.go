@@ -281,8 +281,8 @@ func TestNodeVanishes(t *testing.T) {
 	r := newSpread(t, "n1", "n2", "n3")
 	n2 := r.nodes["n2"]
 	file := filepath.Join(t.TempDir(), "f")
-	must(t, os.WriteFile(file, noise(1, 4<<20), 0o644))
-	n2.via.close(1 << 20)
+	must(t, os.WriteFile(file, noise(1, 1<<20), 0o644)) // which the head gives to each by itself
+	n2.via.close(300_000)
 	gone := false
 	found, err := ends(t, func(yield func(Event, error) bool) {
 		left := 2
