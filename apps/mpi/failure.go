@@ -20,6 +20,7 @@ var (
 	mpichCode  = lazily(`=\s+EXIT CODE: (\d+)`)
 	mpichText  = lazily(`APPLICATION TERMINATED WITH THE EXIT STRING: .*\(signal (\d+)\)`)
 	agentSaid  = lazily(`(?m)^bramble: (.+)$`) // when it could not start a process on a node
+	agentLost  = lazily(`(?m)^bramble: (the connection to the step on (\S+) was lost.*)$`)
 	mpichAbort = lazily(`application called MPI_Abort\(.*, (-?\d+)\) - process (\d+)`)
 )
 
@@ -84,6 +85,13 @@ func (r *record) failure() string {
 			return m[1]
 		}
 		return ""
+	}
+	if m := agentLost().FindStringSubmatch(said); m != nil { // what the launcher says then is of ranks that it has ended for it
+		text := m[1]
+		if lines := r.lastOf(-1, m[2]); lines != "" {
+			text += "; it said last: " + lines
+		}
+		return text
 	}
 	switch {
 	case openSignal().MatchString(said):

@@ -16,6 +16,7 @@ import (
 	"bramble/apps/mpi"
 	"bramble/artefact"
 	"bramble/cluster"
+	"bramble/fleet"
 	hostnet "bramble/host/net"
 	"bramble/job"
 	"bramble/lab"
@@ -36,6 +37,7 @@ func TestLab(t *testing.T) {
 			t.Run("plain mpirun", func(t *testing.T) { plainMpirun(t, l, lib, hello) })
 			t.Run("built in the job", func(t *testing.T) { builtInTheJob(t, l, lib) })
 			t.Run("dead rank", func(t *testing.T) { deadRank(t, l, lib, hello) })
+			t.Run("dead node", func(t *testing.T) { deadNode(t, l, lib, hello) })
 			t.Run("host outside", func(t *testing.T) { hostOutside(t, l, lib) })
 			t.Run("before the launch", func(t *testing.T) { beforeTheLaunch(t, l, lib, hello) })
 		})
@@ -174,14 +176,55 @@ func deadRank(t *testing.T, l *labtest.Lab, lib mpi.Library, hello string) {
 		if !named || r.Code != c.status {
 			t.Errorf("%q: status %d, want %d and %q\n%s", c.args, r.Code, c.status, c.how, r.Stderr)
 		}
-		var left []lab.Processes
-		labtest.Until(t, "the other ranks to end", func() bool {
-			all, err := l.PS()
-			must(t, err)
-			left = slices.DeleteFunc(all, func(p lab.Processes) bool { return len(p.Tasks) == 0 })
-			return len(left) == 0
-		}, func() string { return fmt.Sprint(left) })
+		nothingRuns(t, l)
 	}
+}
+
+// nothingRuns waits until no node has a task's process any more.
+func nothingRuns(t *testing.T, l *labtest.Lab) {
+	t.Helper()
+	var left []lab.Processes
+	labtest.Until(t, "the other ranks to end", func() bool {
+		all, err := l.PS()
+		must(t, err)
+		left = slices.DeleteFunc(all, func(p lab.Processes) bool { return len(p.Tasks) == 0 })
+		return len(left) == 0
+	}, func() string { return fmt.Sprint(left) })
+}
+
+// When a whole node dies the job ends, names the node and what its ranks said last, and leaves nothing on the others.
+func deadNode(t *testing.T, l *labtest.Lab, lib mpi.Library, hello string) {
+	done := make(chan labtest.Result, 1)
+	name := "node lost under " + string(lib)
+	go func() {
+		defer close(done)
+		done <- typed(t, l, filepath.Dir(hello), "mpi", "-n", "8", "--nodes", "4", "--name", name, "./hello", "5", "19") // rank 5 stops, all wait for it
+	}()
+	c := l.Connect()
+	labtest.Until(t, "all ranks to wait", func() bool {
+		for sum, err := range c.Jobs.List(t.Context(), job.ListRequest{}) {
+			must(t, err)
+			if sum.Spec.Name != name {
+				continue
+			}
+			said := ""
+			for line, err := range c.Jobs.Logs(t.Context(), job.LogRequest{ID: sum.ID, All: true}) {
+				must(t, err)
+				said += string(line.Data)
+			}
+			return strings.Contains(said, "cannot go on") && strings.Count(said, ": 36\n") == 8
+		}
+		return len(done) > 0
+	})
+	must(t, l.Kill(t.Context(), "node3"))
+	r := <-done
+	must(t, l.Heal(t.Context(), "node3"))
+	m := verdict.FindStringSubmatch(r.Stderr)
+	if r.Code == 0 || m == nil || !strings.HasPrefix(m[1], "the connection to the step on node3 was lost") || !strings.Contains(m[1], "; it said last: [4] rank 4 of 8 on node3: 36 | [5] rank 5") {
+		t.Errorf("status %d\n%s", r.Code, r.Stderr)
+	}
+	nothingRuns(t, l)
+	l.Await("node3", fleet.Up)
 }
 
 // What Open MPI's launcher keeps for itself is in memory on every node, and goes with the job however that ends.

@@ -93,6 +93,7 @@ func TestFailure(t *testing.T) {
 		"MPICH, status":    {MPICH, "[2] oh no\n[2] " + deathMark + " 3\n=   PID 9 RUNNING AT node2\n=   EXIT CODE: 9\n", "rank 2 on node2 ended with status 3; it said last: oh no"},
 		"MPICH, signal":    {MPICH, "[0] " + deathMark + " 139\n", "rank 0 on node1 was ended by signal 11"},
 		"MPICH, abort":     {MPICH, "[2] application called MPI_Abort(MPI_COMM_WORLD, 9) - process 2\n[2] " + deathMark + " 9\n", "rank 2 on node2 called MPI_Abort with 9; it said last: application called MPI_Abort(MPI_COMM_WORLD, 9) - process 2"},
+		"MPICH, lost node": {MPICH, "[2] last words\n[0] " + deathMark + " 143\n=   PID 9 RUNNING AT node1\n=   EXIT CODE: 15\nbramble: the connection to the step on node2 was lost: unexpected EOF\n", "the connection to the step on node2 was lost: unexpected EOF; it said last: [2] last words"},
 		"no such host":     {MPICH, "bramble: \"node7\" is not in the allocation of job 1\ntry: one of node[1-2]\n[mpiexec@node1] error waiting for event\n", `"node7" is not in the allocation of job 1`},
 		"nothing known":    {OpenMPI, "something else\n", ""},
 	} {
