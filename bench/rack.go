@@ -30,8 +30,14 @@ type rack struct {
 
 // raise makes a lab; without namespaces its nodes are processes on loopback.
 func (b *bench) raise(ctx context.Context, name string, nodes int, namespaces bool) (*rack, error) {
+	return b.raiseAs(ctx, name, lab.Options{Nodes: nodes, NoNetns: !namespaces})
+}
+
+// raiseAs makes a lab of the measured binary in a folder of that name.
+func (b *bench) raiseAs(ctx context.Context, name string, o lab.Options) (*rack, error) {
 	begun := time.Now()
-	l, err := lab.Up(ctx, lab.Options{State: filepath.Join(b.dir, name), Nodes: nodes, NoNetns: !namespaces, Exe: b.exe})
+	o.State, o.Exe = filepath.Join(b.dir, name), b.exe
+	l, err := lab.Up(ctx, o)
 	if err != nil {
 		return nil, err
 	}

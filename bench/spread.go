@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"bramble/artefact"
+	"bramble/fleet"
+	hostnet "bramble/host/net"
+	"bramble/lab"
+)
+
+const (
+	spreadNodes = 16
+	spreadBytes = 64 << 20
+	spreadLink  = "100mbit"
+	linkBits    = 100_000_000 // a second
+	spreadRuns  = 3
+)
+
+// How many times as long as one link needs a file may take to reach all nodes.
+const (
+	spreadTarget = 1.10
+	killedTarget = 1.15
+)
+
+// oneLink is the time that one node's link needs for the file alone.
+const oneLink = time.Duration(spreadBytes * 8 * int64(time.Second) / linkBits)
+
+// spread measures a file's way to nodes whose links are a board's.
+func (b *bench) spread(ctx context.Context, s *section) error {
+	s.title = fmt.Sprintf("%d MiB to %d nodes", spreadBytes>>20, spreadNodes)
+	s.how = fmt.Sprintf("`bramble push` of random bytes to %d nodes in namespaces of their own on this one machine, each with a link of 100 Mbit/s, as the head's is: from the moment when the head has the file until the last node does, every byte proved and on its disk. One link needs %s for it. What all nodes do together, %d cores do here.", spreadNodes, seconds(oneLink), runtime.NumCPU())
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("namespaces need root; try: sudo make bench")
+	}
+	b.say("spread: raising %d nodes with links of %s", spreadNodes, spreadLink)
+	rate, err := hostnet.ParseRate(spreadLink)
+	if err != nil {
+		return err
+	}
+	r, err := b.raiseAs(ctx, "spread", lab.Options{Nodes: spreadNodes, Link: rate})
+	if err != nil {
+		return err
+	}
+	defer r.down(ctx)
+	all := &contender{name: "bramble push", run: func(ctx context.Context) (time.Duration, error) { return b.pushed(ctx, r, "") }}
+	b.say("spread: %d files, one after the other", spreadRuns)
+	busy, err := r.cpu()
+	if err != nil {
+		return err
+	}
+	if err := interleave(ctx, spreadRuns, all); err != nil {
+		return err
+	}
+	after, err := r.cpu()
+	if err != nil {
+		return err
+	}
+	s.add(all.besideLink("to all", spreadTarget))
+	s.note("Each took %s of processor time in the head and the nodes together, the first one's upload included.", seconds((after-busy)/spreadRuns))
+	b.say("spread: once more, and a node in the middle is killed on the way")
+	one := &contender{name: "with a node killed", run: func(ctx context.Context) (time.Duration, error) { return b.pushed(ctx, r, "node08") }}
+	if err := interleave(ctx, 1, one); err != nil {
+		return err
+	}
+	s.add(one.besideLink("to all others when one is killed on the way", killedTarget))
+	return nil
+}
+
+// besideLink is a row that compares a contender's times with what one link needs.
+func (c *contender) besideLink(what string, target float64) row {
+	ratio := float64(median(c.took)) / float64(oneLink)
+	return row{what: what, figure: c.figure(), peer: "one link: " + seconds(oneLink), ratio: fmt.Sprintf("%.2f×", ratio),
+		target: fmt.Sprintf("≤ %.2f×", target), verdict: judge(ratio <= target)}
+}
+
+// pushed is how long a new file takes from the head to all nodes; one of them may be killed when half of it is there.
+func (b *bench) pushed(ctx context.Context, r *rack, victim string) (time.Duration, error) {
+	path := filepath.Join(b.dir, "spread.bin")
+	data := make([]byte, spreadBytes)
+	rand.Read(data)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return 0, err
+	}
+	defer os.Remove(path)
+	var begun, last time.Time
+	var kill sync.Once
+	var killed error
+	have, wanted := map[string]bool{}, len(r.nodes)
+	for ev, err := range r.cluster.Copies().Push(ctx, artefact.Push{On: fleet.Fold(r.names()), To: "/tmp/spread.bin", Sources: []string{path}}) {
+		if err != nil {
+			return 0, err
+		}
+		switch {
+		case ev.Kind == artefact.Uploading && ev.Done == ev.Total:
+			begun = time.Now()
+		case ev.Kind == artefact.Moving && ev.Step == artefact.Fetching:
+			if ev.Node == victim && ev.Done > ev.Total/2 {
+				kill.Do(func() { killed = r.Kill(ctx, victim) })
+			}
+			if ev.Done == ev.Total && ev.Total > 0 && !have[ev.Node] {
+				have[ev.Node], last = true, time.Now()
+			}
+		case ev.Kind == artefact.Ended && !ev.End.OK() && ev.Node == victim:
+			wanted--
+		case ev.Kind == artefact.Ended && !ev.End.OK():
+			return 0, fmt.Errorf("%s: %s", ev.Node, ev.End.Error)
+		}
+	}
+	delete(have, victim)
+	if victim != "" && wanted == len(r.nodes) {
+		return 0, fmt.Errorf("%s was not killed in time: %v", victim, killed)
+	}
+	if len(have) < wanted {
+		return 0, fmt.Errorf("only %d of %d nodes have it", len(have), wanted)
+	}
+	return last.Sub(begun), killed
+}
+
+// cpu is the processor time that the head and all nodes have used.
+func (r *rack) cpu() (sum time.Duration, err error) {
+	all, err := r.PS()
+	for _, p := range all {
+		sum += cpuOf(p.Agent) + cpuOf(p.Keeper)
+	}
+	return sum, err
+}
