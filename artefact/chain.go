@@ -26,8 +26,12 @@ type Chain struct {
 	Head *Client   // has all of it, and says how blobs are cut
 	Log  *slog.Logger
 
-	from atomic.Int64 // sources before it are not asked any more
+	from   atomic.Int64 // sources before it are not asked any more
+	reused atomic.Int64 // bytes that were here in other blobs
 }
+
+// Reused is how many bytes were taken from blobs that were here already.
+func (c *Chain) Reused() int64 { return c.reused.Load() }
 
 const (
 	// chainWait is how long the node before us may take to begin with a blob, before it is asked again.
@@ -72,6 +76,7 @@ func (c *Chain) one(ctx context.Context, f *fetching, b Blob) error {
 		return err
 	}
 	defer f.s.finish(b.Ref, in.flow)
+	in.known = f.s.find(recipe, in.next)
 	if err := c.run(ctx, in); err != nil {
 		return err
 	}
@@ -123,7 +128,8 @@ type inflow struct {
 	b      Blob
 	p      *Partial
 	recipe Recipe
-	next   int // chunk
+	known  map[int]place // chunks that are here in other blobs
+	next   int           // chunk
 	flow   *flow
 	part   *part
 }
@@ -161,17 +167,27 @@ func (in *inflow) take(data []byte) error {
 	return nil
 }
 
-// run takes what is missing from the nearest source that gives it.
+// run takes what is missing from other blobs here, and from the nearest source that gives it.
 func (c *Chain) run(ctx context.Context, in *inflow) error {
 	for in.next < len(in.recipe) {
+		if n, err := in.reuse(); n > 0 || err != nil {
+			if c.reused.Add(n); err != nil {
+				return err
+			}
+			continue
+		}
 		at := int(c.from.Load())
 		if at >= len(c.Near) {
-			return c.Head.persist(ctx, "fetch blob "+in.b.Ref.short(), func(ctx context.Context) try { return c.Head.drink(ctx, in) })
+			err := c.Head.persist(ctx, "fetch blob "+in.b.Ref.short(), func(ctx context.Context) try { return c.Head.drink(ctx, in, in.wanted()) })
+			if err != nil {
+				return err
+			}
+			continue
 		}
-		t := c.Near[at].drink(ctx, in)
+		t := c.Near[at].drink(ctx, in, in.wanted())
 		switch {
 		case t.outcome == done:
-			return nil
+			continue
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case t.outcome == final && in.own(t.err):
@@ -189,26 +205,62 @@ func (c *Chain) run(ctx context.Context, in *inflow) error {
 	return nil
 }
 
+// reuse takes the next chunk from another blob; 0 when it is in none, or damaged there.
+func (in *inflow) reuse() (int64, error) {
+	at, known := in.known[in.next]
+	if !known {
+		return 0, nil
+	}
+	delete(in.known, in.next)
+	data := make([]byte, in.recipe[in.next].Size)
+	if !in.p.s.readPlace(at, data) || !in.recipe[in.next].is(data) {
+		return 0, nil
+	}
+	return int64(len(data)), in.take(data)
+}
+
+// worthwhile is from how many bytes on in a row what is here is not asked for again with what is around it.
+const worthwhile = 2 * meanChunk
+
+// wanted is before which chunk to stop asking, because so much that follows is here.
+func (in *inflow) wanted() int {
+	here := int64(0)
+	for i := in.next; i < len(in.recipe); i++ {
+		if _, known := in.known[i]; !known {
+			here = 0
+			continue
+		}
+		if here += in.recipe[i].Size; here >= worthwhile {
+			for in.known[i-1] != (place{}) { // to the first of the row; the next chunk is none, or it would have been reused
+				i--
+			}
+			return i
+		}
+	}
+	return len(in.recipe)
+}
+
 // own reports whether an error is this machine's, so that no other source can help.
 func (in *inflow) own(err error) bool { return fault.Is(err, fault.Full) || errors.Is(err, errOwn) }
 
 var errOwn = errors.New("this machine cannot keep it")
 
-// drink takes the rest of a blob from one source, in one try.
-func (c *Client) drink(ctx context.Context, in *inflow) try {
+// drink takes chunks of a blob from one source, up to but not including end, in one try.
+func (c *Client) drink(ctx context.Context, in *inflow, end int) try {
 	x, stop := c.exchange(ctx)
 	defer stop()
 	x.alive(chainWait + x.idle())
 	have := in.p.Have()
+	until := have + in.recipe[in.next:end].Size()
 	resp, err := x.send(http.MethodGet, string(in.b.Ref), nil, func(r *http.Request) {
 		r.Header.Set(headerFollow, strconv.Itoa(int(chainWait/time.Second)))
-		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", have, until-1))
 	})
 	if err != nil {
 		return x.failed(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusPartialContent || resp.ContentLength != in.b.Size-have {
+	if resp.StatusCode != http.StatusPartialContent || resp.ContentLength != until-have {
 		if resp.StatusCode < 300 {
 			return try{outcome: lied, err: fault.New(fault.Failed, "blob %s came with another length: %w", in.b.Ref.short(), ErrMismatch)}
 		}
@@ -217,7 +269,7 @@ func (c *Client) drink(ctx context.Context, in *inflow) try {
 	watch := c.watch(x, in.b.Ref)
 	defer watch.stop()
 	buf := make([]byte, maxChunk)
-	for in.next < len(in.recipe) {
+	for in.next < end {
 		data := buf[:in.recipe[in.next].Size]
 		if _, err := io.ReadFull(&heardReader{resp.Body, watch}, data); err != nil {
 			t := x.failed(fmt.Errorf("after %d bytes: %w", in.p.Have(), err))

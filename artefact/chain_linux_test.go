@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -64,6 +65,38 @@ func TestChain(t *testing.T) {
 	}
 	if n := r.fromHead(); n < largeBytes || n > largeBytes*11/10 {
 		t.Errorf("the head gave %d bytes of %d", n, largeBytes)
+	}
+}
+
+// Of a new version only what has changed moves, also where the old one is damaged.
+func TestChangedVersion(t *testing.T) {
+	r := newSpread(t, "n1", "n2", "n3", "n4", "n5")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	data := make([]byte, 12<<20)
+	rand.Read(data)
+	must(t, os.WriteFile(file, data, 0o644))
+	r.chained(dir)
+	damaged := filepath.Join(r.nodes["n3"].dir, "blobs", string(RefOf(data)[:2]), string(RefOf(data)))
+	f, err := os.OpenFile(damaged, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteAt([]byte("not what was there"), 9<<20)
+	must(t, err)
+	must(t, f.Close())
+	before := r.fromHead()
+	changed := slices.Concat(data[:2<<20], []byte("put in"), data[2<<20:5<<20], data[5<<20+100:])
+	must(t, os.WriteFile(file, changed, 0o644))
+	for name, end := range r.chained(dir) {
+		most := int64(3 * 256 << 10)
+		if name == "n3" {
+			most += 256 << 10
+		}
+		if end.Moved == 0 || end.Moved > most {
+			t.Errorf("%s: %d of %d bytes moved, want at most %d", name, end.Moved, len(changed), most)
+		}
+	}
+	if n := r.fromHead() - before; n > 1<<20 {
+		t.Errorf("the head gave %d bytes", n)
 	}
 }
 

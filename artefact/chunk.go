@@ -119,7 +119,7 @@ func (r Recipe) encode() []byte {
 
 var errRecipe = errors.New("it is not of a form that this bramble knows")
 
-// decodeRecipe reads what encode made of a blob's recipe, of size bytes.
+// decodeRecipe reads what encode made of a blob's recipe, of size bytes; -1: any.
 func decodeRecipe(data []byte, size int64) (Recipe, error) {
 	if len(data) == 0 || data[0] != recipeForm {
 		return nil, unreadableRecipe(errRecipe)
@@ -136,7 +136,7 @@ func decodeRecipe(data []byte, size int64) (Recipe, error) {
 		all = append(all, c)
 		data = data[k+sha256.Size:]
 	}
-	if all.Size() != size {
+	if size >= 0 && all.Size() != size {
 		return nil, unreadableRecipe(errors.New("it is of a blob of another size"))
 	}
 	return all, nil
@@ -186,6 +186,60 @@ func (s *Store) keepRecipe(ref Ref, r Recipe) {
 	if replaceFile(s.path("tmp"), s.recipePath(ref), data) != nil {
 		s.release(n)
 	}
+}
+
+// place is where a chunk lies in a blob.
+type place struct {
+	ref    Ref
+	offset int64
+}
+
+// find looks for chunks of a recipe, from one on, in the blobs that are here and whose cuts are known. Nothing of it is kept
+// in memory between two blobs: a board has little.
+func (s *Store) find(r Recipe, from int) map[int]place {
+	if len(r)-from < 2 {
+		return nil
+	}
+	at := make(map[Chunk][]int, len(r)-from)
+	for i, c := range r[from:] {
+		at[c] = append(at[c], from+i)
+	}
+	names, err := os.ReadDir(s.path("recipes"))
+	if err != nil {
+		return nil
+	}
+	known := map[int]place{}
+	for _, d := range names {
+		ref := Ref(d.Name())
+		if _, here := s.stat(ref); !here || len(at) == 0 {
+			continue
+		}
+		data, err := os.ReadFile(s.recipePath(ref))
+		if err != nil {
+			continue
+		}
+		other, _ := decodeRecipe(data, -1)
+		offset := int64(0)
+		for _, c := range other {
+			for _, i := range at[c] {
+				known[i] = place{ref, offset}
+			}
+			delete(at, c)
+			offset += c.Size
+		}
+	}
+	return known
+}
+
+// readPlace reads what lies at a place; the bytes are not proved.
+func (s *Store) readPlace(at place, data []byte) bool {
+	f, err := os.Open(s.blob(at.ref))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = f.ReadAt(data, at.offset)
+	return err == nil
 }
 
 // prefix is how many of the chunks the reader begins with, and their bytes.

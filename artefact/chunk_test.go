@@ -156,6 +156,28 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// What is asked for ends where enough that is here begins.
+func TestWanted(t *testing.T) {
+	for _, c := range []struct {
+		text string // a letter for each chunk of 64 KiB: k is here in another blob
+		next int
+		want int
+	}{
+		{"....", 0, 4}, {"..kk", 0, 2}, {"..k.", 0, 4}, {"..k.kk.", 0, 4}, {"..k.kk.", 3, 4}, {".kkkk.", 0, 1}, {"kkkk..kk", 4, 6}, {".", 0, 1}, {"..kkk", 1, 2},
+	} {
+		in := &inflow{next: c.next, known: map[int]place{}}
+		for i, letter := range c.text {
+			in.recipe = append(in.recipe, Chunk{Size: meanChunk})
+			if letter == 'k' {
+				in.known[i] = place{ref: "r"}
+			}
+		}
+		if got := in.wanted(); got != c.want {
+			t.Errorf("%q from %d: %d, want %d", c.text, c.next, got, c.want)
+		}
+	}
+}
+
 func TestSpan(t *testing.T) {
 	for text, want := range map[string][2]int64{"": {0, 10}, "bytes=0-": {0, 10}, "bytes=3-": {3, 10}, "bytes=3-4": {3, 5}, "bytes=3-99": {3, 10}} {
 		if from, to, err := span(text, 10); err != nil || from != want[0] || to != want[1] {

@@ -75,10 +75,9 @@ type fetchTask struct {
 	Ref  Ref    `json:"ref"`
 	To   string `json:"to"`
 	Many bool   `json:"many,omitempty"`
-	// Chain has the node pass on what it receives, and take it from those whose agents answer at From, HOST:PORT, as they
-	// receive it: the nearest first, and the head last.
-	Chain bool     `json:"chain,omitempty"`
-	From  []string `json:"from,omitempty"`
+	// From is where agents of nodes give files to others, HOST:PORT, that have or receive them before this one: the nearest
+	// first, and the head last of all.
+	From []string `json:"from,omitempty"`
 }
 
 type readTask struct {

@@ -99,14 +99,15 @@ func (n *Node) bring(ctx context.Context, pin string, t fetchTask, tell *teller)
 	for _, b := range m.Blobs() {
 		tell.resumed += n.Store.Have(b.Ref)
 	}
-	if n.Near == nil || !t.Chain {
-		return m, n.Blobs.Fetch(ctx, n.Store, m.Blobs(), tell.set)
-	}
 	chain := &Chain{Head: n.Blobs, Log: n.Log}
 	for _, address := range t.From[:min(nearest, len(t.From))] {
-		chain.Near = append(chain.Near, n.Near(address))
+		if n.Near != nil {
+			chain.Near = append(chain.Near, n.Near(address))
+		}
 	}
-	return m, chain.Fetch(ctx, n.Store, m.Blobs(), tell.set)
+	err = chain.Fetch(ctx, n.Store, m.Blobs(), tell.set)
+	tell.resumed += chain.Reused()
+	return m, err
 }
 
 // read looks through the account's files and gives the head what it lacks of them.

@@ -91,7 +91,7 @@ func (s *Service) spread(ctx context.Context, out *bus.Stream, nodes []fleet.Nod
 	}
 	return s.each(ctx, out, nodes, "fetch", len(nodes), func(i int) any {
 		t := t
-		t.Chain, t.From = true, from[i]
+		t.From = from[i]
 		return t
 	}, nil)
 }
