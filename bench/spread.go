@@ -1,9 +1,12 @@
 package main
 
 import (
+	"archive/tar"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,6 +31,11 @@ const (
 const (
 	spreadTarget = 1.10
 	killedTarget = 1.15
+)
+
+const (
+	archiveBytes  = 40 << 20
+	changedTarget = 0.05 // of its bytes
 )
 
 // oneLink is the time that one node's link needs for the file alone.
@@ -71,7 +79,74 @@ func (b *bench) spread(ctx context.Context, s *section) error {
 		return err
 	}
 	s.add(one.besideLink("to all others when one is killed on the way", killedTarget))
+	b.say("spread: an archive, and again with one file changed")
+	return b.changed(ctx, s, r)
+}
+
+// changed measures how much of an archive moves when one file in it was changed.
+func (b *bench) changed(ctx context.Context, s *section, r *rack) error {
+	path := filepath.Join(b.dir, "archive.tar")
+	defer os.Remove(path)
+	var moved, size int64
+	for _, version := range []string{"first", "second"} {
+		if err := archive(path, archiveBytes, version); err != nil {
+			return err
+		}
+		moved = 0
+		for ev, err := range r.cluster.Copies().Push(ctx, artefact.Push{On: r.nodes[0].Name, To: "/tmp/archive.tar", Sources: []string{path}}) {
+			if err != nil {
+				return err
+			}
+			if ev.Kind == artefact.Ended {
+				if !ev.End.OK() {
+					return fmt.Errorf("%s: %s", ev.Node, ev.End.Error)
+				}
+				moved, size = ev.End.Moved, ev.End.Bytes
+			}
+		}
+	}
+	share := float64(moved) / float64(size)
+	s.add(row{what: fmt.Sprintf("a tar archive of %s in which one file was changed", mebibytes(size)), figure: fmt.Sprintf("%s moved, %.2f %%", mebibytes(moved), 100*share),
+		target: fmt.Sprintf("≤ %.0f %%", 100*changedTarget), verdict: judge(share <= changedTarget)})
 	return nil
+}
+
+// archive writes a tar of files of this machine, and one in the middle that says which version it is.
+func archive(path string, most int64, version string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := tar.NewWriter(f)
+	add := func(name string, data []byte) error {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data))}); err != nil {
+			return err
+		}
+		_, err := w.Write(data)
+		return err
+	}
+	written, named := int64(0), false
+	err = filepath.WalkDir("/usr/share", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if written += int64(len(data)); written > most {
+			return fs.SkipAll
+		}
+		if written > most/2 && !named {
+			named = true
+			if err := add("version", []byte("this is the "+version+" version")); err != nil {
+				return err
+			}
+		}
+		return add(path, data)
+	})
+	return errors.Join(err, w.Close())
 }
 
 // besideLink is a row that compares a contender's times with what one link needs.
