@@ -105,6 +105,9 @@ func (b *bringing) merge(to string) error {
 		if b.sum.Spec.Array != "" {
 			label += fmt.Sprintf(".%d", r.Index)
 		}
+		if b.sum.Spec.Spread() {
+			label += "." + r.Node
+		}
 		changes = append(changes, artefact.Change{Label: label, Node: r.Node, Manifest: m})
 		return nil
 	})

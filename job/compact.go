@@ -172,7 +172,7 @@ func appendAttempts(b []byte, list []Attempt) []byte {
 
 // quiet reports whether a result says nothing but when the task ran and what it used.
 func (r *Result) quiet() bool {
-	return r.OK() && !r.Exit.OOM && inNanoseconds(r.Started) && r.Node == "" && r.Returns == "" && len(r.Stdout) == 0 && len(r.Stderr) == 0 &&
+	return r.OK() && !r.Exit.OOM && inNanoseconds(r.Started) && r.Node == "" && r.Returns == "" && len(r.Others) == 0 && len(r.Stdout) == 0 && len(r.Stderr) == 0 &&
 		r.OutSize == 0 && r.ErrSize == 0 && r.Dropped == 0
 }
 

@@ -98,6 +98,9 @@ func (n *Node) again(k Key, st keeper.Status) {
 func (n *Node) collect(r *Result, spec Spec) {
 	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
 		ref, err := n.returned(n.life, r.Key(), spec)
+		if err == nil {
+			r.Others, err = n.bringAll(r.Key(), spec)
+		}
 		if n.life.Err() != nil {
 			return // the keeper tells the next agent that it has ended
 		}

@@ -93,6 +93,7 @@ type Result struct {
 	Error   string    `json:"error,omitempty"`
 	Timeout bool      `json:"timeout,omitempty"`
 	Returns string    `json:"returns,omitempty"` // artefact manifest ref of what came back
+	Others  []Return  `json:"others,omitempty"`  // what came back from other nodes of its allocation
 	Stdout  []byte    `json:"stdout,omitempty"`  // small output rides along; larger is fetched before the result is acknowledged
 	Stderr  []byte    `json:"stderr,omitempty"`
 	OutSize int64     `json:"out_size,omitempty"`

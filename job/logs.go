@@ -264,11 +264,13 @@ func (s *Service) returns(ctx context.Context, who bus.Caller, req idRequest, ou
 	last := map[int]stored{}
 	each(file, 0, size, func(i int, where stored) { last[i] = where })
 	for _, i := range slices.Sorted(maps.Keys(last)) {
-		if last[i].returns == "" {
-			continue
-		}
-		if err := out.SendJSON(Returned{Index: i, Node: last[i].node, Ref: last[i].returns}); err != nil {
-			return err
+		for _, r := range append([]Return{{last[i].node, last[i].returns}}, last[i].others...) {
+			if r.Ref == "" {
+				continue
+			}
+			if err := out.SendJSON(Returned{Index: i, Node: r.Node, Ref: r.Ref}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 )
 
@@ -37,6 +36,7 @@ type outputStore struct {
 type stored struct {
 	attempt        int
 	returns, node  string
+	others         []Return
 	out, err       int64 // offsets
 	outLen, errLen int64
 }
@@ -46,7 +46,9 @@ func (o *outputStore) path(id ID) string {
 }
 
 // leaves reports whether a task left anything that is to be kept.
-func (r *Result) leaves() bool { return len(r.Stdout) > 0 || len(r.Stderr) > 0 || r.Returns != "" }
+func (r *Result) leaves() bool {
+	return len(r.Stdout) > 0 || len(r.Stderr) > 0 || r.Returns != "" || len(r.Others) > 0
+}
 
 // leaving is the results of tasks that left something.
 func leaving(all []Result) (some []Result) {
@@ -66,7 +68,7 @@ func (o *outputStore) store(finals []Result) error {
 		r := &finals[i]
 		b := binary.AppendUvarint(byJob[r.Job], uint64(r.Index))
 		b = binary.AppendUvarint(b, uint64(r.Attempt))
-		b = appendBytes(appendBytes(appendBytes(b, []byte(r.Returns+"@"+r.Node)), r.Stdout), r.Stderr)
+		b = appendBytes(appendBytes(appendBytes(b, []byte(r.returnedText())), r.Stdout), r.Stderr)
 		byJob[r.Job] = b
 	}
 	if len(byJob) == 0 {
@@ -92,8 +94,14 @@ func (o *outputStore) store(finals []Result) error {
 func (o *outputStore) keepReturned(finals []Result) {
 	refs, name := map[ID][]string{}, map[ID]string{}
 	for i := range finals {
-		if r := &finals[i]; r.Returns != "" {
+		r := &finals[i]
+		if r.Returns != "" {
 			refs[r.Job] = append(refs[r.Job], r.Returns)
+		}
+		for _, other := range r.Others {
+			refs[r.Job] = append(refs[r.Job], other.Ref)
+		}
+		if r.Returns != "" || len(r.Others) > 0 {
 			name[r.Job] = pinName(r.Job) + fmt.Sprintf(".%d.%d", r.Index, r.Attempt)
 		}
 	}
@@ -218,14 +226,15 @@ func each(f io.ReaderAt, from, to int64, found func(index int, where stored)) (e
 		}
 		s.attempt = int(attempt)
 		n, err := binary.ReadUvarint(r)
-		if err != nil || n > 1<<10 {
+		if err != nil || n > maxReturned+1<<10 {
 			return end
 		}
 		ref := make([]byte, n)
 		if _, err := io.ReadFull(r, ref); err != nil {
 			return end
 		}
-		s.returns, s.node, _ = strings.Cut(string(ref), "@")
+		came := readReturned(string(ref))
+		s.returns, s.node, s.others = came[0].Ref, came[0].Node, came[1:]
 		if s.out, s.outLen, err = r.skip(); err != nil {
 			return end
 		}

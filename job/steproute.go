@@ -22,6 +22,7 @@ const (
 	doRun     = "run"
 	doNodes   = "nodes"   // who has a share: []Peer
 	doExplain = "explain" // Text is why the allocation's command is about to fail
+	doBring   = "bring"   // asked by the leader's agent: brings what was changed, whose manifest is the answer
 	doNumber  = "number"  // of a step that is about to begin, from 0 in each allocation
 )
 
@@ -165,6 +166,8 @@ func (n *Node) answer(ctx context.Context, al *allocation, from string, req Step
 		n.mu.Lock()
 		al.why = cut(req.Text)
 		n.mu.Unlock()
+	case req.Do == doBring:
+		value, err = n.bring(ctx, al, from)
 	case req.Do == doNumber:
 		n.mu.Lock()
 		value = al.begun
