@@ -2,17 +2,24 @@ package http1
 
 import (
 	"context"
+	"errors"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// loop answers on its share of the connections, from one thread that waits in epoll only. What
+// loop answers on its share of the connections, from one goroutine that waits for its own epoll only. What
 // may block is done elsewhere: files by sendFiles, all that is unusual by net/http.
 type loop struct {
 	*run
-	epoll, event int // descriptors
+	epoll, event int             // descriptors
+	file         *os.File        // epoll, known to the runtime's poller: a thread that waited itself would keep the scheduler busy
+	raw          syscall.RawConn // of file
+	take         func(uintptr) bool
+	taken        int       // events that take found
+	alarm        time.Time // file's deadline
 	files        chan<- *link
 	links        map[int32]*link // by descriptor
 	events       [256]syscall.EpollEvent
@@ -39,7 +46,16 @@ func newLoop(r *run, files chan<- *link) (*loop, error) {
 		syscall.Close(epoll)
 		return nil, err
 	}
-	l := &loop{run: r, epoll: epoll, event: event, files: files, links: map[int32]*link{}}
+	syscall.SetNonblock(epoll, true) // by which os knows that it can be polled
+	l := &loop{run: r, epoll: epoll, event: event, file: os.NewFile(uintptr(epoll), "epoll"), files: files, links: map[int32]*link{}}
+	l.take = func(uintptr) bool {
+		l.taken = poll(l.epoll, l.events[:])
+		return l.taken > 0
+	}
+	if l.raw, err = l.file.SyscallConn(); err != nil {
+		l.close()
+		return nil, err
+	}
 	err = syscall.EpollCtl(epoll, syscall.EPOLL_CTL_ADD, event, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(event)})
 	if err != nil {
 		l.close()
@@ -50,7 +66,7 @@ func newLoop(r *run, files chan<- *link) (*loop, error) {
 
 func (l *loop) close() {
 	syscall.Close(l.event)
-	syscall.Close(l.epoll)
+	l.file.Close()
 }
 
 // serve runs until no requests are wanted any more and all connections have ended.
@@ -87,14 +103,28 @@ func (l *loop) wait(tick time.Duration) int {
 	if n := poll(l.epoll, l.events[:]); n > 0 {
 		return n
 	}
-	if len(l.links) == 0 {
-		tick = -1
-	}
-	n, err := syscall.EpollWait(l.epoll, l.events[:], int(max(tick.Milliseconds(), -1)))
-	if err != nil {
+	l.setAlarm(tick)
+	switch err := l.raw.Read(l.take); {
+	case err == nil:
+		return l.taken
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return 0
 	}
-	return n
+	n, _ := syscall.EpollWait(l.epoll, l.events[:], int(tick.Milliseconds())) // where epolls cannot watch each other
+	return max(n, 0)
+}
+
+// setAlarm lets a wait end after a tick when there are connections that could be late.
+func (l *loop) setAlarm(tick time.Duration) {
+	switch {
+	case len(l.links) == 0 && l.alarm.IsZero(), len(l.links) > 0 && l.now.Before(l.alarm):
+		return
+	case len(l.links) == 0:
+		l.alarm = time.Time{}
+	default:
+		l.alarm = l.now.Add(tick)
+	}
+	l.file.SetReadDeadline(l.alarm)
 }
 
 func (l *loop) happened(e *syscall.EpollEvent) {

@@ -285,7 +285,7 @@ func TestPipelining(t *testing.T) {
 			all.WriteString(line(fmt.Sprintf("GET /%d HTTP/1.1", i*50)))
 		}
 		all.WriteString("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
-		all.WriteString(chunked("5\r\nworld\r\n0\r\n\r\n"))
+		all.WriteString("\r\n" + chunked("5\r\nworld\r\n0\r\n\r\n"))
 		all.WriteString(line("GET /b HTTP/1.1"))
 		go c.send(all.String())
 		for i := range 300 {
@@ -307,13 +307,16 @@ func TestSlowReader(t *testing.T) {
 		v := serve(t, engine, &Server{})
 		c := v.dial()
 		const n, size = 40, 1 << 20
-		go c.send(strings.Repeat(line(fmt.Sprintf("GET /%d HTTP/1.1", size)), n))
+		go c.send(strings.Repeat(line(fmt.Sprintf("GET /%d HTTP/1.1", size)), n) + length(" 5"))
 		v.until("an answer waits", func() bool { return v.done.Load() > 0 })
 		want := string(pattern(size))
 		for i := range n {
 			if _, body := c.response("GET"); body != want {
 				t.Fatalf("%d: %d bytes", i, len(body))
 			}
+		}
+		if _, body := c.response("POST"); body != "POST / hello" {
+			t.Errorf("got %q", body)
 		}
 	})
 }
@@ -378,6 +381,16 @@ func TestHalfClosed(t *testing.T) {
 				c.closed()
 			}
 			c := v.dial()
+			c.send(line("GET /5000000 HTTP/1.1"))
+			c.r.Peek(1) // the answer is under way, and more than fits
+			c.send(with())
+			c.Conn.(*net.TCPConn).CloseWrite()
+			c.response("GET")
+			if _, body := c.response("GET"); body != "ok" {
+				t.Errorf("got %q", body)
+			}
+			c.closed()
+			c = v.dial()
 			c.send("GET / HTTP/1.1\r\nHo")
 			c.Conn.(*net.TCPConn).CloseWrite()
 			c.closed()
@@ -557,7 +570,7 @@ func TestScreen(t *testing.T) {
 // After a handler has taken a connection over, anything passes; before, nothing but HTTP does.
 func TestUpgrade(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
-		v := serve(t, engine, &Server{Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := serve(t, engine, &Server{Limits: Limits{Grace: 50 * time.Millisecond}, Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/up" {
 				return
 			}
@@ -588,8 +601,7 @@ func TestUpgrade(t *testing.T) {
 		if resp, _ := other.response("GET"); resp.StatusCode != 400 {
 			t.Errorf("got %s", resp.Status)
 		}
-		v.end() // while the connection is open; the client ends it
-		c.Close()
+		v.stop() // though nobody else would end the connection
 	})
 }
 
