@@ -105,3 +105,15 @@ func TestReadLaunches(t *testing.T) {
 		t.Errorf("ssh took %v", got)
 	}
 }
+
+func TestAnswersOf(t *testing.T) {
+	said := "Running 2s test @ http://127.0.0.1:80/1k\n  1 threads and 64 connections\n  106885 requests in 2.00s, 128.84MB read\nRequests/sec:  53000.00\n"
+	if n, err := answersOf(said); n != 106885 || err != nil {
+		t.Errorf("got %d, %v", n, err)
+	}
+	for _, bad := range []string{"", "unable to connect", said + "  Socket errors: connect 0, read 3, write 0, timeout 0\n", said + "  Non-2xx or 3xx responses: 5\n"} {
+		if n, err := answersOf(bad); err == nil {
+			t.Errorf("%q: got %d", bad, n)
+		}
+	}
+}
