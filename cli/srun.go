@@ -21,7 +21,8 @@ import (
 const srunHelp = `Usage: srun [OPTIONS] COMMAND [ARGS]
 Inside a job it starts the command once for each of the job's tasks; elsewhere it waits for an
 allocation of its own first. The options are Slurm's: -n, -N, --ntasks-per-node, -c, -w, -l, -K,
--i, -o, -e, -D, --export, --pty; what cannot be honoured is named in a warning.
+-i, -o, -e, -D, --export, --pty; what cannot be honoured is named in a warning. Outside of a
+job, standard input is read to its end first, up to 256 MiB; -i none if the command reads none.
 `
 
 // srun starts the ranks of a step, or inside no job a job that does.
