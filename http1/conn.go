@@ -138,17 +138,20 @@ func (c *chat) send(a *Answer, closing bool) error {
 	return c.file(a)
 }
 
-// write sends in pieces, so that a peer that takes some is not cut off.
 func (c *chat) write(b []byte) error {
-	for len(b) > 0 {
-		n := min(len(b), onePiece)
-		c.conn.SetWriteDeadline(time.Now().Add(c.limits.Write))
-		if _, err := c.conn.Write(b[:n]); err != nil {
-			return err
-		}
-		b = b[n:]
+	_, err := writeAll(c.conn, b, c.limits.Write)
+	return err
+}
+
+// writeAll sends in pieces, each with the limit for itself, so that a peer that takes some is not cut off.
+func writeAll(conn net.Conn, b []byte, limit time.Duration) (sent int, err error) {
+	for sent < len(b) && err == nil {
+		var n int
+		conn.SetWriteDeadline(time.Now().Add(limit))
+		n, err = conn.Write(b[sent:min(sent+onePiece, len(b))])
+		sent += n
 	}
-	return nil
+	return sent, err
 }
 
 const (

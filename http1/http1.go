@@ -75,7 +75,7 @@ type Limits struct {
 	Conns    int           // open connections; more wait in the listener's queue; 4096
 	ReadHead time.Duration // from the first byte of a head to its last, 10 s
 	Idle     time.Duration // without a request, 60 s
-	Write    time.Duration // without the peer taking a byte, 30 s
+	Write    time.Duration // without the peer taking a byte of an answer, or sending one of a body, 30 s
 	Grace    time.Duration // for answers under way once Serve's context has ended, 10 s
 }
 

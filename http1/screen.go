@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // screen lets a connection's reader see only requests that this package's parser accepts: net/http is more
@@ -64,6 +65,10 @@ func (s *screen) more() error {
 	if cap(s.in)-len(s.in) < 2048 {
 		s.in = append(make([]byte, 0, 2*len(s.in)+4096), s.in...)
 	}
+	if s.body != NoBody { // for whose time net/http has no limit
+		s.SetReadDeadline(time.Now().Add(s.limits.Write))
+		defer s.SetReadDeadline(time.Time{})
+	}
 	n, err := s.Conn.Read(s.in[len(s.in):cap(s.in)])
 	s.in = s.in[:len(s.in)+n]
 	if n > 0 {
@@ -116,5 +121,5 @@ func (s *screen) CloseWrite() error {
 	return nil
 }
 
-// ReadFrom lets net/http send files without copying them.
-func (s *screen) ReadFrom(from io.Reader) (int64, error) { return io.Copy(s.Conn.(*held).Conn, from) }
+// Write gives up a client that takes nothing.
+func (s *screen) Write(b []byte) (int, error) { return writeAll(s.Conn, b, s.limits.Write) }

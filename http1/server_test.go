@@ -367,6 +367,37 @@ func TestTakesNothing(t *testing.T) {
 	})
 }
 
+// Nor does net/http wait for ever, for a body or for a reader.
+func TestFallbackTooSlow(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		failed := make(chan error, 1)
+		s := &Server{Limits: Limits{Write: 200 * time.Millisecond}}
+		v := serve(t, engine, s, func(v *served) {
+			s.Fallback = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == "POST" {
+					v.echo(w, r)
+					return
+				}
+				_, err := w.Write(pattern(50_000_000))
+				failed <- err
+			})
+		})
+		for _, begun := range []string{"Content-Length: 5\r\n\r\nhe", "Transfer-Encoding: chunked\r\n\r\n5\r\nhe"} {
+			c := v.dial()
+			c.send("POST / HTTP/1.1\r\nHost: a\r\n" + begun)
+			if resp, _ := c.response("POST"); resp.StatusCode != 400 {
+				t.Errorf("got %s", resp.Status)
+			}
+			c.closed()
+		}
+		c := v.dial()
+		c.send(line("GET /large HTTP/1.1"))
+		if err := <-failed; err == nil {
+			t.Error("the answer was written")
+		}
+	})
+}
+
 func TestHalfClosed(t *testing.T) {
 	for _, engine := range []string{"loop", "goroutines"} {
 		t.Run(engine, func(t *testing.T) {
