@@ -193,10 +193,7 @@ func (c *Chain) run(ctx context.Context, in *inflow) error {
 		case t.outcome == final && in.own(t.err):
 			return t.err
 		case t.outcome == busy: // it waits itself
-			select {
-			case <-time.After(max(t.asked, 100*time.Millisecond)):
-			case <-ctx.Done():
-			}
+			pause(ctx, max(t.asked, 100*time.Millisecond))
 			continue
 		}
 		c.Log.Info("a node that files came from is left out", "node", c.Near[at].Base, "blob", in.b.Ref.short(), "error", t.err)
@@ -268,14 +265,16 @@ func (c *Client) drink(ctx context.Context, in *inflow, end int) try {
 	}
 	watch := c.watch(x, in.b.Ref)
 	defer watch.stop()
-	buf := make([]byte, maxChunk)
+	buf, pace := make([]byte, maxChunk), pacer{last: time.Now()}
 	for in.next < end {
 		data := buf[:in.recipe[in.next].Size]
+		pace.before(x.ctx, len(data))
 		if _, err := io.ReadFull(&heardReader{resp.Body, watch}, data); err != nil {
 			t := x.failed(fmt.Errorf("after %d bytes: %w", in.p.Have(), err))
 			t.moved = in.p.Have() > have
 			return t
 		}
+		pace.after(len(data))
 		if err := in.take(data); errors.Is(err, ErrMismatch) {
 			return try{outcome: lied, moved: in.p.Have() > have, err: err}
 		} else if err != nil {
@@ -283,6 +282,45 @@ func (c *Client) drink(ctx context.Context, in *inflow, end int) try {
 		}
 	}
 	return try{}
+}
+
+// pacer lets a chunk arrive before it is read: woken for every packet, a slow machine does nothing else.
+type pacer struct {
+	last time.Time     // when the chunk before had been read
+	each time.Duration // that a KiB took lately
+}
+
+const (
+	early    = 0.8 // of the time that a chunk should take is slept, so that a link which has become faster is noticed
+	tooShort = time.Millisecond
+	tooLong  = 50 * time.Millisecond
+)
+
+// before is called before n bytes are read, and sleeps while they arrive.
+func (p *pacer) before(ctx context.Context, n int) {
+	kib := time.Duration(max(1, n>>10))
+	if p.each > 0 {
+		if d := time.Duration(early*float64(p.each*kib)) - time.Since(p.last); d > tooShort {
+			pause(ctx, min(d, tooLong))
+		}
+	}
+}
+
+// after is called when n bytes have been read.
+func (p *pacer) after(n int) {
+	now := time.Now()
+	took := now.Sub(p.last) / time.Duration(max(1, n>>10))
+	if p.each == 0 {
+		p.each = took
+	}
+	p.each, p.last = (p.each+took)/2, now
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
 }
 
 // watch asks a source that is silent whether it is still there: it may itself wait for another.
