@@ -274,7 +274,7 @@ func (c *Client) drink(ctx context.Context, in *inflow, end int) try {
 			t.moved = in.p.Have() > have
 			return t
 		}
-		pace.after(len(data))
+		pace.after(len(data), time.Now())
 		if err := in.take(data); errors.Is(err, ErrMismatch) {
 			return try{outcome: lied, moved: in.p.Have() > have, err: err}
 		} else if err != nil {
@@ -296,20 +296,25 @@ const (
 	tooLong  = 50 * time.Millisecond
 )
 
+// wait is how long to sleep before n bytes are read, so long after the last were.
+func (p pacer) wait(n int, since time.Duration) time.Duration {
+	d := time.Duration(early*float64(p.each)*float64(n)/1024) - since
+	if d < tooShort {
+		return 0
+	}
+	return min(d, tooLong)
+}
+
 // before is called before n bytes are read, and sleeps while they arrive.
 func (p *pacer) before(ctx context.Context, n int) {
-	kib := time.Duration(max(1, n>>10))
-	if p.each > 0 {
-		if d := time.Duration(early*float64(p.each*kib)) - time.Since(p.last); d > tooShort {
-			pause(ctx, min(d, tooLong))
-		}
+	if d := p.wait(n, time.Since(p.last)); d > 0 {
+		pause(ctx, d)
 	}
 }
 
 // after is called when n bytes have been read.
-func (p *pacer) after(n int) {
-	now := time.Now()
-	took := now.Sub(p.last) / time.Duration(max(1, n>>10))
+func (p *pacer) after(n int, now time.Time) {
+	took := now.Sub(p.last) * 1024 / time.Duration(n)
 	if p.each == 0 {
 		p.each = took
 	}
