@@ -6,14 +6,27 @@ import (
 	"debug/elf"
 	"errors"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"bramble/lab/labtest"
 )
+
+// TestMain is the server that the part http measures, when it starts this program so.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == serveVerb {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		servePages(ctx)
+		return
+	}
+	os.Exit(m.Run())
+}
 
 // tiny measures everything that needs no building, in seconds.
 func tiny(t *testing.T) options {
@@ -21,7 +34,7 @@ func tiny(t *testing.T) options {
 		t.Skip("short: it raises clusters; make test runs it")
 	}
 	return options{exe: labtest.Binary(t), out: filepath.Join(t.TempDir(), "performance.md"), folder: t.TempDir(), limit: 15 * time.Minute, slack: 4,
-		labNodes: 3, runs: 1, nodes: 20, commands: 5, tasks: 40, noops: 400, latency: 2, records: 64}
+		labNodes: 3, spreadNodes: 3, spreadBytes: 8 << 20, runs: 1, nodes: 20, commands: 5, tasks: 40, noops: 400, latency: 2, records: 64}
 }
 
 func TestAll(t *testing.T) {

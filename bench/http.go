@@ -21,7 +21,6 @@ const (
 	httpTarget  = 1.0             // times nginx's answers per CPU-second
 	httpClients = 64              // connections, kept alive
 	httpTurn    = 2 * time.Second // of load
-	httpTurns   = 5               // of each contender
 )
 
 // pages are what is asked for: a name and its bytes.
@@ -60,7 +59,7 @@ func (b *bench) http(ctx context.Context, s *section) error {
 		defer w.child.stop()
 		all = append(all, w)
 	}
-	if err := load(ctx, all); err != nil {
+	if err := load(ctx, all, b.runs); err != nil {
 		return err
 	}
 	for _, page := range pages {
@@ -70,8 +69,8 @@ func (b *bench) http(ctx context.Context, s *section) error {
 }
 
 // load lets all take turns. When ctx ends after enough turns it is content with those.
-func load(ctx context.Context, all []*web) error {
-	for turn := range httpTurns {
+func load(ctx context.Context, all []*web, turns int) error {
+	for turn := range turns {
 		for _, page := range pages {
 			for _, w := range all {
 				rate, err := w.turn(ctx, page.name)

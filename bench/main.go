@@ -28,16 +28,18 @@ type options struct {
 	source string        // the module's folder; "": binaries are not built
 	folder string        // where temporary files go
 
-	labNodes int
-	runs     int // of each contender
-	nodes    int // simulated
-	large    int // simulated, in the part that takes long; 0: leave it out
-	commands int // on simulated nodes
-	tasks    int // of an array job
-	noops    int // of an array job on simulated nodes
-	latency  int // jobs of one task
-	records  int // of the journal
-	idle     time.Duration
+	labNodes    int
+	spreadNodes int // with links of a board's
+	spreadBytes int // of the file that goes to them
+	runs        int // of each contender
+	nodes       int // simulated
+	large       int // simulated, in the part that takes long; 0: leave it out
+	commands    int // on simulated nodes
+	tasks       int // of an array job
+	noops       int // of an array job on simulated nodes
+	latency     int // jobs of one task
+	records     int // of the journal
+	idle        time.Duration
 }
 
 // bench is one run of all measurements.
@@ -98,7 +100,7 @@ func main() {
 }
 
 func parse(args []string) (options, error) {
-	o := options{slack: 1, source: ".", folder: diskFolder(), labNodes: 64, runs: 5, nodes: 1000, commands: 100, tasks: 4000, noops: 1_000_000, latency: 50, records: 2000, idle: time.Minute}
+	o := options{slack: 1, source: ".", folder: diskFolder(), labNodes: 64, spreadNodes: 16, spreadBytes: 64 << 20, runs: 5, nodes: 1000, commands: 100, tasks: 4000, noops: 1_000_000, latency: 50, records: 2000, idle: time.Minute}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.exe, "bramble", "bin/bramble", "the `binary` to measure")
 	f.StringVar(&o.out, "out", "docs/performance.md", "the `page` to write; not written with -only")

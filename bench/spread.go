@@ -20,11 +20,8 @@ import (
 )
 
 const (
-	spreadNodes = 16
-	spreadBytes = 64 << 20
-	spreadLink  = "100mbit"
-	linkBits    = 100_000_000 // a second
-	spreadRuns  = 3
+	spreadLink = "100mbit"
+	linkBits   = 100_000_000 // a second
 )
 
 // How many times as long as one link needs a file may take to reach all nodes.
@@ -39,46 +36,51 @@ const (
 )
 
 // oneLink is the time that one node's link needs for the file alone.
-const oneLink = time.Duration(spreadBytes * 8 * int64(time.Second) / linkBits)
+func (b *bench) oneLink() time.Duration {
+	return time.Duration(float64(b.spreadBytes) * 8 / linkBits * float64(time.Second))
+}
 
 // spread measures a file's way to nodes whose links are a board's.
 func (b *bench) spread(ctx context.Context, s *section) error {
-	s.title = fmt.Sprintf("%d MiB to %d nodes", spreadBytes>>20, spreadNodes)
-	s.how = fmt.Sprintf("`bramble push` of random bytes to %d nodes in namespaces of their own on this one machine, each with a link of 100 Mbit/s, as the head's is: from the moment when the head has the file until the last node does, every byte proved and on its disk. One link needs %s for it. What all nodes do together, %d cores do here.", spreadNodes, seconds(oneLink), runtime.NumCPU())
+	s.title = fmt.Sprintf("%d MiB to %d nodes", b.spreadBytes>>20, b.spreadNodes)
+	s.how = fmt.Sprintf("`bramble push` of random bytes to %d nodes in namespaces of their own on this one machine, each with a link of 100 Mbit/s, as the head's is: from the moment when the head has the file until the last node does, every byte proved and on its disk. One link needs %s for it. What all nodes do together, %d cores do here.", b.spreadNodes, seconds(b.oneLink()), runtime.NumCPU())
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("namespaces need root; try: sudo make bench")
 	}
-	b.say("spread: raising %d nodes with links of %s", spreadNodes, spreadLink)
+	b.say("spread: raising %d nodes with links of %s", b.spreadNodes, spreadLink)
 	rate, err := hostnet.ParseRate(spreadLink)
 	if err != nil {
 		return err
 	}
-	r, err := b.raiseAs(ctx, "spread", lab.Options{Nodes: spreadNodes, Link: rate})
+	r, err := b.raiseAs(ctx, "spread", lab.Options{Nodes: b.spreadNodes, Link: rate})
 	if err != nil {
 		return err
 	}
 	defer r.down(ctx)
+	runs := min(b.runs, enough)
 	all := &contender{name: "bramble push", run: func(ctx context.Context) (time.Duration, error) { return b.pushed(ctx, r, "") }}
-	b.say("spread: %d files, one after the other", spreadRuns)
+	b.say("spread: %d files, one after the other", runs)
 	busy, err := r.cpu()
 	if err != nil {
 		return err
 	}
-	if err := interleave(ctx, spreadRuns, all); err != nil {
+	if err := interleave(ctx, runs, all); err != nil {
 		return err
 	}
 	after, err := r.cpu()
 	if err != nil {
 		return err
 	}
-	s.add(all.besideLink("to all", spreadTarget))
-	s.note("Each took %s of processor time in the head and the nodes together, the first one's upload included.", seconds((after-busy)/spreadRuns))
+	s.add(all.beside(b.oneLink(), "to all", spreadTarget))
+	s.note("Each took %s of processor time in the head and the nodes together, the first one's upload included.", seconds((after-busy)/time.Duration(runs)))
 	b.say("spread: once more, and a node in the middle is killed on the way")
-	one := &contender{name: "with a node killed", run: func(ctx context.Context) (time.Duration, error) { return b.pushed(ctx, r, "node08") }}
+	one := &contender{name: "with a node killed", run: func(ctx context.Context) (time.Duration, error) {
+		return b.pushed(ctx, r, r.nodes[len(r.nodes)/2].Name)
+	}}
 	if err := interleave(ctx, 1, one); err != nil {
 		return err
 	}
-	s.add(one.besideLink("to all others when one is killed on the way", killedTarget))
+	s.add(one.beside(b.oneLink(), "to all others when one is killed on the way", killedTarget))
 	b.say("spread: an archive, and again with one file changed")
 	return b.changed(ctx, s, r)
 }
@@ -149,8 +151,8 @@ func archive(path string, most int64, version string) error {
 	return errors.Join(err, w.Close())
 }
 
-// besideLink is a row that compares a contender's times with what one link needs.
-func (c *contender) besideLink(what string, target float64) row {
+// beside is a row that compares a contender's times with what one link needs.
+func (c *contender) beside(oneLink time.Duration, what string, target float64) row {
 	ratio := float64(median(c.took)) / float64(oneLink)
 	return row{what: what, figure: c.figure(), peer: "one link: " + seconds(oneLink), ratio: fmt.Sprintf("%.2f×", ratio),
 		target: fmt.Sprintf("≤ %.2f×", target), verdict: judge(ratio <= target)}
@@ -159,7 +161,7 @@ func (c *contender) besideLink(what string, target float64) row {
 // pushed is how long a new file takes from the head to all nodes; one of them may be killed when half of it is there.
 func (b *bench) pushed(ctx context.Context, r *rack, victim string) (time.Duration, error) {
 	path := filepath.Join(b.dir, "spread.bin")
-	data := make([]byte, spreadBytes)
+	data := make([]byte, b.spreadBytes)
 	rand.Read(data)
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		return 0, err
