@@ -146,8 +146,17 @@ func unreadableRecipe(why error) error {
 	return fault.New(fault.Misused, "a list of chunks cannot be read: %w", why)
 }
 
-// Recipe is how a blob that is here is cut; it is kept beside the blob for the next time.
+// Recipe is how a blob that is here is cut; it is kept beside the blob for the next time. Many nodes may ask at the same
+// time, for whom it is cut once.
 func (s *Store) Recipe(ctx context.Context, ref Ref) (Recipe, error) {
+	r, err, _ := s.cutting.Do(string(ref), func() (any, error) { return s.recipe(context.WithoutCancel(ctx), ref) })
+	if err != nil {
+		return nil, err
+	}
+	return r.(Recipe), ctx.Err()
+}
+
+func (s *Store) recipe(ctx context.Context, ref Ref) (Recipe, error) {
 	f, size, err := s.Open(ref)
 	if err != nil {
 		return nil, err
@@ -211,7 +220,13 @@ func (s *Store) find(r Recipe, from int) map[int]place {
 	known := map[int]place{}
 	for _, d := range names {
 		ref := Ref(d.Name())
-		if _, here := s.stat(ref); !here || len(at) == 0 {
+		if len(at) == 0 {
+			break
+		}
+		if !ref.Valid() {
+			continue
+		}
+		if _, err := os.Stat(s.blob(ref)); err != nil { // to be looked at keeps nothing from being collected
 			continue
 		}
 		data, err := os.ReadFile(s.recipePath(ref))

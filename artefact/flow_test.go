@@ -5,6 +5,8 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,4 +80,35 @@ func inflowInto(t *testing.T, b Blob) *inflow {
 		t.Fatal(err)
 	}
 	return in
+}
+
+// To look for chunks in a blob keeps it from nobody's collection; many who ask at the same time are told the same.
+func TestRecipeAndFind(t *testing.T) {
+	s, err := OpenStore(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	data := noise(9, 2<<20)
+	ref, _, err := s.Put(t.Context(), bytes.NewReader(data), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := recipe(t, data)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if r, err := s.Recipe(t.Context(), ref); err != nil || !slices.Equal(r, want) {
+				t.Errorf("%d chunks, %v; want %d", len(r), err, len(want))
+			}
+		})
+	}
+	all.Wait()
+	clear(s.touched)
+	if known := s.find(want, 0); len(known) != len(want) {
+		t.Errorf("%d of %d chunks are found", len(known), len(want))
+	}
+	if len(s.touched) > 0 {
+		t.Error("what was looked at is kept for longer")
+	}
 }

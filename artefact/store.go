@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"bramble/fault"
 	"bramble/host"
 )
@@ -38,6 +40,7 @@ type Store struct {
 	shards     [256]sync.Mutex // one per first byte of a ref: its names appear, vanish and are looked up under it
 	pinning    sync.Mutex
 	collecting sync.Mutex
+	cutting    singleflight.Group // of blobs into chunks, by ref
 
 	mu      sync.Mutex            // guards what follows
 	used    int64                 // bytes of everything in the folder but pins

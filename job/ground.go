@@ -24,35 +24,43 @@ type ground struct {
 
 // groundOf is the ground of an attempt that is here.
 func (n *Node) groundOf(ctx context.Context, k Key) (*ground, error) {
+	n.mu.Lock()
+	g, era := n.grounds[k.Job], n.era
+	n.mu.Unlock()
+	if g != nil {
+		if account, name, err := n.account(g.spec); err == nil && name == g.name && account.UID == g.account.UID && account.GID == g.account.GID {
+			return g, nil
+		}
+	}
 	spec, err := n.spec(ctx, k)
 	if err != nil {
 		return nil, err
 	}
-	account, name, err := n.account(spec)
-	if err != nil {
+	g = &ground{spec: spec, cpus: max(1, spec.CPUs)}
+	if g.account, g.name, err = n.account(spec); err != nil {
 		return nil, err
 	}
-	n.mu.Lock()
-	g := n.grounds[k.Job]
-	n.mu.Unlock()
-	if g != nil && g.name == name && g.account.UID == account.UID && g.account.GID == account.GID {
-		return g, nil
-	}
-	if err := n.makeJobDir(k.Job, spec, account); err != nil {
+	if err := n.makeJobDir(k.Job, spec, g.account); err != nil {
 		return nil, err
 	}
-	g = &ground{spec: spec, cpus: max(1, spec.CPUs), account: account, name: name}
 	if spec.alike() {
 		g.pattern = n.taskOf(Attempt{Key: k, CPUs: g.cpus, Memory: spec.Memory}, g, n.commonDir(k.Job), nil)
 		g.pattern.Env = slices.DeleteFunc(g.pattern.Env, isNumber)
 		g.pattern.Env = slices.Insert(g.pattern.Env, 0, "", "")
 	}
 	n.mu.Lock()
-	if n.here[k.Job] != nil {
+	defer n.mu.Unlock()
+	if n.here[k.Job] != nil && n.era == era { // else what it was made of may have changed meanwhile
 		n.grounds[k.Job] = g
 	}
-	n.mu.Unlock()
 	return g, nil
+}
+
+// respec notes what a job is now. n.mu is held.
+func (n *Node) respec(id ID, spec Spec) {
+	n.specs[id] = spec
+	delete(n.grounds, id)
+	n.era++
 }
 
 // Variables that tell a task from others of its job.

@@ -30,9 +30,8 @@ func (n *Node) limit(_ context.Context, _ bus.Caller, news limitsNews) (none, er
 		if n.here[id] == nil || !known || spec.Timeout == limit {
 			continue // what has yet to be told the spec is told it with the limit
 		}
-		spec.Timeout = limit
-		n.specs[id], n.limits[id] = spec, true
-		delete(n.grounds, id)
+		spec.Timeout, n.limits[id] = limit, true
+		n.respec(id, spec)
 		n.spawn(func() { n.relimit(id) })
 	}
 	return none{}, nil

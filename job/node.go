@@ -60,6 +60,7 @@ type Node struct {
 	here    map[ID]map[Key]bool // attempts that use a job's folder
 	sharing map[ID]*sharing     // of the jobs that are here
 	grounds map[ID]*ground      // likewise
+	era     int                 // how often a job's spec was changed
 
 	limits map[ID]bool         // jobs that are here whose limit was changed meanwhile
 	warned map[Key]*time.Timer // of what runs, before its time is up
@@ -308,8 +309,7 @@ func (n *Node) do(_ context.Context, _ bus.Caller, data []byte) (none, error) {
 		return none{}, errLate
 	}
 	for id, spec := range e.Specs {
-		n.specs[id] = spec
-		delete(n.grounds, id)
+		n.respec(id, spec)
 	}
 	for _, o := range e.Orders {
 		n.take(o.Start)
