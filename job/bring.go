@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"bramble/fault"
 )
@@ -52,28 +54,20 @@ func (n *Node) bringAll(k Key, spec Spec) ([]Return, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all sync.WaitGroup
-	room := make(chan struct{}, gatherers)
-	list, errs := make([]Return, len(peers)), make([]error, len(peers))
+	var group errgroup.Group
+	group.SetLimit(gatherers)
+	list := make([]Return, len(peers)-1)
 	for i, p := range peers[1:] {
-		room <- struct{}{}
-		all.Go(func() {
+		group.Go(func() (err error) {
 			list[i].Node = p.Node
-			list[i].Ref, errs[i] = n.broughtBy(ctx, p, k)
-			<-room
+			list[i].Ref, err = n.broughtBy(ctx, p, k)
+			return err
 		})
 	}
-	all.Wait()
-	var came []Return
-	for i, r := range list {
-		if errs[i] != nil {
-			return nil, errs[i]
-		}
-		if r.Ref != "" {
-			came = append(came, r)
-		}
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
-	return came, nil
+	return slices.DeleteFunc(list, func(r Return) bool { return r.Ref == "" }), nil
 }
 
 // broughtBy is what another node brings; "" for nothing, as from one of an earlier version, which knows no such request.
