@@ -42,7 +42,7 @@ func (b *bench) http(ctx context.Context, s *section) error {
 	s.how = fmt.Sprintf("Static answers over loopback to `wrk` with %d connections kept alive, in turns of %s; answers for each second of processor time that the server's process used, as the kernel counts it. "+
 		"bramble answers from memory, on one thread. nginx is Debian's with one worker, no access log and an open_file_cache, with sendfile and without; the faster is the peer.", httpClients, httpTurn)
 	if lacking := missing("wrk", "nginx"); len(lacking) > 0 {
-		return fmt.Errorf("not installed: %s", strings.Join(lacking, ", "))
+		return fmt.Errorf("this needs %s; try: scripts/setup bench", strings.Join(lacking, ", "))
 	}
 	b.say("http: answers from memory beside nginx")
 	own, err := b.startOwn(ctx)
