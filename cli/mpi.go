@@ -138,7 +138,7 @@ func (c *mpiAgentCmd) Run(e *env) error {
 	}
 	var exit host.Exit
 	if err = mpi.Ship(e.ctx, in, node); err == nil {
-		exit, err = in.Run(e.ctx, job.StepCommand{Node: node, Args: []string{"/bin/sh", "-c", line}, Env: mpi.Passed(os.Environ())},
+		exit, err = in.Run(e.ctx, job.StepCommand{Node: node, Args: []string{"/bin/sh", "-c", line}, Env: mpi.Passed(os.Environ(), node)},
 			job.StepFiles{Stdout: os.Stdout, Stderr: os.Stderr})
 	}
 	switch {

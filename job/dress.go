@@ -23,8 +23,8 @@ type Dressing struct {
 	Dir     string // for files, which all may read
 	Exe     string // bramble's program
 	Account host.Account
-	// Scratch is a path in memory, the same on every node, where the account may make a folder for small files; it is removed
-	// with the allocation. "" where there is none.
+	// Scratch is a path in memory, the same on every node, where the account may make a folder for small files; it and what has a
+	// name that begins so are removed with the allocation. "" where there is none.
 	Scratch string
 }
 
@@ -50,7 +50,10 @@ func scratch(k Key, peers []Peer) string {
 // undress removes what was made for an allocation's command.
 func (n *Node) undress(dir string) {
 	if place, err := os.Readlink(filepath.Join(dir, scratchName)); err == nil && filepath.Dir(place) == memoryDir {
-		os.RemoveAll(place)
+		all, _ := filepath.Glob(globbed(place) + "*")
+		for _, one := range all {
+			os.RemoveAll(one)
+		}
 	}
 	os.RemoveAll(dir)
 }

@@ -3,7 +3,6 @@ package mpi
 import (
 	"context"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -39,10 +38,22 @@ func ParseAgent(args []string) (node, line string, err error) {
 // valued are ssh's options that a value follows.
 const valued = "BbcDEeFIiJLlmOopQRSWw"
 
-// Passed is what of the environment of mpirun its processes on other nodes are to have, which it does not send: how they
-// look at their machine.
-func Passed(environ []string) []string {
-	return slices.DeleteFunc(slices.Clone(environ), func(v string) bool { return !strings.HasPrefix(v, "HWLOC_") })
+// scratchVar names a place in memory where several of the nodes are one machine.
+const scratchVar = "BRAMBLE_MPI_SCRATCH"
+
+// Passed is what of the environment of mpirun its processes on another node are to have, which it does not send: how they
+// look at their machine, and where several nodes are one, a place for each by itself: Open MPI's daemons fail when two make
+// the same folder at the same moment.
+func Passed(environ []string, node string) (passed []string) {
+	for _, v := range environ {
+		if strings.HasPrefix(v, "HWLOC_") {
+			passed = append(passed, v)
+		}
+		if place, ok := strings.CutPrefix(v, scratchVar+"="); ok {
+			passed = append(passed, "OMPI_MCA_orte_tmpdir_base="+place+"."+node, "PRTE_MCA_prte_tmpdir_base="+place+"."+node)
+		}
+	}
+	return passed
 }
 
 // generations is how many processes there may be between the agent and the mpirun that somebody typed.

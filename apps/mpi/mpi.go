@@ -53,6 +53,9 @@ func (s Setting) Environment() []string {
 		"HWLOC_COMPONENTS=-linuxio", "HWLOC_PLUGINS_PATH=/nonexistent",
 		"HYDRA_LAUNCHER=ssh", "HYDRA_LAUNCHER_EXEC=" + s.Agent, "HYDRA_HOST_FILE=" + s.Machines, "HYDRA_RMK=user",
 	}
+	if s.Scratch != "" && s.Shared {
+		env = append(env, scratchVar+"="+s.Scratch)
+	}
 	if s.Scratch != "" && !s.Shared { // else in TMPDIR, on an SD card
 		env = append(env, "OMPI_MCA_orte_tmpdir_base="+s.Scratch, "PRTE_MCA_prte_tmpdir_base="+s.Scratch)
 	}

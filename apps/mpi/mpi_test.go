@@ -121,13 +121,16 @@ func TestEnvironmentNamesEachVariableOnce(t *testing.T) {
 
 func TestNodesOfOneMachineShareNoScratch(t *testing.T) {
 	env := Setting{Scratch: "/dev/shm/x", Shared: true}.Environment()
-	if slices.ContainsFunc(env, func(v string) bool { return strings.Contains(v, "/dev/shm/x") }) {
+	if slices.ContainsFunc(env, func(v string) bool { return strings.HasSuffix(v, "tmpdir_base=/dev/shm/x") }) {
 		t.Errorf("%q", env)
+	}
+	if got := Passed(env, "node2"); !slices.Contains(got, "OMPI_MCA_orte_tmpdir_base=/dev/shm/x.node2") {
+		t.Errorf("%q", got)
 	}
 }
 
 func TestPassed(t *testing.T) {
-	if got := Passed([]string{"HOME=/", "HWLOC_COMPONENTS=-x", "HWLOCK=1", "HWLOC_XMLFILE="}); !slices.Equal(got, []string{"HWLOC_COMPONENTS=-x", "HWLOC_XMLFILE="}) {
+	if got := Passed([]string{"HOME=/", "HWLOC_COMPONENTS=-x", "HWLOCK=1", "HWLOC_XMLFILE="}, "n"); !slices.Equal(got, []string{"HWLOC_COMPONENTS=-x", "HWLOC_XMLFILE="}) {
 		t.Errorf("%q", got)
 	}
 }
