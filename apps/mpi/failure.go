@@ -103,14 +103,14 @@ func (r *record) failure() string {
 		m := mpichAbort().FindStringSubmatch(said)
 		rank, _ = strconv.Atoi(m[2])
 		how = "called MPI_Abort with " + m[1]
+	case openAbort().MatchString(said):
+		rank, _ = strconv.Atoi(first(openAbort()))
+		how = "called MPI_Abort with " + first(openErrno())
 	case r.dead:
 		rank, how = r.first, fmt.Sprintf("ended with status %d", r.status)
 		if r.status > 128 {
 			how = fmt.Sprintf("was ended by signal %d", r.status-128)
 		}
-	case openAbort().MatchString(said):
-		rank, _ = strconv.Atoi(first(openAbort()))
-		how = "called MPI_Abort with " + first(openErrno())
 	case openRank().MatchString(said):
 		rank, _ = strconv.Atoi(first(openRank()))
 		how = "ended with status " + first(openCode())

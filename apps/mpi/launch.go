@@ -67,14 +67,15 @@ func (l Launch) Run(ctx context.Context) (status int, err error) {
 	return status, err
 }
 
-// arguments are mpirun's. MPICH's waits for ever when a rank on another node ends with a status and the rest wait for
-// it, but not when a signal has ended one: so the status is told, and a signal sent.
+// arguments are mpirun's. Each rank has a shell that tells its status: Open MPI sometimes names no rank, and MPICH waits
+// for ever when one on another node ends with a status and the rest wait for it, but not when a signal has ended it.
 func arguments(lib Library, ranks int, program []string) []string {
-	n := []string{"-n", strconv.Itoa(ranks)}
-	if lib == OpenMPI {
-		return slices.Concat(n, []string{"--tag-output"}, program)
+	tag, end := "--tag-output", "exit $s"
+	if lib == MPICH {
+		tag, end = "-prepend-rank", "kill -KILL $$"
 	}
-	return slices.Concat(n, []string{"-prepend-rank", "/bin/sh", "-c", `"$@"; s=$?; [ $s = 0 ] && exit; echo "` + deathMark + ` $s" >&2; kill -KILL $$`, "mpi"}, program)
+	script := `"$@"; s=$?; [ $s = 0 ] && exit; echo "` + deathMark + ` $s" >&2; ` + end
+	return slices.Concat([]string{"-n", strconv.Itoa(ranks), tag, "/bin/sh", "-c", script, "mpi"}, program)
 }
 
 // look has every node look at itself.
