@@ -60,12 +60,12 @@ func (n *Node) fetchAndLay(ctx context.Context, t fetchTask, out *bus.Stream) (E
 	pin := fmt.Sprintf("%s%d", pinPrefix, n.next.Add(1))
 	defer n.Store.Unpin(pin)
 	tell := &teller{out: out, step: Fetching}
-	m, err := n.bring(ctx, pin, t, tell)
+	m, moved, err := n.Bring(ctx, pin, t.Ref, t.From, tell.set)
 	if err != nil {
 		return End{}, err
 	}
 	end := sumOf(m)
-	end.Moved = tell.moved()
+	end.Moved = moved
 	placing := &teller{out: out, step: Placing, total: end.Bytes}
 	return end, n.lay(ctx, t, m, placing.add)
 }
@@ -81,33 +81,38 @@ func (n *Node) report(ctx context.Context, out *bus.Stream, end End, err error) 
 	return out.SendJSON(Event{Kind: Ended, End: &end})
 }
 
-// bring fetches a tree, which the pin holds from the moment that its list is known.
-func (n *Node) bring(ctx context.Context, pin string, t fetchTask, tell *teller) (Manifest, error) {
-	if err := n.Store.Pin(pin, t.Ref); err != nil {
-		return Manifest{}, err
+// Bring fetches the tree that ref names, which the pin holds from the moment that its list is known, from the nearest of the
+// agents at these addresses that has it, else from the head. moved is how many bytes had to come over the network.
+func (n *Node) Bring(ctx context.Context, pin string, ref Ref, from []string, tell Progress) (m Manifest, moved int64, err error) {
+	if err := n.Store.Pin(pin, ref); err != nil {
+		return Manifest{}, 0, err
 	}
-	if err := n.Blobs.fetch(ctx, n.Store, []Blob{{t.Ref, -1}}, MaxManifest, nil); err != nil {
-		return Manifest{}, err
+	if err := n.Blobs.fetch(ctx, n.Store, []Blob{{ref, -1}}, MaxManifest, nil); err != nil {
+		return Manifest{}, 0, err
 	}
-	m, err := n.Store.GetManifest(ctx, t.Ref)
-	if err != nil {
-		return Manifest{}, err
+	if m, err = n.Store.GetManifest(ctx, ref); err != nil {
+		return Manifest{}, 0, err
 	}
 	if err := n.Store.Pin(pin, refsOf(m)...); err != nil {
-		return Manifest{}, err
+		return Manifest{}, 0, err
 	}
 	for _, b := range m.Blobs() {
-		tell.resumed += n.Store.Have(b.Ref)
+		moved -= n.Store.Have(b.Ref) // an earlier try has brought it, and it counts as done once it is looked at
 	}
 	chain := &Chain{Head: n.Blobs, Log: n.Log}
-	for _, address := range t.From[:min(nearest, len(t.From))] {
+	for _, address := range from[:min(nearest, len(from))] {
 		if n.Near != nil {
 			chain.Near = append(chain.Near, n.Near(address))
 		}
 	}
-	err = chain.Fetch(ctx, n.Store, m.Blobs(), tell.set)
-	tell.resumed += chain.Reused()
-	return m, err
+	steps := &teller{}
+	err = chain.Fetch(ctx, n.Store, m.Blobs(), func(done, total int64) {
+		steps.note(done, total)
+		if tell != nil {
+			tell(done, total)
+		}
+	})
+	return m, moved + steps.moved() - chain.Reused(), err
 }
 
 // read looks through the account's files and gives the head what it lacks of them.
@@ -165,9 +170,8 @@ const tellEvery = 200 * time.Millisecond
 
 // teller reports on one step of a node's work.
 type teller struct {
-	out     *bus.Stream
-	step    string
-	resumed int64 // bytes that an earlier try had brought, which count as done once they are looked at
+	out  *bus.Stream
+	step string
 
 	mu          sync.Mutex
 	first, done int64
@@ -180,11 +184,16 @@ type teller struct {
 func (t *teller) set(done, total int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.note(done, total)
+	t.say()
+}
+
+// note takes in how far the step is.
+func (t *teller) note(done, total int64) {
 	if !t.begun {
 		t.begun, t.first = true, done
 	}
 	t.done, t.total = done, total
-	t.say()
 }
 
 func (t *teller) add(n int64) {
@@ -208,7 +217,7 @@ func (t *teller) say() {
 func (t *teller) moved() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.done - t.first - t.resumed
+	return t.done - t.first
 }
 
 // pinPrefix begins the names of pins that hold something only while it is copied.

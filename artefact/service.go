@@ -85,7 +85,7 @@ func (s *Service) spread(ctx context.Context, out *bus.Stream, nodes []fleet.Nod
 	if err != nil {
 		return err
 	}
-	from, chained := s.routes(nodes, sumOf(m).Bytes)
+	from, chained := Routes(nodes, sumOf(m).Bytes)
 	if !chained {
 		return s.each(ctx, out, nodes, "fetch", width, func(int) any { return t }, nil)
 	}
@@ -96,8 +96,8 @@ func (s *Service) spread(ctx context.Context, out *bus.Stream, nodes []fleet.Nod
 	}, nil)
 }
 
-// routes is whom each node has files from; nodes that are down have no place in a chain.
-func (s *Service) routes(nodes []fleet.Node, bytes int64) (from [][]string, chained bool) {
+// Routes is whom each node has so many bytes of files from; nodes that are down have no place in a chain.
+func Routes(nodes []fleet.Node, bytes int64) (from [][]string, chained bool) {
 	from = make([][]string, len(nodes))
 	var hops []hop
 	var at []int
