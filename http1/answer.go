@@ -16,13 +16,25 @@ type Answer struct {
 	Offset int64    // bytes, where that part begins
 	Size   int64    // bytes of it
 	Done   func()   // called once, when nothing of the answer is needed any more; may be nil
+
+	// Open gives the file that File is to be, when that is not open yet. It is called once, where it may block, but for
+	// HEAD; the file is closed after the answer. An error ends the connection.
+	Open func() (*os.File, error)
+	// Space is memory in which a handler may make Head by appending: it is used again for the next answer.
+	Space []byte
 }
+
+// clear makes the answer empty, but for its space.
+func (a *Answer) clear() { *a = Answer{Space: a.Space[:0]} }
 
 func (a *Answer) done() {
 	if a.Done != nil {
 		a.Done()
 	}
 }
+
+// isFile reports whether the body is a part of a file.
+func (a *Answer) isFile() bool { return a.File != nil || a.Open != nil }
 
 // MakeHead makes an answer's head: the status line, Content-Length unless length is negative, and names with values.
 // It is the caller's to give only names and values that fields may have.

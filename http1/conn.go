@@ -127,6 +127,14 @@ const mostDiscarded = 256 << 10
 // send writes an answer. Each piece has the time for a write.
 func (c *chat) send(a *Answer, closing bool) error {
 	defer a.done()
+	if a.Open != nil {
+		file, err := a.Open()
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		a.File = file
+	}
 	c.date.set(time.Now())
 	head := appendHead(nil, a.Head, &c.date, closing)
 	if a.File == nil && len(a.Body) < smallBody {

@@ -21,6 +21,8 @@ type link struct {
 
 	out, body []byte // to be sent, in this order
 	file      *os.File
+	open      func() (*os.File, error) // gives file
+	owned     bool                     // file is to be closed
 	offset    int64
 	left      int64 // bytes of the file
 	done      func()
@@ -52,7 +54,10 @@ func (k *link) keep(data []byte, now time.Time) {
 
 // finish ends an answer.
 func (k *link) finish() {
-	k.out, k.body, k.file = nil, nil, nil
+	if k.owned {
+		k.file.Close()
+	}
+	k.out, k.body, k.file, k.owned = nil, nil, nil, false
 	if k.done != nil {
 		k.done()
 		k.done = nil
@@ -213,6 +218,14 @@ func sendFiles(files <-chan *link) {
 // became shorter breaks the connection: what its answer's head says cannot become true.
 func (k *link) sendFile() {
 	const turn, piece = 4 << 20, 256 << 10 // bytes
+	if k.open != nil {
+		file, err := k.open()
+		if k.open = nil; err != nil {
+			k.broken = true
+			return
+		}
+		k.file, k.owned = file, true
+	}
 	for len(k.out) > 0 {
 		n, err := send(k.fd, k.out, nil, k.left > 0)
 		if err != nil {

@@ -271,8 +271,8 @@ func (l *loop) reply(k *link, a *Answer) {
 	const mostGathered = 64 << 10 // bytes
 	l.out = appendHead(l.out, a.Head, &l.date, k.closing)
 	switch {
-	case a.File != nil:
-		k.out, k.file, k.offset, k.left, k.done = slices.Clone(l.out), a.File, a.Offset, a.Size, a.Done
+	case a.isFile():
+		k.out, k.file, k.open, k.offset, k.left, k.done = slices.Clone(l.out), a.File, a.Open, a.Offset, a.Size, a.Done
 		l.out = l.out[:0]
 		l.lend(k)
 	case len(a.Body) > smallBody:

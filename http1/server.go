@@ -143,12 +143,12 @@ func (r *run) look(b []byte, req *Request, a *Answer) (act, int, *Refusal) {
 	case n == 0:
 		return wait, 0, nil
 	}
-	*a = Answer{}
+	a.clear()
 	if !req.lean() || r.Handler == nil || !r.Handler(req, a) {
 		return handOver, 0, nil
 	}
 	if len(req.Method) == len("HEAD") {
-		a.Body, a.File = nil, nil
+		a.Body, a.File, a.Open = nil, nil, nil
 	}
 	return answer, skipped + n, nil
 }

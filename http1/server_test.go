@@ -496,6 +496,43 @@ func TestFile(t *testing.T) {
 	})
 }
 
+// A file may be opened late, is closed after its answer, and is asked for once; what cannot be opened ends the connection.
+func TestOpen(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		file, opened := writeFile(t, 100_000), atomic.Int64{}
+		s := &Server{}
+		v := serve(t, engine, s, func(v *served) {
+			s.Handler = func(r *Request, a *Answer) bool {
+				a.Space = append(a.Space, MakeHead(200, 100_000)...)
+				a.Head, a.Size, a.Done = a.Space, 100_000, func() { v.done.Add(1) }
+				a.Open = func() (*os.File, error) {
+					opened.Add(1)
+					return os.Open(file.Name() + string(r.Path[1:]))
+				}
+				return true
+			}
+		})
+		c := v.dial()
+		c.send(line("HEAD / HTTP/1.1"))
+		c.response("HEAD")
+		files := descriptors()
+		for range 3 {
+			c.send(line("GET / HTTP/1.1") + line("HEAD / HTTP/1.1"))
+			if _, body := c.response("GET"); body != string(pattern(100_000)) {
+				t.Errorf("%d bytes", len(body))
+			}
+			c.response("HEAD")
+		}
+		c.send(line("GET /gone HTTP/1.1"))
+		c.closed()
+		v.until("every answer is done with", func() bool { return v.done.Load() == 8 })
+		v.until("every file is closed", func() bool { return descriptors() <= files })
+		if n := opened.Load(); n != 4 {
+			t.Errorf("opened %d times", n)
+		}
+	})
+}
+
 // A file that becomes shorter while it is sent breaks the connection, and nothing else.
 func TestShrinkingFile(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
