@@ -1,13 +1,9 @@
 package static
 
 import (
-	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
-	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"runtime"
 	"slices"
@@ -129,19 +125,4 @@ func readBeginningOf(ctx context.Context, src artefact.Opener, b artefact.Blob, 
 	data := make([]byte, n)
 	_, err = io.ReadFull(f, data)
 	return data, err
-}
-
-// compresses reports whether a sibling may be what its name says: a gzip that is not made of the file's present bytes,
-// which is easily forgotten, is no form of it.
-func (c *compiler) compresses(sibling artefact.Ref, coding string, e artefact.Entry) bool {
-	packed, plain := c.bodies[sibling].all, c.bodies[e.Ref].all
-	if coding != "gzip" || packed == nil || plain == nil {
-		return coding != "gzip" || plain == nil
-	}
-	const trailer = 8 // CRC32 and length, RFC 1952
-	if _, err := gzip.NewReader(bytes.NewReader(packed)); err != nil || len(packed) < trailer {
-		return false
-	}
-	end := packed[len(packed)-trailer:]
-	return binary.LittleEndian.Uint32(end) == crc32.ChecksumIEEE(plain) && binary.LittleEndian.Uint32(end[4:]) == uint32(len(plain))
 }

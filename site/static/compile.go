@@ -16,9 +16,6 @@ import (
 
 func misused(format string, args ...any) error { return fault.New(fault.Misused, format, args...) }
 
-// codings are the compressed forms that siblings may have, by the last part of their names.
-var codings = map[string]string{"gz": "gzip", "br": "br", "zst": "zstd"}
-
 // compiler makes a release.
 type compiler struct {
 	*Release
@@ -28,6 +25,8 @@ type compiler struct {
 	bodies  map[artefact.Ref]*body
 	dresser dresser
 	blocks  []block
+
+	siblings map[string][]sibling // compressed forms by the path that they are forms of
 }
 
 // Compile reads _redirects and _headers of the tree and makes it ready. An error names the file and the line, and is
@@ -53,6 +52,9 @@ func Compile(ctx context.Context, src artefact.Opener, m artefact.Manifest, o Op
 		return nil, err
 	}
 	if err := c.readBodies(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.findSiblings(ctx); err != nil {
 		return nil, err
 	}
 	c.makeFiles()
@@ -126,10 +128,8 @@ func (c *compiler) addForms(e artefact.Entry) {
 	for _, v := range c.o.Variants[e.Path] {
 		add(v.Encoding, v.Blob)
 	}
-	for ext, coding := range codings {
-		if s := c.files[e.Path+"."+ext]; s != nil && c.compresses(s.plain().Ref, coding, e) {
-			add(coding, s.plain().Blob)
-		}
+	for _, s := range c.siblings[e.Path] {
+		add(s.coding, s.Blob)
 	}
 	slices.SortFunc(f.forms[1:], func(a, b form) int {
 		return cmp.Or(cmp.Compare(a.Size, b.Size), strings.Compare(a.coding, b.coding))

@@ -16,12 +16,12 @@ type exchange struct {
 	ans  *http1.Answer
 	wish wish
 	path []byte   // decoded
+	used int      // bytes of the answer's space that the path takes
 	from *Release // whose answer it is
 }
 
 // answer fills the answer. False is that the release is being closed, and another state is to be asked.
 func (x *exchange) answer() bool {
-	var space [512]byte
 	x.wish.read(x.req)
 	ok := false
 	switch {
@@ -34,7 +34,8 @@ func (x *exchange) answer() bool {
 	case bytes.IndexByte(x.req.Path, '%') < 0:
 		x.path, ok = x.req.Path, true
 	default:
-		x.path, ok = appendDecoded(space[:0], x.req.Path)
+		x.path, ok = appendDecoded(x.ans.Space[:0], x.req.Path)
+		x.ans.Space, x.used = x.path, len(x.path)
 	}
 	if !ok || len(x.path) == 0 || x.path[0] != '/' || !soundPath(x.path) {
 		x.plain(400, "")
@@ -56,18 +57,13 @@ func (x *exchange) serve() bool {
 	case move != stay:
 		return x.move(move)
 	}
-	if fingerprint(string(x.path)) != plainName {
-		if done, ok := x.elsewhere(x.staged, true); done {
-			return ok
-		}
-		if done, ok := x.elsewhere(x.kept, true); done {
-			return ok
-		}
+	if done, ok := x.elsewhere(true); done {
+		return ok
 	}
 	if rule, found := x.rule(false); rule != nil {
 		return x.follow(rule, found)
 	}
-	if done, ok := x.elsewhere(x.kept, false); done {
+	if done, ok := x.elsewhere(false); done {
 		return ok
 	}
 	return x.missing()
@@ -116,15 +112,37 @@ func (x *exchange) rule(forced bool) (*rule, []capture) {
 	return rules.find(string(x.path), forced)
 }
 
-// elsewhere answers with an asset of another release. done is that one has it.
-func (x *exchange) elsewhere(releases []*Release, marked bool) (done, ok bool) {
-	for _, r := range releases {
-		if f := r.files[string(x.path[1:])]; f != nil && !f.html && (f.hashed || !marked || fingerprint(string(x.path)) != plainName) {
-			x.from = r
-			return true, x.file(200, f, f.own)
+// elsewhere answers with an asset of another release: of one that is or was live, and, when only those with a fingerprint
+// are wanted, of one that is staged, whose other files nobody need know yet. done is that one has it.
+func (x *exchange) elsewhere(marked bool) (done, ok bool) {
+	if done, ok = x.asset(x.live, marked); done {
+		return done, ok
+	}
+	if marked {
+		if done, ok = x.assetOf(x.staged, marked); done {
+			return done, ok
 		}
 	}
-	return false, false
+	return x.assetOf(x.kept, marked)
+}
+
+func (x *exchange) assetOf(releases []*Release, marked bool) (done, ok bool) {
+	for _, r := range releases {
+		if done, ok = x.asset(r, marked); done {
+			break
+		}
+	}
+	return done, ok
+}
+
+func (x *exchange) asset(r *Release, marked bool) (done, ok bool) {
+	name := x.path[1:]
+	f := r.files[string(name)]
+	if f == nil || f.html || marked && !f.hashed && fingerprint(string(name)) == plainName {
+		return false, false
+	}
+	x.from = r
+	return true, x.file(200, f, f.own)
 }
 
 // follow does what a rule says.
@@ -186,19 +204,22 @@ func (x *exchange) redirect(status int, to string) {
 
 // plain answers without a file.
 func (x *exchange) plain(status int, more string) {
-	a, text := x.ans, ""
+	text := ""
 	if status >= 400 {
 		text = statusLine(status)[len("HTTP/1.1 "):]
 		text = text[:len(text)-2] + "\n"
 	}
-	a.Space = append(a.Space[:0], statusLine(status)...)
-	a.Space = appendNumber(a.Space, "Content-Length: ", int64(len(text)), "\r\n")
+	b := append(x.ans.Space[:x.used], statusLine(status)...)
+	b = appendNumber(b, "Content-Length: ", int64(len(text)), "\r\n")
 	if text != "" {
-		a.Space = append(a.Space, "Content-Type: text/plain; charset=utf-8\r\n"...)
+		b = append(b, "Content-Type: text/plain; charset=utf-8\r\n"...)
 	}
-	a.Space = append(append(a.Space, "Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n"...), more...)
-	a.Head, a.Body = a.Space, []byte(text)
+	x.setHead(append(append(b, "Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n"...), more...))
+	x.ans.Body = []byte(text)
 }
+
+// setHead takes what was made behind the path in the answer's space.
+func (x *exchange) setHead(b []byte) { x.ans.Space, x.ans.Head = b, b[x.used:] }
 
 func appendNumber(b []byte, before string, n int64, after string) []byte {
 	return append(strconv.AppendInt(append(b, before...), n, 10), after...)

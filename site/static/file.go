@@ -39,8 +39,7 @@ func (x *exchange) whole(status int, f *file, form *form, l *lines, tag []byte) 
 
 func (x *exchange) part(f *file, form *form, l *lines, tag []byte, s span) bool {
 	x.head(206, f, form, l, tag, s.size)
-	x.ans.Space = appendContentRange(x.ans.Space, s, form.Size)
-	x.ans.Head = x.ans.Space
+	x.setHead(appendContentRange(x.ans.Space, s, form.Size))
 	return x.body(form, s.offset, s.size)
 }
 
@@ -56,7 +55,7 @@ func (x *exchange) parts(f *file, form *form, l *lines, tag []byte, spans []span
 
 // head makes the answer's head.
 func (x *exchange) head(status int, f *file, form *form, l *lines, tag []byte, length int64) {
-	b := append(x.ans.Space[:0], statusLine(status)...)
+	b := append(x.ans.Space[:x.used], statusLine(status)...)
 	if length >= 0 {
 		b = appendNumber(b, "Content-Length: ", length, "\r\n")
 	}
@@ -80,7 +79,7 @@ func (x *exchange) head(status int, f *file, form *form, l *lines, tag []byte, l
 	default:
 		b = append(b, l.cache...)
 	}
-	x.ans.Space, x.ans.Head = b, b
+	x.setHead(b)
 }
 
 // setsCookie reports whether the answer is a page whose assets the client would otherwise get from another release. Where

@@ -58,7 +58,7 @@ func short(part string) mark {
 			capital = 1
 		case '0' <= c && c <= '9':
 			digit = 1
-		case c != '_' && c != '-':
+		case c != '_' && c != '-' || begin == 0:
 			return plainName
 		}
 	}

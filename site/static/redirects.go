@@ -146,13 +146,15 @@ func (r *rule) setStatus(word string) error {
 func (r *rule) rewrites() bool { return r.status == 200 || r.status == 404 }
 
 func (r *rule) checkTarget() error {
+	neither := fmt.Errorf("%s is neither a path nor an address with https://", r.to)
+	isPath := strings.HasPrefix(r.to, "/") && !strings.HasPrefix(r.to, "//")
+	if strings.Contains(r.to, `\`) || !isPath && !strings.HasPrefix(r.to, "https://") && !strings.HasPrefix(r.to, "http://") {
+		return neither
+	}
 	if err := r.checkNames(); err != nil {
 		return err
 	}
-	if strings.HasPrefix(r.to, "//") || strings.Contains(r.to, `\`) {
-		return fmt.Errorf("%s is neither a path nor an address with https://", r.to)
-	}
-	if strings.HasPrefix(r.to, "/") {
+	if isPath {
 		path, _, _ := strings.Cut(r.to, "#")
 		path, _, _ = strings.Cut(path, "?")
 		if r.rewrites() && path != r.to {
@@ -167,8 +169,8 @@ func (r *rule) checkTarget() error {
 		return nil
 	}
 	u, err := url.Parse(r.to)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
-		return fmt.Errorf("%s is neither a path nor an address with https://", r.to)
+	if err != nil || u.Host == "" || u.User != nil {
+		return neither
 	}
 	if r.rewrites() {
 		return fmt.Errorf("%s: answering with another site's pages (%d to an address) is not supported", r.to, r.status)
