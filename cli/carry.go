@@ -25,7 +25,7 @@ type carryFlags struct {
 	Transfer    []string `help:"In the place of the folder, just this file or folder arrives; repeat." placeholder:"FILE" sep:"none"`
 	Return      []string `help:"Of the files that are new or changed only these come back; repeat." placeholder:"GLOB" sep:"none"`
 	Shared      []string `help:"A path that is the same on every machine (NFS or the like): nothing under it travels; repeat." placeholder:"PATH" sep:"none"`
-	Output      string   `short:"o" help:"Write what the tasks write to files: %j job, %a task, %N node, %x name, %u user." placeholder:"PATH"`
+	Output      string   `short:"o" help:"Write what the tasks write to files, with --wait, wait or pull, and under --shared on the nodes as it comes: %j job, %a task, %N node, %x name, %u user." placeholder:"PATH"`
 	Error       string   `short:"e" help:"The same for standard error." placeholder:"PATH"`
 	Append      bool     `help:"Append to those files."`
 	Export      string   `help:"Variables from here: NAME, NAME=VALUE, ALL or NONE, with commas (default NONE)." placeholder:"LIST"`
@@ -77,6 +77,11 @@ func (f *carryFlags) carry(e *env, cl *cluster.Cluster, s *job.Spec) error {
 		return fault.New(fault.NotFound, "%s is no folder here", s.SubmitDir).Hint("--folder DIR")
 	}
 	s.Output, s.Error = outputPattern(s.SubmitDir, s.Output), outputPattern(s.SubmitDir, s.Error)
+	for _, pattern := range []string{s.Output, s.Error} {
+		if s.ForAll(pattern) {
+			fmt.Fprintf(e.out.Stderr, "output: %s is one file for all tasks, so bramble wait writes it; with %%a in its name, or --append, each node does\n", clean(pattern))
+		}
+	}
 	say := func(format string, args ...any) { fmt.Fprintf(e.out.Stderr, "folder: "+format+"\n", args...) }
 	var err error
 	switch {

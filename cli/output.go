@@ -14,7 +14,7 @@ import (
 )
 
 // writeOutput writes what a job's tasks wrote into the files that its -o and -e name, for its user and on the machine
-// that it was submitted from; elsewhere, or without such names, it writes nothing.
+// that it was submitted from; elsewhere, without such names, or where the nodes write them, it writes nothing.
 func writeOutput(e *env, cl *cluster.Cluster, sum job.Summary) error {
 	w, err := openOutputs(cl, sum.Spec, sum.ID)
 	if err != nil || w == nil {
@@ -43,7 +43,8 @@ type outputs struct {
 
 // openOutputs is nil when there is nothing to write here.
 func openOutputs(cl *cluster.Cluster, s job.Spec, id job.ID) (*outputs, error) {
-	if s.Output == "" && s.Error == "" || elsewhere(cl, s) != "" {
+	writes := func(pattern string) bool { return pattern != "" && !s.NodesWrite(pattern) }
+	if !writes(s.Output) && !writes(s.Error) || elsewhere(cl, s) != "" {
 		return nil, nil
 	}
 	dir, err := os.OpenRoot(s.SubmitDir)
@@ -58,7 +59,7 @@ func (w *outputs) write(line job.Line) error {
 	if line.Stderr && w.spec.Error != "" {
 		pattern = w.spec.Error
 	}
-	if line.Note || pattern == "" || pattern == os.DevNull {
+	if line.Note || pattern == "" || pattern == os.DevNull || w.spec.NodesWrite(pattern) {
 		return nil
 	}
 	node := line.Node

@@ -80,6 +80,14 @@ type Command struct {
 	Limits Limits
 }
 
+// Writing is a file that is to be opened for what somebody's command writes.
+type Writing struct {
+	Path   string // from the root; an ordinary file, or none yet
+	Below  string // folder below which missing folders are made; "": none is made
+	Append bool   // what it holds stays
+	Umask  int    // rights that a new file does not get; 0 or less: inherit
+}
+
 // Limits of a process group; zero means no limit.
 type Limits struct {
 	CPUs   float64 `json:"cpus,omitempty"`   // cores

@@ -45,3 +45,6 @@ func BoundProcesses() error { return nil }
 
 // CommandLine is known on Linux alone.
 func CommandLine(int) (args []string, parent int) { return nil, 0 }
+
+// OpenAs fails: it serves the processes that are not started here.
+func (s *starter) OpenAs(string, Writing) (*os.File, error) { return nil, onlyLinux() }

@@ -166,7 +166,11 @@ func TestAgentsKilledUnderTasks(t *testing.T) {
 	l, marks := loopback(t, 2)
 	c := l.Connect()
 	script := mark(marks, `for i in 1 2 3 4 5 6 7 8; do echo out $i; echo err $i >&2; sleep 0.5; done; head -c 100000 /dev/zero | tr "\0" x; exit $BRAMBLE_TASK_ID`)
-	id, err := c.Jobs.Submit(t.Context(), job.Spec{Args: script, Array: "0-3", On: "node1,node2"})
+	files := filepath.Join(filepath.Dir(marks), "files")
+	must(t, os.Mkdir(files, 0o777))
+	must(t, os.Chmod(files, 0o777))
+	id, err := c.Jobs.Submit(t.Context(), job.Spec{Args: script, Array: "0-3", On: "node1,node2",
+		Output: files + "/%a.out", Error: files + "/%a.err", Append: true, Shared: []string{files}})
 	must(t, err)
 	labtest.Until(t, "tasks to run", func() bool { return len(marked(t, marks)) == 4 })
 	for range 2 {
@@ -205,6 +209,11 @@ func TestAgentsKilledUnderTasks(t *testing.T) {
 		}
 		if errs.String() != numbered("err") {
 			t.Errorf("stderr of task %d is %q", i, errs.String())
+		}
+		for stream, want := range map[string]string{"out": out.String(), "err": errs.String()} {
+			if text, err := os.ReadFile(fmt.Sprintf("%s/%d.%s", files, i, stream)); err != nil || string(text) != want {
+				t.Errorf("the file of task %d's std%s has %d bytes, wanted %d: %v", i, stream, len(text), len(want), err)
+			}
 		}
 	}
 	for task, attempts := range marked(t, marks) {

@@ -56,6 +56,9 @@ func (n *Node) prepared(ctx context.Context, a Attempt, tasks []keeper.Task) []k
 	if err == nil {
 		t, err = n.prepare(ctx, a, on)
 	}
+	if err == nil {
+		t.Copy, err = n.copyOf(k, &on.spec)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return tasks // the next agent finds it neither here nor at the keeper

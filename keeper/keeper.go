@@ -47,7 +47,17 @@ type Task struct {
 	TTY     *host.Size    `json:"tty,omitempty"`     // with Stdio: a terminal between the program and the pipes
 	// Lanes makes the task wait, in the order the tasks came, until fewer than so many run: so that one begins
 	// as soon as another ends, without a word to the agent between them. 0: it begins at once.
-	Lanes int `json:"lanes,omitempty"`
+	Lanes int   `json:"lanes,omitempty"`
+	Copy  *Copy `json:"copy,omitempty"` // files that its output goes to as well
+}
+
+// Copy is files that a task's output goes to as it comes, beside being kept, and whole whatever Cap is. They are opened with the
+// rights of Task.User; a task that cannot have them is not started, and one whose output they could not take has an Error.
+type Copy struct {
+	Out    string `json:"out,omitempty"`    // a path from the root; "": none
+	Err    string `json:"err,omitempty"`    // the same as Out: one file for both
+	Below  string `json:"below,omitempty"`  // folder below which missing folders are made
+	Append bool   `json:"append,omitempty"` // what they hold stays
 }
 
 const (
@@ -87,6 +97,12 @@ type Limiter interface {
 	Limit(ctx context.Context, ids []string, timeout time.Duration) error
 }
 
+// Copies reports whether a keeper heeds Task.Copy; a keeper process may be older than the agent.
+func Copies(k Keeper) bool {
+	peer, remote := k.(interface{ Peer() int })
+	return !remote || peer.Peer() >= 5
+}
+
 // Status is what the keeper knows of a task.
 type Status struct {
 	ID       string     `json:"id"`
@@ -96,7 +112,7 @@ type Status struct {
 	Started  time.Time  `json:"started"`
 	Ended    time.Time  `json:"ended,omitzero"`
 	Exit     *host.Exit `json:"exit,omitempty"`
-	Error    string     `json:"error,omitempty"`     // why it could not be started, or Lost or Stopped
+	Error    string     `json:"error,omitempty"`     // why it could not be started, what its Copy lacks, or Lost or Stopped
 	TimedOut bool       `json:"timed_out,omitempty"` // ended for its Timeout
 	Stdout   int64      `json:"stdout"`              // bytes kept
 	Stderr   int64      `json:"stderr"`

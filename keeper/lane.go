@@ -94,6 +94,9 @@ func (l *Local) end(t *task, err error) {
 		exit, ended := t.run.wait()
 		status.Exit, status.Ended = &exit, ended
 	}
+	if err := t.run.closeCopies(); err != nil && status.Error == "" {
+		status.Error = err.Error()
+	}
 	d := l.finished(t, status)
 	l.mu.Lock()
 	defer l.mu.Unlock()

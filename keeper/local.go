@@ -202,7 +202,11 @@ func (l *Local) Start(ctx context.Context, tasks []Task) error {
 		return err
 	}
 	for _, t := range fresh {
-		if t.run.task.Lanes == 0 {
+		switch {
+		case t.run.task.Lanes > 0:
+		case t.run.task.Copy != nil: // to open its files may take long
+			go func() { l.carry(t, l.fork(t)) }()
+		default:
 			err := l.fork(t)
 			go l.carry(t, err)
 		}

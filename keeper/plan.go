@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -91,11 +92,16 @@ func (t Task) check() error {
 		return fault.New(fault.Misused, "task %s has no command", t.ID)
 	case t.TTY != nil && t.Stdio == "":
 		return fault.New(fault.Misused, "task %s has a terminal that leads nowhere", t.ID)
+	case t.Copy != nil && (t.Stdio != "" || t.Copy.Out == "" && t.Copy.Err == "" || !rooted(t.Copy.Out) || !rooted(t.Copy.Err)):
+		return fault.New(fault.Misused, "task %s has output that can go to no file", t.ID)
 	case t.Cap < 0 || t.Timeout < 0 || t.Grace < 0:
 		return fault.New(fault.Misused, "task %s has a cap, timeout or grace below zero", t.ID)
 	}
 	return nil
 }
+
+// rooted reports whether a file's path says where it is, if there is one.
+func rooted(path string) bool { return path == "" || filepath.IsAbs(path) }
 
 func validID(id string) bool {
 	if id == "" || len(id) > maxID || id[0] == '.' || id[0] == '-' {

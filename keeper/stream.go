@@ -21,6 +21,7 @@ type stream struct {
 	dir  *os.Root
 	name string
 	cap  int64
+	copy *copied // nil: none
 
 	mu      sync.Mutex
 	mem     []byte
@@ -81,6 +82,7 @@ func (s *stream) read(fd int, buffers *sync.Pool) (more, ended bool) {
 		switch {
 		case n > 0:
 			s.keep(b[:n])
+			s.copy.write(b[:n])
 			return true, false
 		case err == syscall.EINTR:
 		default:

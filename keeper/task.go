@@ -23,6 +23,7 @@ const (
 type run struct {
 	task     Task
 	out, err *stream
+	copies   []*copied
 	forked   chan struct{} // closed when the process is there or could not be started
 	buffers  *sync.Pool
 	started  time.Time
@@ -55,6 +56,9 @@ func newRun(t Task, dir *os.Root) *run {
 // fork starts the task's process and the readers of its pipes.
 func (r *run) fork(h host.Host, buffers *sync.Pool) error {
 	defer close(r.forked)
+	if err := r.openCopies(h); err != nil {
+		return err
+	}
 	cmd := host.Command{ID: r.task.ID, Args: r.task.Args, Env: r.task.Env, Dir: r.task.Dir,
 		User: r.task.User, Umask: r.task.Umask, Limits: r.task.Limits}
 	if r.task.Stdio != "" {

@@ -26,8 +26,9 @@ import (
 // next Protocol; none is ever renamed, removed or given another meaning.
 const (
 	// Protocol numbers what the two sides may say.
-	// 2: Task.Stdio and Task.TTY; 3: Task.Lanes, Status.Waiting and the request to withdraw; 4: the request to limit
-	Protocol = 4
+	// 2: Task.Stdio and Task.TTY; 3: Task.Lanes, Status.Waiting and the request to withdraw; 4: the request to limit;
+	// 5: Task.Copy
+	Protocol = 5
 	// MaxFrame is the largest frame in bytes, the first four excluded.
 	MaxFrame = 8 << 20
 )

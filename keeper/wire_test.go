@@ -35,6 +35,8 @@ func frames(protocol int) []any {
 		}
 	case 4:
 		return []any{&request{Number: 1, Do: "limit", IDs: []string{"7.3.1", "7.4.1"}, Timeout: time.Minute}}
+	case 5:
+		return []any{&request{Number: 1, Do: "start", Tasks: []Task{{ID: "7.4.1", Args: []string{"true"}, Copy: &Copy{Out: "/s/o", Err: "/s/e", Below: "/s", Append: true}}}}}
 	}
 
 	at := time.Date(2026, 3, 1, 12, 0, 0, 5, time.UTC)
