@@ -22,6 +22,7 @@ import (
 	"bramble/host"
 	"bramble/job"
 	"bramble/metric"
+	"bramble/site"
 	"bramble/trust"
 )
 
@@ -177,7 +178,13 @@ func (h *head) serve(ctx context.Context) error {
 	defer h.store.Close()
 	jobs := &job.Service{Conn: h.conn, Dir: filepath.Join(h.layout.Head(), "job"), Fleet: h.fleet, Events: h.events, Metrics: h.metrics,
 		Now: h.clock.Now, Log: h.log("job"), Room: h.room, Revive: h.server.Revive, Inputs: jobInputs{h.store}, Ranks: h.ca}
-	if err := errors.Join(h.fleet.Open(ctx), jobs.Open(ctx)); err != nil { // jobs ask the fleet from the start who may hold tasks
+	books, err := h.conn.Bucket(ctx, "site")
+	if err != nil {
+		return err
+	}
+	sites := &site.Service{Conn: h.conn, Books: books, Store: h.store, Fleet: h.fleet, Sign: h.ca.Sign, Events: h.events, Metrics: h.metrics,
+		Now: h.clock.Now, Log: h.log("site")}
+	if err := errors.Join(h.fleet.Open(ctx), jobs.Open(ctx), sites.Open(ctx)); err != nil { // jobs ask the fleet from the start who may hold tasks
 		return err
 	}
 	peers, err := h.listenPeers()
@@ -194,6 +201,7 @@ func (h *head) serve(ctx context.Context) error {
 	group.Go(func() error { return h.fleet.Run(ctx) })
 	group.Go(func() error { return jobs.Run(ctx) })
 	group.Go(func() error { return runner.Run(ctx) })
+	group.Go(func() error { return sites.Run(ctx) })
 	copies := &artefact.Service{Conn: h.conn, Store: h.store, Select: h.fleet.Select, Events: h.events, Metrics: h.metrics, Log: h.log("artefact")}
 	group.Go(func() error { return copies.Run(ctx) })
 	group.Go(func() error { return h.servePeers(ctx, peers) })

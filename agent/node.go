@@ -23,6 +23,7 @@ import (
 	"bramble/job"
 	"bramble/keeper"
 	"bramble/metric"
+	"bramble/site"
 	"bramble/trust"
 )
 
@@ -110,6 +111,15 @@ func (n *node) run(ctx context.Context) error {
 	if l != nil {
 		defer l.Close()
 	}
+	store, err := n.openStore()
+	if err != nil {
+		return err
+	}
+	sites, closeSites := n.serveSites(ctx, store, member.Facts)
+	if store != nil {
+		defer store.Close()
+		defer closeSites()
+	}
 	var jobs atomic.Pointer[job.Node]
 	conn, err := bus.Dial(ctx, bus.DialOptions{
 		ID: n.cred.Identity(), Heads: n.conf.Heads, Forever: true,
@@ -119,6 +129,9 @@ func (n *node) run(ctx context.Context) error {
 			member.Greet()
 			if w := jobs.Load(); w != nil {
 				w.Greet()
+			}
+			if sites != nil {
+				sites.Connected()
 			}
 		},
 		OnLost: func(err error) { n.Log.Warn("connection to the head lost", "error", err) },
@@ -142,12 +155,8 @@ func (n *node) run(ctx context.Context) error {
 		}
 		return 0
 	})
-	copies, err := n.copies(conn)
-	if err != nil {
-		return err
-	}
+	copies := n.copies(conn, store)
 	if copies != nil {
-		defer copies.Store.Close()
 		n.files = taskFiles{copies.Store, copies.Blobs}
 	}
 	worker := n.worker(conn, member.Facts)
@@ -163,6 +172,9 @@ func (n *node) run(ctx context.Context) error {
 	}
 	if copies != nil {
 		group.Go(func() error { return copies.Run(ctx) })
+		group.Go(func() error {
+			return sites.Run(ctx, site.Links{Conn: conn, Files: copies, Starter: n.Machine, Accounts: n.Machine})
+		})
 	}
 	group.Go(func() error { return n.serveMetrics(ctx, set) })
 	runner := fan.Node{Conn: conn, Host: n.Machine, Accounts: n.Machine, Log: n.Log.With("room", "fan")}
@@ -170,18 +182,22 @@ func (n *node) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// copies is the half that pushes and pulls files, with the node's store; nil for a member that has no disk of its own.
-func (n *node) copies(conn *bus.Conn) (*artefact.Node, error) {
+// openStore opens the node's store; nil for a member that has no disk of its own.
+func (n *node) openStore() (*artefact.Store, error) {
 	if n.files != nil {
 		return nil, nil
 	}
-	store, err := artefact.OpenStore(filepath.Join(n.layout.Node(), "artefact"), artefact.Options{Floor: diskFloor})
-	if err != nil {
-		return nil, err
+	return artefact.OpenStore(filepath.Join(n.layout.Node(), "artefact"), artefact.Options{Floor: diskFloor})
+}
+
+// copies is the half that pushes and pulls files, with the node's store; nil without one.
+func (n *node) copies(conn *bus.Conn, store *artefact.Store) *artefact.Node {
+	if store == nil {
+		return nil
 	}
 	blobs := &artefact.Client{HTTP: peerClient(n.cred, n.verifier.Verify, n.clock.Now), Base: "https://" + n.conf.Peer}
 	return &artefact.Node{Conn: conn, Store: store, Blobs: blobs, Host: n.Machine, Accounts: n.Machine,
-		Porter: []string{"/proc/self/exe", "porter"}, Log: n.Log.With("room", "artefact")}, nil
+		Porter: []string{"/proc/self/exe", "porter"}, Log: n.Log.With("room", "artefact")}
 }
 
 // worker is the half that runs jobs.

@@ -106,6 +106,11 @@ func (p *porter) gone(ctx context.Context, err error) error {
 	return fault.New(fault.Failed, "the process that handles files ended early (status %d %s): %w", exit.Code, exit.Signal, err)
 }
 
+// Lay lays a tree that is in the store out in the folder to, with the rights of the user's account, or of root.
+func (n *Node) Lay(ctx context.Context, user, as string, ref Ref, m Manifest, to string) error {
+	return n.lay(ctx, fetchTask{User: user, As: as, Ref: ref, To: to, Many: true}, m, func(int64) {})
+}
+
 // lay has the tree m, whose blobs are in the store, laid out; placed is told the bytes that were given to the porter.
 func (n *Node) lay(ctx context.Context, t fetchTask, m Manifest, placed func(int64)) error {
 	p, err := n.hire(ctx, t.User, t.As, order{Lay: &layWork{Ref: t.Ref, To: t.To, Many: t.Many}})

@@ -17,6 +17,7 @@ import (
 	"bramble/fault"
 	"bramble/fleet"
 	"bramble/job"
+	"bramble/site"
 	"bramble/trust"
 )
 
@@ -76,6 +77,9 @@ func (c *Cluster) Files() *artefact.Client {
 
 // Copies brings files to nodes and back.
 func (c *Cluster) Copies() artefact.Copier { return artefact.Copier{Conn: c.Conn, Blobs: c.Files()} }
+
+// Sites publishes web sites.
+func (c *Cluster) Sites() site.Client { return site.Client{Conn: c.Conn, Blobs: c.Files()} }
 
 // Over makes the clients of a connection that is there already.
 func Over(conn *bus.Conn) *Cluster {

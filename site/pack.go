@@ -1,0 +1,246 @@
+package site
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
+
+	"bramble/artefact"
+	"bramble/fault"
+	"bramble/site/static"
+)
+
+// Source is what a release is made of: a folder.
+type Source struct {
+	Dir string
+}
+
+var errStopped = errors.New("nobody listens any more")
+
+// packed is a release ready to be uploaded.
+type packed struct {
+	manifest artefact.Manifest
+	tree     *artefact.Tree
+	dir      string // of compressed forms
+	mu       sync.Mutex
+	made     map[artefact.Ref]string // their files
+}
+
+// Open gives the bytes of a file, or of a compressed form.
+func (p *packed) Open(ref artefact.Ref) (*os.File, int64, error) {
+	name, ok := p.made[ref]
+	if !ok {
+		return p.tree.Open(ref)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+// Close removes compressed forms and closes the folder.
+func (p *packed) Close() error {
+	err := os.RemoveAll(p.dir)
+	if p.tree != nil {
+		err = errors.Join(err, p.tree.Close())
+	}
+	return err
+}
+
+// pack reads a folder and makes compressed forms of its texts; those of the live release are not made again.
+func (c Client) pack(ctx context.Context, src Source, req Publish, live artefact.Ref) (p *packed, err error) {
+	p = &packed{made: map[artefact.Ref]string{}}
+	if p.dir, err = os.MkdirTemp("", "bramble-site-"); err != nil {
+		return nil, fault.New(fault.Failed, "make a folder for compressed files: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	if p.tree, err = artefact.ScanFolder(ctx, src.Dir, artefact.Limit{Bytes: MaxBytes, Files: MaxFiles}); err != nil {
+		if errors.Is(err, artefact.ErrTooLarge) {
+			return nil, fault.New(fault.Full, "%s holds more than the %d files or %d GB that a site may have", src.Dir, MaxFiles, MaxBytes>>30).Hint("publish a part of it")
+		}
+		return nil, err
+	}
+	files := p.tree.Manifest
+	if n, _ := files.Sum(); n == 0 {
+		return nil, fault.New(fault.Misused, "%s holds no files, and a site needs at least one", src.Dir).Hint("a folder with an index.html")
+	}
+	if req.Folder != "" {
+		p.manifest = join(files, nil)
+		return p, nil
+	}
+	check, err := static.Compile(ctx, p.tree, files, static.Options{ID: "check"})
+	if err != nil { // what the nodes would find is found before anything travels
+		return nil, err
+	}
+	check.Close()
+	variants, err := p.compress(ctx, files, c.known(ctx, live, p.dir))
+	if err != nil {
+		return nil, err
+	}
+	p.manifest = join(files, variants)
+	return p, nil
+}
+
+// known are the compressed forms of the live release, by the file's hash; none when they cannot be had.
+func (c Client) known(ctx context.Context, live artefact.Ref, dir string) map[artefact.Ref][]static.Variant {
+	if live == "" {
+		return nil
+	}
+	store, err := artefact.OpenStore(filepath.Join(dir, "live"), artefact.Options{})
+	if err != nil {
+		return nil
+	}
+	defer store.Close()
+	m, err := c.Blobs.FetchList(ctx, store, live)
+	if err != nil {
+		return nil
+	}
+	files, variants, err := split(m)
+	if err != nil {
+		return nil
+	}
+	known := map[artefact.Ref][]static.Variant{}
+	for _, e := range files.Entries {
+		if e.FileMode().IsRegular() && compressible(e) {
+			known[e.Ref] = variants[e.Path]
+		}
+	}
+	return known
+}
+
+const (
+	leastCompressed = 512      // bytes from which it pays
+	mostCompressed  = 32 << 20 // bytes that are compressed in memory
+)
+
+// texts are the endings of files that become smaller.
+const texts = " html htm xhtml css js mjs cjs json jsonld map webmanifest svg xml rss atom txt text md csv tsv ics vtt wasm ttf otf eot ico bmp pdb geojson yaml yml "
+
+func compressible(e artefact.Entry) bool {
+	ending := strings.ToLower(strings.TrimPrefix(path.Ext(e.Path), "."))
+	return e.FileMode().IsRegular() && e.Size >= leastCompressed && e.Size <= mostCompressed && ending != "" && strings.Contains(texts, " "+ending+" ")
+}
+
+// compress makes the compressed forms of texts, each content once.
+func (p *packed) compress(ctx context.Context, files artefact.Manifest, known map[artefact.Ref][]static.Variant) (map[string][]static.Variant, error) {
+	var mu sync.Mutex
+	forms := map[artefact.Ref][]static.Variant{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for _, e := range files.Entries {
+		if !compressible(e) {
+			continue
+		}
+		mu.Lock()
+		_, begun := forms[e.Ref]
+		old, was := known[e.Ref]
+		if !begun {
+			forms[e.Ref] = old
+		}
+		mu.Unlock()
+		if begun || was {
+			continue
+		}
+		group.Go(func() error {
+			made, err := p.compressOne(ctx, e)
+			mu.Lock()
+			defer mu.Unlock()
+			forms[e.Ref] = made
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	variants := map[string][]static.Variant{}
+	for _, e := range files.Entries {
+		if list := forms[e.Ref]; compressible(e) && len(list) > 0 {
+			variants[e.Path] = list
+		}
+	}
+	return variants, nil
+}
+
+// compressOne makes the forms of one file that are at least a twentieth smaller.
+func (p *packed) compressOne(ctx context.Context, e artefact.Entry) (list []static.Variant, err error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	f, size, err := p.tree.Open(e.Ref)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, size))
+	if err != nil {
+		return nil, err
+	}
+	if artefact.RefOf(data) != e.Ref {
+		return nil, fault.New(fault.Conflict, "%s changed while it was read", e.Path).Hint("stop what writes to it, or publish a copy of it")
+	}
+	for _, encoding := range encodings {
+		small, err := squeeze(encoding, data)
+		if err != nil {
+			return nil, err
+		}
+		if len(small) > len(data)-len(data)/20 {
+			continue
+		}
+		ref := artefact.RefOf(small)
+		name := filepath.Join(p.dir, string(ref))
+		if err := os.WriteFile(name, small, 0o600); err != nil {
+			return nil, err
+		}
+		p.note(ref, name)
+		list = append(list, static.Variant{Encoding: encoding, Blob: artefact.Blob{Ref: ref, Size: int64(len(small))}})
+	}
+	return list, nil
+}
+
+func (p *packed) note(ref artefact.Ref, name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.made[ref] = name
+}
+
+// squeeze compresses data, always to the same bytes.
+func squeeze(encoding string, data []byte) ([]byte, error) {
+	if encoding == "zstd" {
+		enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(1<<20))
+		if err != nil {
+			return nil, err
+		}
+		return enc.EncodeAll(data, nil), enc.Close()
+	}
+	var out bytes.Buffer
+	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(data); err != nil {
+		return nil, err
+	}
+	err = w.Close()
+	return out.Bytes(), err
+}
