@@ -41,6 +41,7 @@ type head struct {
 	metrics   *metric.Set
 	fleet     *fleet.Service
 	store     *artefact.Store
+	stores    *artefact.Stores
 	open      chan struct{} // closed when the books are read, so that it is known who was revoked
 }
 
@@ -184,7 +185,10 @@ func (h *head) serve(ctx context.Context) error {
 	}
 	sites := &site.Service{Conn: h.conn, Books: books, Store: h.store, Fleet: h.fleet, Sign: h.ca.Sign, Events: h.events, Metrics: h.metrics,
 		Now: h.clock.Now, Log: h.log("site")}
-	if err := errors.Join(h.fleet.Open(ctx), jobs.Open(ctx), sites.Open(ctx)); err != nil { // jobs ask the fleet from the start who may hold tasks
+	if h.stores, err = h.durables(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(h.fleet.Open(ctx), jobs.Open(ctx), sites.Open(ctx), h.stores.Open(ctx)); err != nil { // jobs ask the fleet from the start who may hold tasks
 		return err
 	}
 	peers, err := h.listenPeers()
@@ -196,7 +200,8 @@ func (h *head) serve(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	h.fleet.OnChange, h.fleet.OnRoll = jobs.FleetChanged, jobs.RollChanged
+	h.fleet.OnChange = func(n fleet.Node, c fleet.Change) { jobs.FleetChanged(n, c); h.stores.Changed(n) }
+	h.fleet.OnRoll = func(n fleet.Node) { jobs.RollChanged(n); h.stores.Changed(n) }
 	h.fleet.Busy = func(name string) error { return busy(ctx, jobs, name) }
 	group.Go(func() error { return h.fleet.Run(ctx) })
 	group.Go(func() error { return jobs.Run(ctx) })
@@ -204,6 +209,7 @@ func (h *head) serve(ctx context.Context) error {
 	group.Go(func() error { return sites.Run(ctx) })
 	copies := &artefact.Service{Conn: h.conn, Store: h.store, Select: h.fleet.Select, Events: h.events, Metrics: h.metrics, Log: h.log("artefact")}
 	group.Go(func() error { return copies.Run(ctx) })
+	group.Go(func() error { return h.stores.Run(ctx) })
 	group.Go(func() error { return h.servePeers(ctx, peers) })
 	group.Go(func() error { return h.stayCertified(ctx) })
 	group.Go(func() error { return h.stayLean(ctx) })

@@ -81,7 +81,7 @@ func (b *neighbours) serve(ctx context.Context, l net.Listener) error {
 	}
 	server := &http.Server{
 		Handler:           mux,
-		TLSConfig:         trust.ServerConfig(b.node.cred, b.node.verifier.Verify, b.node.clock.Now, trust.KindNode),
+		TLSConfig:         trust.ServerConfig(b.node.cred, b.node.verifier.Verify, b.node.clock.Now, trust.KindNode, trust.KindHead),
 		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // a step takes its connection over
 		ReadHeaderTimeout: 20 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(b.node.Log.Handler(), slog.LevelDebug),
@@ -93,11 +93,11 @@ func (b *neighbours) serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// mayRead lets nodes have files from here, and nobody put any.
+// mayRead lets nodes and the head have files from here, and nobody put any.
 func mayRead(verify trust.Verify) func(*http.Request) error {
 	return func(r *http.Request) error {
 		id, err := trust.Peer(r.TLS, verify)
-		if err == nil && (id.Kind != trust.KindNode || r.Method != http.MethodGet && r.Method != http.MethodHead) {
+		if err == nil && (id.Kind != trust.KindNode && id.Kind != trust.KindHead || r.Method != http.MethodGet && r.Method != http.MethodHead) {
 			err = fault.New(fault.Denied, "%s may only read here, as nodes do", id)
 		}
 		return err
@@ -105,9 +105,12 @@ func mayRead(verify trust.Verify) func(*http.Request) error {
 }
 
 // near has files from other nodes' agents.
-func (b *neighbours) near() func(address string) *artefact.Client {
+func (b *neighbours) near() func(address string) *artefact.Client { return nearClient(b.tls) }
+
+// nearClient asks agents of nodes for files.
+func nearClient(config *tls.Config) func(address string) *artefact.Client {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: b.tls, DialContext: dialer.DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DialContext: dialer.DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}}
 	return func(address string) *artefact.Client {
 		return &artefact.Client{HTTP: client, Base: "https://" + address}
 	}

@@ -171,10 +171,12 @@ func (n *node) run(ctx context.Context) error {
 		group.Go(func() error { return worker.Peers.(*neighbours).serve(ctx, l) })
 	}
 	if copies != nil {
+		vault := &artefact.Vault{Conn: conn, Store: copies.Store, Blobs: copies.Blobs, Near: copies.Near, Metrics: set, Log: copies.Log}
 		group.Go(func() error { return copies.Run(ctx) })
 		group.Go(func() error {
 			return sites.Run(ctx, site.Links{Conn: conn, Files: copies, Starter: n.Machine, Accounts: n.Machine})
 		})
+		group.Go(func() error { return vault.Run(ctx) })
 	}
 	group.Go(func() error { return n.serveMetrics(ctx, set) })
 	runner := fan.Node{Conn: conn, Host: n.Machine, Accounts: n.Machine, Log: n.Log.With("room", "fan")}

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"bramble/artefact"
 	"bramble/fault"
 	"bramble/trust"
 )
@@ -50,7 +49,7 @@ func (h *head) servePeers(ctx context.Context, l net.Listener) error {
 func (h *head) peerHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", h.fleet.JoinHandler(h.conf.ports()))
-	mux.Handle("/artefact/", artefact.Handler(h.store, mayExchange(h.authority.Verify), artefact.Limits{}))
+	mux.Handle("/artefact/", h.filesHandler())
 	return mux
 }
 

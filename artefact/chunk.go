@@ -192,7 +192,7 @@ func (s *Store) keepRecipe(ref Ref, r Recipe) {
 	if n > maxRecipe || s.reserve(n) != nil {
 		return
 	}
-	if replaceFile(s.path("tmp"), s.recipePath(ref), data) != nil {
+	if putFile(s.path("tmp"), s.recipePath(ref), data, unsettled) != nil {
 		s.release(n)
 	}
 }

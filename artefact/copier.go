@@ -24,22 +24,22 @@ type Copier struct {
 // An error is one of this machine or of the head. Cancelling ctx stops it everywhere; what was on its way stays
 // there for a while, so that the same Push goes on from it.
 func (c Copier) Push(ctx context.Context, req Push) iter.Seq2[Event, error] {
-	return events(ctx, func(ctx context.Context, tell func(Event)) error { return c.push(ctx, req, tell) })
+	return eventsOf(ctx, func(ctx context.Context, tell func(Event)) error { return c.push(ctx, req, tell) })
 }
 
 // Pull brings files of the nodes here, each node's into req.Dir/NODE, and yields what happens, as Push does.
 func (c Copier) Pull(ctx context.Context, req Pull) iter.Seq2[Event, error] {
-	return events(ctx, func(ctx context.Context, tell func(Event)) error { return c.pull(ctx, req, tell) })
+	return eventsOf(ctx, func(ctx context.Context, tell func(Event)) error { return c.pull(ctx, req, tell) })
 }
 
-// events yields what work tells, and at last its error.
-func events(ctx context.Context, work func(ctx context.Context, tell func(Event)) error) iter.Seq2[Event, error] {
-	return func(yield func(Event, error) bool) {
+// eventsOf yields what work tells, and at last its error.
+func eventsOf[E any](ctx context.Context, work func(ctx context.Context, tell func(E)) error) iter.Seq2[E, error] {
+	return func(yield func(E, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		told, ended := make(chan Event), make(chan error, 1)
+		told, ended := make(chan E), make(chan error, 1)
 		go func() {
 			defer close(told)
-			ended <- work(ctx, func(ev Event) {
+			ended <- work(ctx, func(ev E) {
 				select {
 				case told <- ev:
 				case <-ctx.Done():
@@ -57,7 +57,8 @@ func events(ctx context.Context, work func(ctx context.Context, tell func(Event)
 			}
 		}
 		if err := <-ended; err != nil {
-			yield(Event{}, err)
+			var none E
+			yield(none, err)
 		}
 	}
 }

@@ -79,20 +79,28 @@ func syncDir(path string) error {
 
 // replaceFile puts data at path so that a crash leaves the old or the new content; temp is a folder of the same file system.
 func replaceFile(temp, path string, data []byte) error {
+	if err := putFile(temp, path, data, (*os.File).Sync); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// putFile puts data at path at once, so that another process sees the old or the new content; what a power cut leaves, settle decides.
+func putFile(temp, path string, data []byte, settle func(*os.File) error) error {
 	f, err := os.CreateTemp(temp, "file-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, settle(f), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return os.Rename(f.Name(), path)
 }
+
+// unsettled leaves it to the kernel when a file gets to the disk, where its reader finds out what is wrong with it.
+func unsettled(*os.File) error { return nil }
 
 // lockFile takes a lock that ends with the process; fault.Conflict when another one has it.
 func lockFile(path string) (*os.File, error) {

@@ -31,7 +31,22 @@ func (s *Store) Pin(name string, refs ...Ref) error {
 	if err != nil {
 		return err
 	}
-	held = append(held, refs...)
+	return s.pin(name, append(held, refs...))
+}
+
+// Repin has a name hold these refs and no others. On return that is on disk.
+func (s *Store) Repin(name string, refs ...Ref) error {
+	if err := checkPin(name); err != nil {
+		return err
+	}
+	defer s.touch(refs...)
+	s.pinning.Lock()
+	defer s.pinning.Unlock()
+	return s.pin(name, slices.Clone(refs))
+}
+
+// pin writes down what a name holds; s.pinning is held.
+func (s *Store) pin(name string, held []Ref) error {
 	slices.Sort(held)
 	held = slices.Compact(held)
 	var text strings.Builder
@@ -128,7 +143,21 @@ type Collected struct {
 // Collect removes what no pin and no Hold holds and nobody put or asked for within the grace: blobs, unfinished ones and damaged ones.
 // The grace is measured by this process's own clock and starts anew when the store is opened,
 // because boards wake up in 1970. A pin that cannot be read stops it before anything is removed.
+// A store with a budget keeps whole blobs until that is reached, and then lets go of the least recently used.
 func (s *Store) Collect(ctx context.Context) (Collected, error) {
+	s.noteUse()
+	s.mu.Lock()
+	over, keeps := s.used-s.o.Budget, s.o.Budget > 0
+	s.mu.Unlock()
+	sum, err := s.collect(ctx, s.o.Grace, keeps)
+	if over -= sum.Bytes; err == nil && keeps && over > 0 {
+		sum.Bytes += s.relieve(over)
+	}
+	return sum, err
+}
+
+// collect removes what nobody holds or came for within the grace; of whole blobs, with spare, nothing.
+func (s *Store) collect(ctx context.Context, grace time.Duration, spare bool) (Collected, error) {
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
 	var sum Collected
@@ -137,18 +166,20 @@ func (s *Store) Collect(ctx context.Context) (Collected, error) {
 	if err != nil {
 		return sum, err
 	}
-	stale := func(ref Ref) bool { return !held[ref] && s.stale(ref, start) }
-	folders, err := os.ReadDir(s.path("blobs"))
-	if err != nil {
-		return sum, blame(err, "collect")
-	}
-	for _, d := range folders {
-		if err := s.sweep(ctx, s.path("blobs", d.Name()), stale, &sum); err != nil {
+	stale := func(ref Ref) bool { return !held[ref] && s.stale(ref, start, grace) }
+	dirs := []string{s.path("partial"), s.path("corrupt")}
+	if !spare {
+		folders, err := os.ReadDir(s.path("blobs"))
+		if err != nil {
 			return sum, blame(err, "collect")
 		}
+		dirs = append(dirs, s.path("recipes"))
+		for _, d := range folders {
+			dirs = append(dirs, s.path("blobs", d.Name()))
+		}
 	}
-	for _, sub := range []string{"partial", "recipes", "corrupt"} {
-		if err := s.sweep(ctx, s.path(sub), stale, &sum); err != nil {
+	for _, dir := range dirs {
+		if err := s.sweep(ctx, dir, stale, &sum); err != nil {
 			return sum, blame(err, "collect")
 		}
 	}
@@ -175,7 +206,7 @@ func (s *Store) held() (map[Ref]bool, error) {
 }
 
 // stale reports whether ref's grace was over at the moment start, and nobody has come for it since.
-func (s *Store) stale(ref Ref, start time.Time) bool {
+func (s *Store) stale(ref Ref, start time.Time, grace time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, taken := s.busy[ref]; taken || s.inUse[ref] > 0 {
@@ -185,7 +216,7 @@ func (s *Store) stale(ref Ref, start time.Time) bool {
 	if !ok {
 		last = s.opened
 	}
-	return start.Sub(last) >= s.o.Grace
+	return start.Sub(last) >= grace
 }
 
 // sweep removes the stale files of one folder, whose names are refs.

@@ -3,7 +3,6 @@ package artefact
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -27,6 +26,7 @@ import (
 //	pins/NAME          the refs that NAME holds, one a line
 //	corrupt/abcdef…    blobs that were found damaged
 //	tmp/               what has no name yet; emptied at the start
+//	settings           what it was told to keep, and how far it was read through
 //	lock               held by the one process that has the store open
 //
 // Every step between two of these states is a rename after an fsync, so a process
@@ -39,12 +39,17 @@ type Store struct {
 
 	shards     [256]sync.Mutex // one per first byte of a ref: its names appear, vanish and are looked up under it
 	pinning    sync.Mutex
+	setting    sync.Mutex
 	collecting sync.Mutex
 	cutting    singleflight.Group // of blobs into chunks, by ref
 
-	mu      sync.Mutex            // guards what follows
-	used    int64                 // bytes of everything in the folder but pins
+	tellDamaged func(Ref, []string) // nil: nobody is told
+
+	mu      sync.Mutex // guards what follows
+	used    int64      // bytes of everything in the folder but pins
+	set     Settings
 	touched map[Ref]time.Time     // when a ref was last put, asked for or pinned
+	noted   time.Time             // until when that is written down
 	inUse   map[Ref]int           // how many Holds a ref has
 	busy    map[Ref]chan struct{} // refs whose partial file has a writer; closed when it leaves
 	flows   map[Ref]*flow         // refs of which chunks arrive
@@ -82,7 +87,7 @@ func OpenStore(dir string, o Options) (*Store, error) {
 	if s.lock, err = lockFile(s.path("lock")); err != nil {
 		return nil, blame(err, "open the store %s", dir)
 	}
-	if err := s.recover(); err != nil {
+	if err := errors.Join(s.recover(), s.readSettings()); err != nil {
 		s.lock.Close()
 		return nil, blame(err, "open the store %s", dir)
 	}
@@ -234,46 +239,16 @@ func (s *Store) quarantine(ref Ref, read *os.File) error {
 		if old != nil {
 			s.release(old.Size())
 		}
+		s.damaged(ref)
 	}
 	return fault.New(fault.NotFound, "blob %s: %w", ref.short(), ErrCorrupt).Hint("bramble doctor, which looks at this machine's disk")
 }
 
-// Room reports fault.Full when n more bytes would break the store's limits.
-func (s *Store) Room(n int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.room(n)
-}
-
-func (s *Store) room(n int64) error {
-	if s.o.Budget > 0 && n > s.o.Budget-s.used {
-		return fault.New(fault.Full, "the store holds %d of at most %d bytes; %d more do not fit", s.used, s.o.Budget, n).
-			Hint("remove old jobs and files, or allow the store more")
-	}
-	if s.o.Floor <= 0 {
-		return nil
-	}
-	free, err := s.o.Free(s.dir)
-	if err != nil {
-		return fmt.Errorf("ask for free space: %w", err)
-	}
-	if n > free-s.o.Floor {
-		return fault.New(fault.Full, "the disk has %d bytes free and keeps %d in reserve; %d more do not fit", free, s.o.Floor, n).
-			Hint("free some room on this disk")
-	}
-	return nil
-}
+// Room reports fault.Full when n more bytes would break the store's limits, though all went that nobody holds.
+func (s *Store) Room(n int64) error { return s.roomFor(n, func() {}) }
 
 // reserve counts n bytes before they are written.
-func (s *Store) reserve(n int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.room(n); err != nil {
-		return err
-	}
-	s.used += n
-	return nil
-}
+func (s *Store) reserve(n int64) error { return s.roomFor(n, func() { s.used += n }) }
 
 func (s *Store) release(n int64) {
 	s.mu.Lock()

@@ -29,6 +29,7 @@ type grammar struct {
 	Shell shellCmd `cmd:"" group:"work" help:"Open a terminal on a node."`
 	Push  pushCmd  `cmd:"" group:"work" help:"Copy files and folders to many nodes."`
 	Pull  pullCmd  `cmd:"" group:"work" help:"Copy files and folders from many nodes, each into a folder of its name."`
+	Store storeCmd `cmd:"" group:"work" help:"Keep files on several nodes; look into what nodes hold, and free it."`
 
 	Submit    submitCmd    `cmd:"" group:"work" help:"Queue a command or a script, once or as an array."`
 	Mpi       mpiCmd       `cmd:"" group:"work" help:"Run a program of MPI over the nodes, and measure them."`

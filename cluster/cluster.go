@@ -81,6 +81,11 @@ func (c *Cluster) Copies() artefact.Copier { return artefact.Copier{Conn: c.Conn
 // Sites publishes web sites.
 func (c *Cluster) Sites() site.Client { return site.Client{Conn: c.Conn, Blobs: c.Files()} }
 
+// Durables asks for what nodes keep.
+func (c *Cluster) Durables() artefact.Durables {
+	return artefact.Durables{Conn: c.Conn, Blobs: c.Files()}
+}
+
 // Over makes the clients of a connection that is there already.
 func Over(conn *bus.Conn) *Cluster {
 	return &Cluster{Conn: conn, Fleet: fleet.Client{Conn: conn}, Fan: fan.Client{Conn: conn}, Jobs: job.Client{Conn: conn}, Events: event.Client{Conn: conn}}

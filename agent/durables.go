@@ -1,0 +1,32 @@
+package agent
+
+import (
+	"context"
+	"net/http"
+
+	"bramble/artefact"
+	"bramble/trust"
+)
+
+// durables is the half of what is kept that knows where; nodes let the head have their files too.
+func (h *head) durables(ctx context.Context) (*artefact.Stores, error) {
+	books, err := h.conn.Bucket(ctx, "artefact")
+	if err != nil {
+		return nil, err
+	}
+	near := nearClient(trust.ClientConfig(h.cred, h.authority.Verify, h.clock.Now, trust.KindNode))
+	return &artefact.Stores{Conn: h.conn, Store: h.store, Self: h.conf.Name, Books: books, Nodes: h.fleet.Nodes, Select: h.fleet.Select, Near: near,
+		Events: h.events, Metrics: h.metrics, Now: h.clock.Now, Log: h.log("artefact")}, nil
+}
+
+// filesHandler gives and takes files, those that nodes keep for the cluster among them.
+func (h *head) filesHandler() http.Handler {
+	allow := mayExchange(h.authority.Verify)
+	own := artefact.Handler(h.store, allow, artefact.Limits{})
+	return h.stores.Relay(own, func(r *http.Request) (trust.Identity, error) {
+		if err := allow(r); err != nil {
+			return trust.Identity{}, err
+		}
+		return trust.Peer(r.TLS, h.authority.Verify)
+	})
+}
