@@ -28,7 +28,6 @@ type allocation struct {
 	made  chan struct{} // closed when steps may start
 	over  bool          // no more steps
 	steps map[string]*step
-	begun int          // steps that have a number, at the leader
 	door  net.Listener // the socket
 	peers chan []Peer  // holds what the head said of the allocation's nodes, or nothing yet
 	meet  *meeting
@@ -96,10 +95,11 @@ func (n *Node) closeAllocation(k Key) {
 	}
 	al.meet.close()
 	delete(n.allocations, k)
-	hold, door := n.holdPath(k), n.doorPath(k)
+	paths := []string{n.holdPath(k), n.doorPath(k), n.countPath(k)}
 	n.spawn(func() {
-		os.Remove(hold)
-		os.Remove(door)
+		for _, path := range paths {
+			os.Remove(path)
+		}
 		n.undress(n.dressDir(k))
 	})
 }
@@ -127,6 +127,9 @@ const doorSuffix = ".sock"
 
 // doorPath is the socket that an allocation's processes find their agent by, beside holdPath.
 func (n *Node) doorPath(k Key) string { return n.taskDir(k) + doorSuffix }
+
+// countPath is the file in which an allocation's steps are counted, beside holdPath: a later agent goes on.
+func (n *Node) countPath(k Key) string { return n.taskDir(k) + ".count" }
 
 // openDoor makes the socket, which only the allocation's account reaches, and answers on it. n.mu is held.
 func (n *Node) openDoor(al *allocation) error {

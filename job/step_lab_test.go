@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bramble/cluster"
+	"bramble/fleet"
 	"bramble/job"
 	"bramble/lab/labtest"
 )
@@ -109,6 +110,31 @@ func TestRanksOfAStepMeet(t *testing.T) {
 				t.Errorf("job is %s, %+v\n%s\nwant %q", d.State, d.Failures, out, c.want)
 			}
 		})
+	}
+}
+
+// The steps of an allocation go on being counted when the leader's agent was killed.
+func TestStepsAreCountedOn(t *testing.T) {
+	l, marks := loopback(t, 2)
+	script := "srun -n 1 sh -c 'echo $SLURM_STEP_ID'; "
+	id, err := l.Connect().Jobs.Submit(t.Context(), job.Spec{Nodes: 2, Slurm: true, On: "node1,node2", NoRequeue: true,
+		Args: []string{"sh", "-c", script + script + "touch " + marks + "/0; until [ -e " + marks + "/1 ]; do sleep 0.1; done; " + script}})
+	must(t, err)
+	labtest.Until(t, "two steps to have run", func() bool { _, err := os.Stat(marks + "/0"); return err == nil })
+	all, err := l.PS()
+	must(t, err)
+	for _, p := range all {
+		if p.Node == "node1" {
+			kill(t, p.Agent)
+			labtest.Until(t, "the agent to end", func() bool { return !running(l, p.Node, p.Agent) })
+		}
+	}
+	must(t, l.Heal(t.Context(), "node1"))
+	l.Await("node1", fleet.Up)
+	must(t, os.WriteFile(marks+"/1", nil, 0o644))
+	c := l.Connect()
+	if d := wait(t, l, id); d.State != job.Done || written(t, c, id) != "0\n1\n2\n" {
+		t.Errorf("job is %s, its steps were\n%s", d.State, written(t, c, id))
 	}
 }
 

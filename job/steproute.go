@@ -169,10 +169,7 @@ func (n *Node) answer(ctx context.Context, al *allocation, from string, req Step
 	case req.Do == doBring:
 		value, err = n.bring(ctx, al, from)
 	case req.Do == doNumber:
-		n.mu.Lock()
-		value = al.begun
-		al.begun++
-		n.mu.Unlock()
+		value, err = CountStep(n.countPath(al.Key))
 	case req.Do == doCertify:
 		value, err = n.certify(ctx, al, from, req)
 	case meets(req.Do):
