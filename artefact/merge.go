@@ -125,12 +125,28 @@ func MergeInto(ctx context.Context, s Source, base Manifest, changes []Change, d
 	if err != nil {
 		return m, err
 	}
+	return m, m.place(ctx, s, changes, dir)
+}
+
+// Gather puts what several have made into the folder dir, over what stands there.
+func Gather(ctx context.Context, s Source, changes []Change, dir string) (Merging, error) {
+	m, err := Merge(Manifest{}, changes, func(string) (Entry, bool) { return Entry{}, false })
+	if err == nil {
+		err = os.MkdirAll(dir, 0o777)
+	}
+	if err != nil {
+		return m, blame(err, "write to %s", dir)
+	}
+	return m, m.place(ctx, s, changes, dir)
+}
+
+func (m *Merging) place(ctx context.Context, s Source, changes []Change, dir string) error {
 	for _, part := range []Manifest{m.Write, m.Beside} {
 		if err := Place(ctx, s, part.withFolders(changes), dir, PlaceOptions{Overwrite: true, NoSync: true}); err != nil {
-			return m, err
+			return err
 		}
 	}
-	return m, nil
+	return nil
 }
 
 // standing is what is at a path of a folder.

@@ -3,8 +3,10 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"bramble/artefact"
@@ -74,16 +76,30 @@ func (b *bringing) each(do func(r job.Returned, m artefact.Manifest) error) erro
 
 // layOut puts what tasks returned in the folder itself for a single task, in one folder per index for an array.
 func (b *bringing) layOut(to string) error {
-	err := b.each(func(r job.Returned, m artefact.Manifest) error {
-		dir := to
+	dir := func(index int) string {
 		if b.sum.Spec.Array != "" {
-			dir = filepath.Join(to, fmt.Sprint(r.Index))
+			return filepath.Join(to, fmt.Sprint(index))
 		}
-		if err := os.MkdirAll(dir, 0o777); err != nil {
+		return to
+	}
+	several := map[int][]artefact.Change{} // by index
+	err := b.each(func(r job.Returned, m artefact.Manifest) error {
+		if b.sum.Spec.Spread() {
+			several[r.Index] = append(several[r.Index], b.change(r, m))
+			return nil
+		}
+		if err := os.MkdirAll(dir(r.Index), 0o777); err != nil {
 			return err
 		}
-		return artefact.Place(b.e.ctx, b.store, m, dir, artefact.PlaceOptions{Overwrite: true})
+		return artefact.Place(b.e.ctx, b.store, m, dir(r.Index), artefact.PlaceOptions{Overwrite: true})
 	})
+	for _, index := range slices.Sorted(maps.Keys(several)) {
+		var gathered artefact.Merging
+		if err == nil {
+			gathered, err = artefact.Gather(b.e.ctx, b.store, several[index], dir(index))
+			b.tellConflicts(gathered)
+		}
+	}
 	if err == nil && b.came == 0 {
 		fmt.Fprintf(b.e.out.Stderr, "no files came back: none of the tasks left one that matches --return %s\n", strings.Join(b.sum.Spec.Return, " "))
 	}
@@ -101,14 +117,7 @@ func (b *bringing) merge(to string) error {
 	}
 	var changes []artefact.Change
 	err := b.each(func(r job.Returned, m artefact.Manifest) error {
-		label := fmt.Sprint(b.sum.ID)
-		if b.sum.Spec.Array != "" {
-			label += fmt.Sprintf(".%d", r.Index)
-		}
-		if b.sum.Spec.Spread() {
-			label += "." + r.Node
-		}
-		changes = append(changes, artefact.Change{Label: label, Node: r.Node, Manifest: m})
+		changes = append(changes, b.change(r, m))
 		return nil
 	})
 	if err != nil || len(changes) == 0 {
@@ -128,6 +137,18 @@ func (b *bringing) merge(to string) error {
 	return nil
 }
 
+// change is what a task returned from one node, and what it is told apart by.
+func (b *bringing) change(r job.Returned, m artefact.Manifest) artefact.Change {
+	label := fmt.Sprint(b.sum.ID)
+	if b.sum.Spec.Array != "" {
+		label += fmt.Sprintf(".%d", r.Index)
+	}
+	if b.sum.Spec.Spread() {
+		label += "." + r.Node
+	}
+	return artefact.Change{Label: label, Node: r.Node, Manifest: m}
+}
+
 // mostConflicts is how many conflicts are named one by one.
 const mostConflicts = 20
 
@@ -136,6 +157,10 @@ func (b *bringing) tell(m artefact.Merging) {
 	if files > 0 {
 		fmt.Fprintf(b.e.out.Stderr, "folder: %s new or changed\n", countFiles(files))
 	}
+	b.tellConflicts(m)
+}
+
+func (b *bringing) tellConflicts(m artefact.Merging) {
 	for i, c := range m.Conflicts {
 		if i == mostConflicts {
 			fmt.Fprintf(b.e.out.Stderr, "conflict: … and %d more, each beside its file\n", len(m.Conflicts)-i)

@@ -28,7 +28,7 @@ type mpiRunCmd struct {
 	Timeout  string   `help:"End it after so long." placeholder:"D"`
 	Env      []string `help:"A variable for the ranks; repeat." placeholder:"K=V" sep:"none"`
 	Transfer []string `help:"A file or folder that arrives beside the program; repeat." placeholder:"FILE" sep:"none"`
-	Return   []string `help:"Files that come back from the first node; repeat." placeholder:"GLOB" sep:"none"`
+	Return   []string `help:"Files that come back from every node; what differs is kept as FILE.JOB.NODE; repeat." placeholder:"GLOB" sep:"none"`
 	To       string   `help:"Folder for the files that come back." default:"." placeholder:"DIR"`
 	Label    bool     `short:"l" help:"Begin each line with the rank that wrote it."`
 	Args     []string `arg:"" optional:"" passthrough:"" help:"The program with its arguments."`

@@ -13,8 +13,8 @@ import (
 	"bramble/fault"
 )
 
-// What a job of several nodes has changed in its folder on the others than the leader comes back as well: when the
-// command has ended, the leader has each of them bring it, before it reports the end.
+// What a job of several nodes has changed in its folder on the others than the leader, or of it what it named, comes back as
+// well: when the command has ended, the leader has each of them bring it, before it reports the end.
 
 // Return is what came back of an attempt from one more node.
 type Return struct {
@@ -39,7 +39,7 @@ func (n *Node) bringAll(k Key, spec Spec) ([]Return, error) {
 		al.peers <- nil
 	}
 	n.mu.Unlock()
-	if al.Member || len(al.Shares) < 2 || !spec.Folder || n.Peers == nil {
+	if al.Member || len(al.Shares) < 2 || !spec.brings() || n.Peers == nil {
 		return nil, nil
 	}
 	ctx, cancel := context.WithCancel(n.life)
