@@ -27,12 +27,6 @@ type Answer struct {
 // clear makes the answer empty, but for its space.
 func (a *Answer) clear() { *a = Answer{Space: a.Space[:0]} }
 
-func (a *Answer) done() {
-	if a.Done != nil {
-		a.Done()
-	}
-}
-
 // isFile reports whether the body is a part of a file.
 func (a *Answer) isFile() bool { return a.File != nil || a.Open != nil }
 

@@ -126,9 +126,9 @@ const mostDiscarded = 256 << 10
 
 // send writes an answer. Each piece has the time for a write.
 func (c *chat) send(a *Answer, closing bool) error {
-	defer a.done()
+	defer c.done(a.Done)
 	if a.Open != nil {
-		file, err := a.Open()
+		file, err := c.open(a.Open)
 		if err != nil {
 			return err
 		}

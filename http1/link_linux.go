@@ -58,10 +58,9 @@ func (k *link) finish() {
 		k.file.Close()
 	}
 	k.out, k.body, k.file, k.owned = nil, nil, nil, false
-	if k.done != nil {
-		k.done()
-		k.done = nil
-	}
+	done := k.done
+	k.done = nil
+	k.home.done(done)
 }
 
 // ready goes on with a connection as far as possible. hup is that the peer will send nothing more.
@@ -219,7 +218,7 @@ func sendFiles(files <-chan *link) {
 func (k *link) sendFile() {
 	const turn, piece = 4 << 20, 256 << 10 // bytes
 	if k.open != nil {
-		file, err := k.open()
+		file, err := k.home.open(k.open)
 		if k.open = nil; err != nil {
 			k.broken = true
 			return

@@ -191,7 +191,7 @@ func (l *loop) receive() {
 
 // adopt begins to watch a connection, edge-triggered and for everything, which is the only such call in its life.
 func (l *loop) adopt(k *link) {
-	k.home, k.since = l, l.now
+	k.since = l.now
 	l.links[int32(k.fd)] = k
 	err := syscall.EpollCtl(l.epoll, syscall.EPOLL_CTL_ADD, k.fd, &syscall.EpollEvent{Events: edge, Fd: int32(k.fd)})
 	if err != nil {
@@ -279,7 +279,7 @@ func (l *loop) reply(k *link, a *Answer) {
 		l.flush(k, a.Body, a.Done)
 	default:
 		l.out = append(l.out, a.Body...)
-		a.done()
+		l.done(a.Done)
 		if len(l.out) > mostGathered {
 			l.flush(k, nil, nil)
 		}

@@ -39,7 +39,8 @@ func (r *run) accept() error {
 	for next := 0; r.acquire(); next++ {
 		fd, err := acceptOne(raw)
 		if err == nil {
-			loops[next%len(loops)].give(&link{fd: fd, fresh: true})
+			l := loops[next%len(loops)]
+			l.give(&link{home: l, fd: fd, fresh: true})
 			continue
 		}
 		r.release()

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -15,14 +17,14 @@ import (
 // Server answers on a listener's connections.
 type Server struct {
 	// Handler answers GET and HEAD of HTTP/1.1 without a body, an Upgrade or an Expect, or returns false for "not mine".
-	// It must not block, nor keep the request, whose bytes are used again. Nil is never.
+	// It must not block, nor keep the request, whose bytes are used again. A panic ends the connection with 500. Nil is never.
 	Handler func(*Request, *Answer) bool
 	// Fallback answers all else, through net/http: from the first request on that the handler does not answer,
 	// a connection stays with it. Its requests pass the same parser. Nil answers 404.
 	Fallback http.Handler
 	Limits   Limits
 	Loops    int          // threads that answer, where the system has a loop of its own; 0: one per core
-	Log      *slog.Logger // where net/http complains; nil is nowhere
+	Log      *slog.Logger // where panics of handlers go, and net/http complains; nil is nowhere
 }
 
 // lingering is how long a connection that we end is read, and what comes thrown away, so that
@@ -144,13 +146,64 @@ func (r *run) look(b []byte, req *Request, a *Answer) (act, int, *Refusal) {
 		return wait, 0, nil
 	}
 	a.clear()
-	if !req.lean() || r.Handler == nil || !r.Handler(req, a) {
+	if !req.lean() || r.Handler == nil {
+		return handOver, 0, nil
+	}
+	if ok, panicked := r.handle(req, a); panicked {
+		return refuse, 0, unanswered
+	} else if !ok {
 		return handOver, 0, nil
 	}
 	if len(req.Method) == len("HEAD") {
 		a.Body, a.File, a.Open = nil, nil, nil
 	}
 	return answer, skipped + n, nil
+}
+
+// unanswered is what becomes of a request whose handler panicked.
+var unanswered = &Refusal{500, "the request could not be answered"}
+
+// handle asks the handler. A panic ends the connection, as with net/http, but not the process.
+func (r *run) handle(req *Request, a *Answer) (ok, panicked bool) {
+	panicked = true
+	defer func() {
+		if panicked {
+			r.caught("handler", recover())
+		}
+	}()
+	ok = r.Handler(req, a)
+	return ok, false
+}
+
+// done tells a handler that its answer is over.
+func (r *run) done(f func()) {
+	if f == nil {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			r.caught("Done", v)
+		}
+	}()
+	f()
+}
+
+// open opens an answer's file.
+func (r *run) open(f func() (*os.File, error)) (file *os.File, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.caught("Open", v)
+			file, err = nil, unanswered
+		}
+	}()
+	return f()
+}
+
+// caught logs a panic.
+func (r *run) caught(where string, v any) {
+	if r.Log != nil && v != http.ErrAbortHandler {
+		r.Log.Error("a handler of HTTP requests panicked", "where", where, "panic", v, "stack", string(debug.Stack()))
+	}
 }
 
 // lean reports whether a request is one for the handler.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -529,6 +530,56 @@ func TestOpen(t *testing.T) {
 		v.until("every file is closed", func() bool { return descriptors() <= files })
 		if n := opened.Load(); n != 4 {
 			t.Errorf("opened %d times", n)
+		}
+	})
+}
+
+// A panic in a handler ends its connection, is logged, and nothing else.
+func TestPanic(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		file := writeFile(t, 10)
+		var logged bytes.Buffer
+		s := &Server{Log: slog.New(slog.NewTextHandler(&logged, nil))}
+		v := serve(t, engine, s, func(v *served) {
+			s.Handler = func(r *Request, a *Answer) bool {
+				a.Head, a.Done = MakeHead(200, 0), func() { v.done.Add(1) }
+				switch string(r.Path) {
+				case "/now":
+					panic("at once")
+				case "/abort":
+					panic(http.ErrAbortHandler)
+				case "/done":
+					a.Done = func() { v.done.Add(1); panic("at the end") }
+				case "/open":
+					a.Head, a.Size, a.Open = MakeHead(200, 10), 10, func() (*os.File, error) { panic("while opening " + file.Name()) }
+				}
+				return true
+			}
+		})
+		other := v.dial()
+		for path, status := range map[string]int{"/now": 500, "/abort": 500, "/done": 200, "/open": 0} {
+			c := v.dial()
+			c.send(line("GET " + path + " HTTP/1.1"))
+			if status > 0 {
+				if resp, _ := c.response("GET"); resp.StatusCode != status {
+					t.Errorf("%s: %s", path, resp.Status)
+				}
+			}
+			if status != 200 {
+				c.closed()
+			}
+			other.send(with())
+			other.response("GET")
+		}
+		v.until("every answer is done with", func() bool { return v.done.Load() == 6 })
+		v.stop()
+		for _, text := range []string{"at once", "at the end", "while opening"} {
+			if !strings.Contains(logged.String(), text) {
+				t.Errorf("%q is not in the log: %s", text, logged.String())
+			}
+		}
+		if strings.Contains(logged.String(), "abort") {
+			t.Error("an abort on purpose is in the log")
 		}
 	})
 }
