@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 )
@@ -16,11 +17,13 @@ type chat struct {
 	conn net.Conn
 	in   []byte // received and not yet used
 	date clock
+
+	remote netip.AddrPort
 }
 
 // serveConn serves one connection, or hands it over, and then is done with it.
 func (r *run) serveConn(conn net.Conn) {
-	c := &chat{run: r, conn: conn}
+	c := &chat{run: r, conn: conn, remote: addressOf(conn.RemoteAddr())}
 	defer context.AfterFunc(r.ended, func() { conn.Close() })()
 	if c.serve() {
 		r.fallback.take(c.conn, c.in)
@@ -28,6 +31,16 @@ func (r *run) serveConn(conn net.Conn) {
 	}
 	conn.Close()
 	r.release()
+}
+
+// addressOf is an address of the network; of a local socket it is the zero one.
+func addressOf(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	at := tcp.AddrPort()
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
 // serve returns true when the connection is to be handed over.
@@ -42,7 +55,7 @@ func (c *chat) serve() bool {
 	var a Answer
 	since, limit := time.Now(), c.limits.ReadHead
 	for {
-		what, n, refusal := c.look(c.in, &req, &a)
+		what, n, refusal := c.look(c.in, &req, &a, c.remote)
 		switch what {
 		case handOver:
 			return true

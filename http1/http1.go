@@ -7,7 +7,10 @@
 // would begin is unknown.
 package http1
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Refusal is why a message is not accepted, and the status that says so to whoever sent it.
 type Refusal struct {
@@ -55,6 +58,9 @@ type Request struct {
 	Target []byte // raw: a path that begins with '/', perhaps '?' and a query; or * with OPTIONS
 	Path   []byte // Target before the '?', escapes as they came
 	Query  []byte // Target after the '?'
+
+	// Remote is the client's address as a Server's handler has it; nothing that was said. IPv4 is no IPv6 here.
+	Remote netip.AddrPort
 }
 
 // Response is a response's head. All slices point into the parsed bytes.

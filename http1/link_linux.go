@@ -2,6 +2,7 @@ package http1
 
 import (
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 type link struct {
 	home    *loop
 	fd      int
+	remote  netip.AddrPort
 	in      []byte    // received, and not yet a whole request or not yet its turn
 	since   time.Time // of what its time is measured from: its beginning, a head's, or the last byte that went out
 	fresh   bool      // nothing was answered yet

@@ -242,7 +242,7 @@ func (l *loop) sweep() {
 func (l *loop) process(k *link, data []byte) {
 	l.out = l.out[:0]
 	for more := true; more && len(data) > 0 && k.free(); {
-		what, n, refusal := l.look(data, &l.req, &l.ans)
+		what, n, refusal := l.look(data, &l.req, &l.ans, k.remote)
 		switch what {
 		case wait:
 			more = false

@@ -3,6 +3,7 @@ package http1
 import (
 	"context"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"sync"
@@ -37,10 +38,10 @@ func (r *run) accept() error {
 	}
 	raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1) }) // inherited
 	for next := 0; r.acquire(); next++ {
-		fd, err := acceptOne(raw)
+		fd, remote, err := acceptOne(raw)
 		if err == nil {
 			l := loops[next%len(loops)]
-			l.give(&link{home: l, fd: fd, fresh: true})
+			l.give(&link{home: l, fd: fd, remote: remote, fresh: true})
 			continue
 		}
 		r.release()
@@ -77,15 +78,21 @@ func (r *run) startLoops() ([]*loop, error) {
 }
 
 // acceptOne waits in the runtime's poller for a connection, which it keeps out of it.
-func acceptOne(ln syscall.RawConn) (int, error) {
-	var fd int
+func acceptOne(ln syscall.RawConn) (fd int, remote netip.AddrPort, err error) {
+	var peer syscall.Sockaddr
 	var failed error
-	err := ln.Read(func(listener uintptr) bool {
-		fd, _, failed = syscall.Accept4(int(listener), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+	err = ln.Read(func(listener uintptr) bool {
+		fd, peer, failed = syscall.Accept4(int(listener), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		return failed != syscall.EAGAIN
 	})
-	if err != nil {
-		return 0, err
+	if err == nil {
+		err = failed
 	}
-	return fd, failed
+	switch peer := peer.(type) {
+	case *syscall.SockaddrInet4:
+		remote = netip.AddrPortFrom(netip.AddrFrom4(peer.Addr), uint16(peer.Port))
+	case *syscall.SockaddrInet6:
+		remote = netip.AddrPortFrom(netip.AddrFrom16(peer.Addr).Unmap(), uint16(peer.Port))
+	}
+	return fd, remote, err
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -133,7 +134,7 @@ const (
 )
 
 // look decides about the beginning of b and returns the length of the request that it answered.
-func (r *run) look(b []byte, req *Request, a *Answer) (act, int, *Refusal) {
+func (r *run) look(b []byte, req *Request, a *Answer, remote netip.AddrPort) (act, int, *Refusal) {
 	skipped := skipEmpty(b)
 	n, err := req.parse(b[skipped:], &r.limits)
 	switch {
@@ -146,6 +147,7 @@ func (r *run) look(b []byte, req *Request, a *Answer) (act, int, *Refusal) {
 		return wait, 0, nil
 	}
 	a.clear()
+	req.Remote = remote
 	if !req.lean() || r.Handler == nil {
 		return handOver, 0, nil
 	}

@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -532,6 +533,29 @@ func TestOpen(t *testing.T) {
 			t.Errorf("opened %d times", n)
 		}
 	})
+}
+
+// The handler knows who asks, also where IPv4 comes in through IPv6.
+func TestRemote(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		asked := make(chan netip.AddrPort, 1)
+		v := serve(t, engine, &Server{Handler: func(r *Request, a *Answer) bool {
+			asked <- r.Remote
+			a.Head = MakeHead(200, 0)
+			return true
+		}})
+		for range 2 {
+			c := v.dial()
+			c.send(with())
+			c.response("GET")
+			if got := <-asked; got.String() != c.LocalAddr().String() || !got.Addr().Is4() {
+				t.Errorf("%v instead of %v", got, c.LocalAddr())
+			}
+		}
+	})
+	if at := addressOf(&net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.1"), Port: 5}); at.String() != "192.0.2.1:5" {
+		t.Errorf("got %v", at)
+	}
 }
 
 // A panic in a handler ends its connection, is logged, and nothing else.
