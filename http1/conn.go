@@ -30,7 +30,7 @@ func (r *run) serveConn(conn net.Conn) {
 		return
 	}
 	conn.Close()
-	r.release()
+	r.over()
 }
 
 // addressOf is an address of the network; of a local socket it is the zero one.
@@ -60,9 +60,10 @@ func (c *chat) serve() bool {
 		case handOver:
 			return true
 		case refuse:
-			last(c.conn, refusal, &c.limits)
+			last(c.conn, refusal, &c.limits, &c.counters)
 			return false
 		case answer:
+			c.counters.lean.Add(1)
 			closing := req.Close || c.ending.Err() != nil
 			if err := c.send(&a, closing); err != nil || closing {
 				linger(c.conn, err)
@@ -108,7 +109,8 @@ func (c *chat) read(deadline time.Time) bool {
 	n, err := c.conn.Read(c.in[len(c.in):cap(c.in)])
 	c.in = c.in[:len(c.in)+n]
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && len(c.in) > 0 {
-		last(c.conn, tooSlow, &c.limits)
+		c.counters.refused(tooSlow)
+		last(c.conn, tooSlow, &c.limits, &c.counters)
 	}
 	return n > 0
 }
@@ -116,11 +118,12 @@ func (c *chat) read(deadline time.Time) bool {
 var tooSlow = &Refusal{408, "the head took too long"}
 
 // last says why a connection ends.
-func last(conn net.Conn, why *Refusal, l *Limits) {
+func last(conn net.Conn, why *Refusal, l *Limits, c *counters) {
 	var date clock
 	date.set(time.Now())
 	conn.SetWriteDeadline(time.Now().Add(l.Write))
-	_, err := conn.Write(appendRefusal(nil, why, &date))
+	n, err := conn.Write(appendRefusal(nil, why, &date))
+	c.bytes.Add(int64(n))
 	linger(conn, err)
 }
 
@@ -160,7 +163,8 @@ func (c *chat) send(a *Answer, closing bool) error {
 }
 
 func (c *chat) write(b []byte) error {
-	_, err := writeAll(c.conn, b, c.limits.Write)
+	sent, err := writeAll(c.conn, b, c.limits.Write)
+	c.counters.bytes.Add(int64(sent))
 	return err
 }
 
@@ -185,10 +189,12 @@ func (c *chat) file(a *Answer) error {
 	for sent := int64(0); sent < a.Size; {
 		n := min(a.Size-sent, onePiece)
 		c.conn.SetWriteDeadline(time.Now().Add(c.limits.Write))
-		if _, err := io.CopyN(c.conn, io.NewSectionReader(a.File, a.Offset+sent, n), n); err != nil {
+		copied, err := io.CopyN(c.conn, io.NewSectionReader(a.File, a.Offset+sent, n), n)
+		c.counters.bytes.Add(copied)
+		if err != nil {
 			return err
 		}
-		sent += n
+		sent += copied
 	}
 	return nil
 }

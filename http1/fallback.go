@@ -52,6 +52,7 @@ func (f *fallback) counted(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		f.serve.Add(1)
 		defer f.serve.Done()
+		f.run.counters.other.Add(1)
 		if s, ok := req.Context().Value(screenKey{}).(*screen); ok {
 			req.TLS = s.tls
 		}
@@ -62,7 +63,7 @@ func (f *fallback) counted(handler http.Handler) http.Handler {
 // take gives net/http a connection and what was read from it. It owns the connection's slot from then on.
 func (f *fallback) take(conn net.Conn, read []byte) {
 	f.serve.Add(1)
-	held := &held{Conn: conn, done: func() { f.run.release(); f.serve.Done() }}
+	held := &held{Conn: conn, done: func() { f.run.over(); f.serve.Done() }}
 	held.stop = context.AfterFunc(f.run.ended, func() { held.Close() })
 	given := net.Conn(held)
 	t, isTLS := conn.(*tls.Conn)
@@ -71,7 +72,7 @@ func (f *fallback) take(conn net.Conn, read []byte) {
 		given = t // net/http speaks HTTP/2 with this type alone
 		f.second.Store(t, held)
 	default:
-		s := &screen{Conn: held, limits: &f.run.limits, in: read}
+		s := &screen{Conn: held, limits: &f.run.limits, counters: &f.run.counters, in: read}
 		if isTLS {
 			state := t.ConnectionState()
 			s.tls = &state

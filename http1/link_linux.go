@@ -33,6 +33,7 @@ type link struct {
 	missed bool // something happened while it was away
 	moved  bool // sendFiles got on
 	broken bool // sendFiles could not go on
+	sent   int  // bytes that sendFiles sent
 	thrown int  // bytes, of what was read while deaf
 }
 
@@ -123,6 +124,7 @@ func (l *loop) push(k *link) bool {
 			l.drop(k)
 			return false
 		}
+		l.tally.bytes += int64(n)
 		first := min(n, len(k.out))
 		k.out, k.body, k.since = k.out[first:], k.body[n-first:], l.now
 	}
@@ -166,7 +168,7 @@ func (l *loop) drop(k *link) {
 	delete(l.links, int32(k.fd))
 	syscall.Close(k.fd)
 	k.finish()
-	l.release()
+	l.over()
 }
 
 // handOver gives a connection to net/http, with what was received.
@@ -178,7 +180,7 @@ func (l *loop) handOver(k *link, data []byte) {
 	conn, err := net.FileConn(file)
 	file.Close()
 	if err != nil {
-		l.release()
+		l.over()
 		return
 	}
 	l.fallback.take(conn, slices.Clone(data))
@@ -192,7 +194,8 @@ func (l *loop) lend(k *link) {
 
 // returned takes a connection back from sendFiles.
 func (l *loop) returned(k *link) {
-	k.away = false
+	l.tally.bytes += int64(k.sent)
+	k.away, k.sent = false, 0
 	if k.moved {
 		k.since = l.now
 	}
@@ -233,7 +236,7 @@ func (k *link) sendFile() {
 			k.broken = err != syscall.EAGAIN
 			return
 		}
-		k.out, k.moved = k.out[n:], true
+		k.out, k.moved, k.sent = k.out[n:], true, k.sent+n
 	}
 	for sent := 0; sent < turn && k.left > 0; {
 		n, err := syscall.Sendfile(k.fd, int(k.file.Fd()), &k.offset, int(min(k.left, piece)))
@@ -244,6 +247,6 @@ func (k *link) sendFile() {
 			k.broken = err != syscall.EAGAIN
 			return
 		}
-		k.left, k.moved, sent = k.left-int64(n), true, sent+n
+		k.left, k.moved, sent, k.sent = k.left-int64(n), true, sent+n, k.sent+n
 	}
 }

@@ -30,6 +30,7 @@ type loop struct {
 	date         clock
 	now          time.Time // of the last events
 	stopping     bool
+	tally        tally
 
 	mu     sync.Mutex
 	inbox  []*link // new ones, and those whose file has got on
@@ -89,6 +90,7 @@ func (l *loop) serve() {
 			l.sweep()
 			swept = l.now
 		}
+		l.counters.add(&l.tally)
 	}
 }
 
@@ -229,6 +231,7 @@ func (l *loop) sweep() {
 		case k.busy() || k.deaf:
 		case len(k.in) > 0 && late >= l.limits.ReadHead:
 			k.closing = true
+			l.counters.refused(tooSlow)
 			l.out = appendRefusal(l.out[:0], tooSlow, &l.date)
 			l.flush(k, nil, nil)
 			l.settle(k)
@@ -247,6 +250,7 @@ func (l *loop) process(k *link, data []byte) {
 		case wait:
 			more = false
 		case answer:
+			l.tally.lean++
 			k.closing = l.req.Close || l.stopping
 			k.since, k.fresh, k.in = l.now, false, k.in[:0]
 			data = data[n:]
@@ -292,6 +296,7 @@ func (l *loop) flush(k *link, body []byte, done func()) {
 		return
 	}
 	n, err := send(k.fd, l.out, body, false)
+	l.tally.bytes += int64(n)
 	k.done = done
 	if err == nil && n == len(l.out)+len(body) {
 		k.finish()

@@ -13,9 +13,13 @@ import (
 type screen struct {
 	net.Conn
 	limits *Limits
-	tls    *tls.ConnectionState
-	open   atomic.Bool // a handler has taken the connection over; it is not HTTP any more
-	idle   atomic.Bool // all answers are written
+
+	counters *counters
+	refused  bool // and counted
+
+	tls  *tls.ConnectionState
+	open atomic.Bool // a handler has taken the connection over; it is not HTTP any more
+	idle atomic.Bool // all answers are written
 
 	in     []byte // received, not yet read
 	pass   int    // bytes of in that may be read
@@ -37,6 +41,10 @@ func (s *screen) Read(p []byte) (int, error) {
 			break
 		}
 		if err := s.check(); err != nil {
+			if !s.refused {
+				s.refused = true
+				s.counters.refused(err.(*Refusal))
+			}
 			s.refuse(err.(*Refusal))
 			return 0, err
 		}
@@ -56,7 +64,7 @@ func (s *screen) Read(p []byte) (int, error) {
 // refuse says why, if no answer is under way, and ends the connection.
 func (s *screen) refuse(why *Refusal) {
 	if s.idle.Swap(false) {
-		last(s.Conn.(*held).Conn, why, s.limits)
+		last(s.Conn.(*held).Conn, why, s.limits, s.counters)
 	}
 }
 
@@ -122,4 +130,8 @@ func (s *screen) CloseWrite() error {
 }
 
 // Write gives up a client that takes nothing.
-func (s *screen) Write(b []byte) (int, error) { return writeAll(s.Conn, b, s.limits.Write) }
+func (s *screen) Write(b []byte) (int, error) {
+	n, err := writeAll(s.Conn, b, s.limits.Write)
+	s.counters.bytes.Add(int64(n))
+	return n, err
+}

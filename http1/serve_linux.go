@@ -40,6 +40,7 @@ func (r *run) accept() error {
 	for next := 0; r.acquire(); next++ {
 		fd, remote, err := acceptOne(raw)
 		if err == nil {
+			r.begun()
 			l := loops[next%len(loops)]
 			l.give(&link{home: l, fd: fd, remote: remote, fresh: true})
 			continue

@@ -26,6 +26,8 @@ type Server struct {
 	Limits   Limits
 	Loops    int          // threads that answer, where the system has a loop of its own; 0: one per core
 	Log      *slog.Logger // where panics of handlers go, and net/http complains; nil is nowhere
+
+	counters counters
 }
 
 // lingering is how long a connection that we end is read, and what comes thrown away, so that
@@ -85,6 +87,15 @@ func (r *run) acquire() bool {
 	}
 }
 
+// begun counts a connection that was accepted.
+func (r *run) begun() { r.counters.conns.Add(1) }
+
+// over counts a connection that has ended, and lets another one in.
+func (r *run) over() {
+	r.counters.ended.Add(1)
+	r.release()
+}
+
 func (r *run) release() { <-r.slots }
 
 // acceptConns gives each connection a goroutine: on systems without a loop, and for TLS.
@@ -98,6 +109,7 @@ func (r *run) acceptConns() error {
 			}
 			return err
 		}
+		r.begun()
 		r.wg.Go(func() { r.serveConn(conn) })
 	}
 	return nil
@@ -142,6 +154,7 @@ func (r *run) look(b []byte, req *Request, a *Answer, remote netip.AddrPort) (ac
 		if len(b) == 1 && b[0] == '\r' {
 			return wait, 0, nil
 		}
+		r.counters.refused(err.(*Refusal))
 		return refuse, 0, err.(*Refusal)
 	case n == 0:
 		return wait, 0, nil
@@ -203,7 +216,11 @@ func (r *run) open(f func() (*os.File, error)) (file *os.File, err error) {
 
 // caught logs a panic.
 func (r *run) caught(where string, v any) {
-	if r.Log != nil && v != http.ErrAbortHandler {
+	if v == http.ErrAbortHandler {
+		return
+	}
+	r.counters.panics.Add(1)
+	if r.Log != nil {
 		r.Log.Error("a handler of HTTP requests panicked", "where", where, "panic", v, "stack", string(debug.Stack()))
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -556,6 +557,59 @@ func TestRemote(t *testing.T) {
 	if at := addressOf(&net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.1"), Port: 5}); at.String() != "192.0.2.1:5" {
 		t.Errorf("got %v", at)
 	}
+}
+
+// What the server did can be read: as many bytes as came, each request once, each refusal with its reason.
+func TestCounts(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		file := writeFile(t, 100_000)
+		s := &Server{}
+		v := serve(t, engine, s, func(v *served) {
+			s.Handler = func(r *Request, a *Answer) bool {
+				if string(r.Path) == "/file" {
+					a.Head, a.File, a.Size = MakeHead(200, 100_000), file, 100_000
+					return true
+				}
+				return v.answer(r, a)
+			}
+		})
+		c := v.dial()
+		came := &counting{Reader: c.Conn}
+		c.r = bufio.NewReader(came)
+		for _, path := range []string{"/", "/10", "/20000", "/file", "/3000000"} {
+			c.send(line("GET " + path + " HTTP/1.1"))
+			c.response("GET")
+		}
+		c.send(line("GET / HTTP/9.9"))
+		c.response("GET")
+		c.closed()
+		refused := came.n
+		c = v.dial()
+		came = &counting{Reader: c.Conn}
+		c.r = bufio.NewReader(came)
+		for range 2 {
+			c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
+			c.response("POST")
+		}
+		c.Close()
+		v.until("all connections are over", func() bool { return s.Counts().Open == 0 })
+		got := s.Counts()
+		want := Counts{Conns: 2, Requests: 7, Lean: 5, Bytes: refused + came.n, Refusals: map[Refusal]int64{*otherVersion: 1}}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v\n%+v", got, want)
+		}
+	})
+}
+
+type counting struct {
+	io.Reader
+	n int64
+}
+
+func (c *counting) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n += int64(n)
+	return n, err
 }
 
 // A panic in a handler ends its connection, is logged, and nothing else.
