@@ -11,7 +11,7 @@ import (
 )
 
 type sitePublishCmd struct {
-	Source string   `arg:"" help:"A folder." placeholder:"DIR"`
+	Source string   `arg:"" help:"A folder, a .tar, .tar.gz, .tar.zst or .zip, or the http(s) address of one." placeholder:"SOURCE"`
 	Name   string   `required:"" help:"Name of the site: a lower-case letter, then letters, digits and dashes." placeholder:"NAME"`
 	On     string   `help:"Which nodes: all, node[01-16], model=pi3, a label; , or & and ! (default all, then as before)." placeholder:"SEL"`
 	Quorum string   `help:"How many of the nodes that are up must be ready before all swap (default 100%)." placeholder:"P%"`
@@ -26,6 +26,7 @@ type sitePublishCmd struct {
 func (sitePublishCmd) Examples() string {
 	return `bramble site publish public/ --name blog
 bramble site publish public/ --name blog --on label=web --host blog.example.org --quorum 90%
+bramble site publish https://example.org/blog.tar.gz --name blog
 bramble site publish shop/ --name shop --folder /srv/shop --exec 'apachectl graceful' --as root
 `
 }
@@ -42,7 +43,7 @@ func (c *sitePublishCmd) Run(e *env) error {
 		return err
 	}
 	defer cl.Close()
-	return showRollout(e, c.JSON, cl.Sites().Publish(e.ctx, req, site.Source{Dir: c.Source}))
+	return showRollout(e, c.JSON, cl.Sites().Publish(e.ctx, req, site.Source(c.Source)))
 }
 
 type siteRollbackCmd struct {
@@ -118,6 +119,8 @@ func (s *rolloutShow) event(ev site.Event) error {
 		}
 	case site.LeftOut:
 		fmt.Fprintf(s.out.Stderr, "%s is left out: %s\n", clean(ev.Path), clean(ev.Error))
+	case site.Noted:
+		fmt.Fprintf(s.out.Stderr, "%s %s\n", clean(ev.Path), clean(ev.Error))
 	case site.Failed:
 		s.warn(ev)
 	case site.Finished:

@@ -90,13 +90,18 @@ func (c Client) publish(ctx context.Context, req Publish, src Source, tell func(
 	if !tell(first) {
 		return errStopped
 	}
-	p, err := c.pack(ctx, src, req, first.Live)
+	p, err := c.pack(ctx, src, first)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
 	for _, skipped := range p.tree.Skipped {
 		if !tell(Event{Kind: LeftOut, Path: skipped.Path, Error: skipped.Why}) {
+			return errStopped
+		}
+	}
+	for _, pair := range p.twins {
+		if !tell(Event{Kind: Noted, Path: pair[1], Error: "differs only in case from " + pair[0]}) {
 			return errStopped
 		}
 	}

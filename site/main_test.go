@@ -280,7 +280,7 @@ func write(t *testing.T, dir string, files ...string) {
 // publish publishes a folder and returns what was reported.
 func (w *world) publish(dir string, spec Spec) ([]Event, error) {
 	spec.Name = "blog"
-	return collect(w.client().Publish(w.t.Context(), Publish{Spec: spec}, Source{Dir: dir}))
+	return collect(w.client().Publish(w.t.Context(), Publish{Spec: spec}, Source(dir)))
 }
 
 func collect(events iter.Seq2[Event, error]) (all []Event, err error) {
@@ -300,4 +300,3 @@ func (w *world) serve(body string, names ...string) {
 		w.until(name+" serves "+body, func() bool { _, got := w.nodes[name].get("blog", "/"); return got == body })
 	}
 }
-

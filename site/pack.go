@@ -21,18 +21,14 @@ import (
 	"bramble/site/static"
 )
 
-// Source is what a release is made of: a folder.
-type Source struct {
-	Dir string
-}
-
 var errStopped = errors.New("nobody listens any more")
 
 // packed is a release ready to be uploaded.
 type packed struct {
 	manifest artefact.Manifest
 	tree     *artefact.Tree
-	dir      string // of compressed forms
+	twins    [][2]string // names that differ only in case
+	dir      string      // of compressed forms
 	mu       sync.Mutex
 	made     map[artefact.Ref]string // their files
 }
@@ -65,41 +61,52 @@ func (p *packed) Close() error {
 }
 
 // pack reads a folder and makes compressed forms of its texts; those of the live release are not made again.
-func (c Client) pack(ctx context.Context, src Source, req Publish, live artefact.Ref) (p *packed, err error) {
-	p = &packed{made: map[artefact.Ref]string{}}
+func (c Client) pack(ctx context.Context, src Source, chosen Event) (*packed, error) {
+	p := &packed{made: map[artefact.Ref]string{}}
+	var err error
 	if p.dir, err = os.MkdirTemp("", "bramble-site-"); err != nil {
 		return nil, fault.New(fault.Failed, "make a folder for compressed files: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			p.Close()
-		}
-	}()
-	if p.tree, err = artefact.ScanFolder(ctx, src.Dir, artefact.Limit{Bytes: MaxBytes, Files: MaxFiles}); err != nil {
-		if errors.Is(err, artefact.ErrTooLarge) {
-			return nil, fault.New(fault.Full, "%s holds more than the %d files or %d GB that a site may have", src.Dir, MaxFiles, MaxBytes>>30).Hint("publish a part of it")
-		}
+	if err := c.fill(ctx, p, src, chosen); err != nil {
+		p.Close()
 		return nil, err
+	}
+	return p, nil
+}
+
+func (c Client) fill(ctx context.Context, p *packed, src Source, chosen Event) error {
+	dir, err := src.folder(ctx, p.dir)
+	if err != nil {
+		return err
+	}
+	if p.tree, err = artefact.ScanFolder(ctx, dir, artefact.Limit{Bytes: MaxBytes, Files: MaxFiles}); err != nil {
+		if errors.Is(err, artefact.ErrTooLarge) {
+			return fault.New(fault.Full, "%s holds more than the %d files or %d GB that a site may have", string(src), MaxFiles, MaxBytes>>30).Hint("publish a part of it")
+		}
+		return err
 	}
 	files := p.tree.Manifest
 	if n, _ := files.Sum(); n == 0 {
-		return nil, fault.New(fault.Misused, "%s holds no files, and a site needs at least one", src.Dir).Hint("a folder with an index.html")
+		return fault.New(fault.Misused, "%s holds no files, and a site needs at least one", string(src)).Hint("a folder with an index.html")
 	}
-	if req.Folder != "" {
+	if p.twins, err = twins(files); err != nil {
+		return err
+	}
+	if chosen.Folder != "" {
 		p.manifest = join(files, nil)
-		return p, nil
+		return nil
 	}
 	check, err := static.Compile(ctx, p.tree, files, static.Options{ID: "check"})
 	if err != nil { // what the nodes would find is found before anything travels
-		return nil, err
+		return err
 	}
 	check.Close()
-	variants, err := p.compress(ctx, files, c.known(ctx, live, p.dir))
+	variants, err := p.compress(ctx, files, c.known(ctx, chosen.Live, p.dir))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.manifest = join(files, variants)
-	return p, nil
+	return nil
 }
 
 // known are the compressed forms of the live release, by the file's hash; none when they cannot be had.

@@ -34,7 +34,7 @@ func (r *rollout) choose() error {
 	if err != nil {
 		return err
 	}
-	ev := Event{Kind: Chosen, Names: names(all), Live: r.site.Live}
+	ev := Event{Kind: Chosen, Names: names(all), Live: r.site.Live, Folder: r.site.Folder}
 	for _, n := range all {
 		if n.State == fleet.Down {
 			ev.Away = append(ev.Away, n.Name)

@@ -82,6 +82,7 @@ const (
 	Chosen    Kind = "nodes"     // Names are nodes of the selection, Away those of them that are down; Live is the release before
 	Uploading Kind = "upload"    // Done of Total bytes have left this machine
 	LeftOut   Kind = "skipped"   // Path cannot be published; Error says why
+	Noted     Kind = "note"      // Path is published, and Error says what may be wrong with it
 	Moving    Kind = "progress"  // a node has Done of Total bytes
 	Ready     Kind = "ready"     // a node could serve the release
 	Failed    Kind = "failed"    // a node cannot
@@ -97,6 +98,7 @@ type Event struct {
 	Names   []string     `json:"names,omitempty"`
 	Away    []string     `json:"away,omitempty"`
 	Live    artefact.Ref `json:"live,omitempty"`
+	Folder  string       `json:"folder,omitempty"` // Chosen: where nodes lay the release out
 	Path    string       `json:"path,omitempty"`
 	Done    int64        `json:"done,omitempty"`
 	Total   int64        `json:"total,omitempty"`
