@@ -100,7 +100,7 @@ func fieldsFor(path string, preset []field, blocks []block) []field {
 		}
 		for _, f := range b.fields {
 			i := slices.IndexFunc(out, func(g field) bool { return strings.EqualFold(f.name, g.name) })
-			value := fill(f.value, found, asIs)
+			value := fill(f.value, found, visible)
 			switch again := slices.ContainsFunc(set, func(s string) bool { return strings.EqualFold(s, f.name) }); {
 			case f.take && i >= 0:
 				out = slices.Delete(out, i, i+1)
@@ -118,4 +118,10 @@ func fieldsFor(path string, preset []field, blocks []block) []field {
 	return out
 }
 
-func asIs(s string) string { return s }
+// visible is a part of a path as a field's value may have it: a name may hold what would end the line.
+func visible(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return escape(s)
+	}
+	return s
+}
