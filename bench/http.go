@@ -14,7 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"bramble/artefact"
 	"bramble/http1"
+	"bramble/site/static"
 )
 
 const (
@@ -40,7 +42,7 @@ type web struct {
 func (b *bench) http(ctx context.Context, s *section) error {
 	s.title = "Answers over HTTP/1.1"
 	s.how = fmt.Sprintf("Static answers over loopback to `wrk` with %d connections kept alive, in turns of %s; answers for each second of processor time that the server's process used, as the kernel counts it. "+
-		"bramble answers from memory, on one thread. nginx is Debian's with one worker, no access log and an open_file_cache, with sendfile and without; the faster is the peer.", httpClients, httpTurn)
+		"bramble serves the files as a site's release, from memory and on one thread. nginx is Debian's with one worker, no access log and an open_file_cache, with sendfile and without; the faster is the peer.", httpClients, httpTurn)
 	if lacking := missing("wrk", "nginx"); len(lacking) > 0 {
 		return fmt.Errorf("this needs %s; try: scripts/setup bench", strings.Join(lacking, ", "))
 	}
@@ -175,25 +177,44 @@ func (b *bench) startOwn(ctx context.Context) (*web, error) {
 	return w, nil
 }
 
-// servePages answers with the pages until ctx ends. Heads have the fields that nginx's have.
+// servePages answers with the pages, as a site's release, until ctx ends.
 func servePages(ctx context.Context) error {
-	type page struct{ head, body []byte }
-	all := map[string]page{}
-	for _, p := range pages {
-		all["/"+p.name] = page{http1.MakeHead(200, int64(p.size), "Server", "bramble/1.0.0", "Content-Type", "text/plain",
-			"Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT", "ETag", `"6955b900-400"`, "Accept-Ranges", "bytes"), bytes.Repeat([]byte{'x'}, p.size)}
+	dir, err := os.MkdirTemp("", "bramble-pages-")
+	if err != nil {
+		return err
 	}
+	defer os.RemoveAll(dir)
+	if err := writePages(dir); err != nil {
+		return err
+	}
+	tree, err := artefact.Scan(ctx, []string{dir + "/."})
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	release, err := static.Compile(ctx, tree, tree.Manifest, static.Options{ID: "bench", Budget: 1 << 20, Modified: time.Now()})
+	if err != nil {
+		return err
+	}
+	var site static.Server
+	site.Commit(release)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Println("listening on", ln.Addr())
-	server := http1.Server{Loops: 1, Handler: func(r *http1.Request, a *http1.Answer) bool {
-		p, ok := all[string(r.Path)]
-		a.Head, a.Body = p.head, p.body
-		return ok
-	}}
+	server := http1.Server{Loops: 1, Handler: site.Lean, Fallback: &site}
 	return server.Serve(ctx, ln)
+}
+
+// writePages writes the pages as files.
+func writePages(dir string) error {
+	for _, p := range pages {
+		if err := os.WriteFile(filepath.Join(dir, p.name), bytes.Repeat([]byte{'x'}, p.size), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // startNginx starts nginx as one process with the pages as files.
@@ -202,10 +223,8 @@ func (b *bench) startNginx(ctx context.Context, sendfile string) (*web, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "pages"), 0o755); err != nil {
 		return nil, err
 	}
-	for _, p := range pages {
-		if err := os.WriteFile(filepath.Join(dir, "pages", p.name), bytes.Repeat([]byte{'x'}, p.size), 0o644); err != nil {
-			return nil, err
-		}
+	if err := writePages(filepath.Join(dir, "pages")); err != nil {
+		return nil, err
 	}
 	addr, err := freeAddress()
 	if err != nil {
