@@ -307,7 +307,7 @@ func TestClose(t *testing.T) {
 func TestDamaged(t *testing.T) {
 	for _, budget := range []int64{0, 1 << 20} {
 		src := newSource(t)
-		m := tree{"a.bin": text}.manifest(t, src)
+		m := tree{"a.txt": text}.manifest(t, src)
 		damaged := "x" + text[1:]
 		if budget == 0 {
 			damaged = text[1:] // what is not read whole still shows its length

@@ -30,7 +30,7 @@ func (b *body) kept() []byte { return b.all }
 
 func (b *body) whole(size int64) bool { return int64(len(b.beginning)) == size }
 
-// readBodies reads the small bodies up to the budget, and looks at how the others begin.
+// readBodies reads the small bodies up to the budget, and looks at how others begin where that decides about their type.
 func (c *compiler) readBodies(ctx context.Context) error {
 	shared := c.shared()
 	order := c.blobs()
@@ -52,6 +52,9 @@ func (c *compiler) readBodies(ctx context.Context) error {
 			})
 			continue
 		}
+		if !c.looked[blob.Ref] {
+			continue
+		}
 		work.Go(func() (err error) {
 			b.beginning, err = readBeginning(ctx, c.src, blob)
 			return err
@@ -64,6 +67,7 @@ func (c *compiler) readBodies(ctx context.Context) error {
 func (c *compiler) blobs() []artefact.Blob {
 	seen := map[artefact.Ref]bool{}
 	var all []artefact.Blob
+	c.looked = map[artefact.Ref]bool{}
 	add := func(b artefact.Blob) {
 		if !seen[b.Ref] {
 			seen[b.Ref] = true
@@ -72,6 +76,9 @@ func (c *compiler) blobs() []artefact.Blob {
 	}
 	for _, e := range c.entries {
 		add(artefact.Blob{Ref: e.Ref, Size: e.Size})
+		if decides(e.Path) {
+			c.looked[e.Ref] = true
+		}
 		for _, v := range c.o.Variants[e.Path] {
 			add(v.Blob)
 		}

@@ -23,6 +23,7 @@ type compiler struct {
 	entries []artefact.Entry // the files, links followed, without those that are hidden
 	special map[string]artefact.Entry
 	bodies  map[artefact.Ref]*body
+	looked  map[artefact.Ref]bool // blobs whose beginning decides about a file's type
 	dresser dresser
 	blocks  []block
 
@@ -97,7 +98,7 @@ func (c *compiler) makeFiles() {
 	if !c.o.Modified.IsZero() {
 		c.modified = c.o.Modified.UTC().Format(http.TimeFormat)
 	}
-	c.dresser = dresser{blocks: c.blocks, known: map[string]*lines{}, modified: c.modified}
+	c.dresser = dresser{blocks: c.blocks, known: map[look]*lines{}, modified: c.modified}
 	immutable := hashed(c.entries, c.o.Earlier)
 	c.files = make(map[string]*file, len(c.entries))
 	for _, e := range c.entries {

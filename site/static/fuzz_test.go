@@ -129,7 +129,7 @@ func FuzzHeaders(f *testing.F) {
 		if decoded, ok := decode(path); ok {
 			path = decoded
 		}
-		d := dresser{blocks: blocks, known: map[string]*lines{}}
+		d := dresser{blocks: blocks, known: map[look]*lines{}}
 		l := d.dress("/"+path, "text/css", false, true)
 		s := &Server{}
 		s.Commit(&Release{rules: &redirects{}, files: map[string]*file{"a.css": {forms: []form{{Blob: blob, body: body}}, own: l, clean: l}}})

@@ -19,11 +19,14 @@ const (
 // fingerprint looks at the parts of a name before the last: app.3f9a1c07.js, index-DiwrgTda.css, main.4d2e8a91.js.map.
 func fingerprint(name string) mark {
 	found := plainName
-	parts := strings.Split(path.Base(name), ".")
-	for _, part := range parts[:len(parts)-1] {
+	rest := name[strings.LastIndexByte(name, '/')+1:]
+	for {
+		part, after, more := strings.Cut(rest, ".")
+		if rest = after; !more {
+			return found
+		}
 		found = max(found, hexLike(part[strings.LastIndexAny(part, "-_~")+1:]), short(part))
 	}
-	return found
 }
 
 // hexLike is for what webpack, Parcel, Hugo and Django write: 8 to 64 small hexadecimal digits. A letter at the end

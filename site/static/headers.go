@@ -22,6 +22,11 @@ type block struct {
 	fields []field
 }
 
+// fills reports whether values may depend on what the path's placeholders stand for.
+func (b *block) fills() bool {
+	return slices.ContainsFunc(b.fields, func(f field) bool { return strings.Contains(f.value, ":") })
+}
+
 // field is a line of an answer's head; take is that it is taken away.
 type field struct {
 	name, value string

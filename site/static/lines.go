@@ -25,31 +25,61 @@ const (
 type dresser struct {
 	modified string // the Last-Modified of everything; empty: none
 	blocks   []block
-	known    map[string]*lines
+	known    map[look]*lines
+	key      []byte // space
+}
+
+// look is all that lines depend on.
+type look struct {
+	kind           string
+	hashed, varies bool
+	blocks         string // those that fit, and what their placeholders stand for
 }
 
 // dress makes the lines for a file that is answered under a path.
 func (d *dresser) dress(path, kind string, hashed, varies bool) *lines {
+	key := look{kind, hashed, varies, d.fitting(path)}
+	if known := d.known[key]; known != nil {
+		return known
+	}
+	l := makeLines(d.fields(path, key))
+	l.ours = string(l.cache) == cacheLine(revalidate)
+	d.known[key] = l
+	return l
+}
+
+// fitting names the blocks that fit a path.
+func (d *dresser) fitting(path string) string {
+	d.key = d.key[:0]
+	for i := range d.blocks {
+		found, ok := d.blocks[i].at.match(path)
+		if !ok {
+			continue
+		}
+		d.key = append(d.key, byte(i))
+		if d.blocks[i].fills() {
+			for _, c := range found {
+				d.key = append(append(d.key, c.value...), 0)
+			}
+		}
+	}
+	return string(d.key)
+}
+
+func (d *dresser) fields(path string, k look) []field {
 	cache := revalidate
-	if hashed {
+	if k.hashed {
 		cache = forever
 	}
-	preset := []field{{name: "Content-Type", value: kind}, {name: "Cache-Control", value: cache}, {name: "Accept-Ranges", value: "bytes"}, {name: "X-Content-Type-Options", value: "nosniff"}}
+	preset := []field{{name: "Content-Type", value: k.kind}, {name: "Cache-Control", value: cache}, {name: "Accept-Ranges", value: "bytes"}, {name: "X-Content-Type-Options", value: "nosniff"}}
 	if d.modified != "" {
 		preset = append(preset, field{name: "Last-Modified", value: d.modified})
 	}
 	fields := fieldsFor(path, preset, d.blocks)
-	if varies {
+	if k.varies {
 		fields = vary(fields)
 	}
-	l := makeLines(fields)
-	l.ours = string(l.cache) == cacheLine(revalidate)
-	key := string(l.ok) + string(l.cache)
-	if known := d.known[key]; known != nil {
-		return known
-	}
-	d.known[key] = l
-	return l
+	return fields
 }
 
 // replaceKind is l.ok with another Content-Type.

@@ -54,6 +54,12 @@ func typeOf(name string, beginning []byte, whole bool) string {
 	return kind
 }
 
+// decides reports whether the type of a file with that name depends on its content.
+func decides(name string) bool {
+	ext := extension(name)
+	return ext == "" || strings.HasPrefix(types[ext], "text/")
+}
+
 // isText reports whether bytes are UTF-8 without NUL; the last character may be cut off unless they are the whole.
 func isText(b []byte, whole bool) bool {
 	for len(b) > 0 {
