@@ -47,7 +47,7 @@ func isDate(v []byte) bool { return len(v) == len("Mon, 02 Jan 2006 15:04:05 GMT
 
 // listed reports whether a list of entity tags has tag, or is *. Weak is that W/ does not matter.
 func listed(list, tag []byte, weak bool) bool {
-	list = bytes.Trim(list, " \t")
+	list = trim(list)
 	if len(list) == 1 && list[0] == '*' {
 		return true
 	}

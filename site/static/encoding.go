@@ -26,7 +26,7 @@ func quality(accept []byte, coding string) int {
 		var one []byte
 		one, rest, _ = bytes.Cut(rest, []byte{','})
 		name, params, _ := bytes.Cut(one, []byte{';'})
-		name = bytes.Trim(name, " \t")
+		name = trim(name)
 		switch {
 		case len(name) == 1 && name[0] == '*':
 			any = weight(params)
@@ -39,7 +39,7 @@ func quality(accept []byte, coding string) int {
 
 // weight reads ";q=0.5" in thousandths, 1000 without it, 0 for what is no weight: RFC 9110, 12.4.2.
 func weight(params []byte) int {
-	params = bytes.Trim(params, " \t")
+	params = trim(params)
 	if len(params) == 0 {
 		return 1000
 	}

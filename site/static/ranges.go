@@ -21,7 +21,7 @@ func parseRange(v []byte, size int64, space []span) (spans []span, ok bool) {
 	for rest, more := v[len(unit):], true; more; {
 		var one []byte
 		one, rest, more = bytes.Cut(rest, []byte{','})
-		if one = bytes.Trim(one, " \t"); len(one) == 0 {
+		if one = trim(one); len(one) == 0 {
 			continue
 		}
 		s, valid := parseSpan(one, size)

@@ -75,9 +75,20 @@ func (w *wish) has(cookie []byte) bool {
 	for rest := w.cookie; len(rest) > 0; {
 		var one []byte
 		one, rest, _ = bytes.Cut(rest, []byte{';'})
-		if bytes.Equal(bytes.Trim(one, " \t"), cookie) {
+		if bytes.Equal(trim(one), cookie) {
 			return true
 		}
 	}
 	return false
+}
+
+// trim takes spaces and tabs from both ends.
+func trim(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+		b = b[:len(b)-1]
+	}
+	return b
 }
