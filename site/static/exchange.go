@@ -3,6 +3,7 @@ package static
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
 
 	"bramble/artefact"
@@ -127,7 +128,7 @@ func (x *exchange) elsewhere(marked bool) (done, ok bool) {
 }
 
 func (x *exchange) assetOf(releases []*Release, marked bool) (done, ok bool) {
-	for _, r := range releases {
+	for _, r := range slices.Backward(releases) {
 		if done, ok = x.asset(r, marked); done {
 			break
 		}

@@ -76,6 +76,12 @@ func TestReleases(t *testing.T) {
 		t.Errorf("a page that is had already: %v", g)
 	}
 
+	older := compile(t, tree{"only-a.css": "older than A"}, func(o *Options) { o.ID = "older" })
+	s.Keep([]*Release{older, a})
+	if g := ask(t, s, "/only-a.css"); g.body != "only A" {
+		t.Errorf("not the latest: %v", g)
+	}
+
 	bodyOf := func(path string) string { return ask(t, s, path).body }
 	s.Unstage(c)
 	if got := bodyOf("/app.cccc3333.js"); got != "404 B" {

@@ -18,7 +18,7 @@ type Server struct {
 type state struct {
 	live   *Release
 	staged []*Release
-	kept   []*Release // were live lately, the latest first
+	kept   []*Release // were live lately, the latest last
 }
 
 // Stage lets r's assets with a fingerprint be answered from now on, and everything of r to those who have its cookie.
@@ -39,13 +39,13 @@ func (s *Server) Commit(r *Release) {
 	s.change(func(t *state) {
 		before := t.live
 		if t.forget(r); before != nil && before != r {
-			t.kept = append([]*Release{before}, t.kept...)
+			t.kept = append(t.kept, before)
 		}
 		t.live = r
 	})
 }
 
-// Keep says which releases, the latest first, were live so lately that their assets are still answered, and no others.
+// Keep says which releases, the latest last, were live so lately that their assets are still answered, and no others.
 func (s *Server) Keep(old []*Release) {
 	s.change(func(t *state) { t.kept = without(slices.Clone(old), t.live) })
 }

@@ -138,13 +138,13 @@ func TestSwapUnderLoad(t *testing.T) {
 		for i := range begun {
 			oldest = min(oldest, begun[i].Load())
 		}
-		held = append([]*Release{r}, held...)
-		wanted := int(int64(n)-oldest) + 1
-		s.Keep(held[1:wanted])
-		for _, gone := range held[wanted:] {
+		held = append(held, r)
+		over := len(held) - int(int64(n)-oldest) - 1
+		s.Keep(held[over : len(held)-1])
+		for _, gone := range held[:over] {
 			gone.Close()
 		}
-		held = held[:wanted]
+		held = held[over:]
 	}
 	over.Store(true)
 	wg.Wait()
