@@ -41,6 +41,43 @@ func Unlayer(at string) error {
 	return err
 }
 
+// MoveLayer has what Layer made at one folder at another, and removes the first. It costs a sixth of a new one.
+func MoveLayer(from, to string) error {
+	var on unix.Statfs_t
+	err := unix.Statfs(from, &on)
+	if err == nil && on.Type != unix.OVERLAYFS_SUPER_MAGIC {
+		err = unix.EINVAL
+	}
+	if err == nil {
+		err = unix.Mount(from, to, "", unix.MS_BIND, "") // to move it, nobody else must see our mounts
+	}
+	if err == nil {
+		err = Unlayer(from)
+	}
+	if err == nil {
+		err = os.Remove(from)
+	}
+	if err != nil {
+		return fmt.Errorf("move a layer from %s to %s: %w", from, to, err)
+	}
+	return nil
+}
+
+// Untouched reports whether a folder of an account's is empty and has the rights that it was made with, and no others.
+func Untouched(dir string, owner Account, mode os.FileMode) bool {
+	var info unix.Stat_t
+	if unix.Lstat(dir, &info) != nil || info.Mode != unix.S_IFDIR|uint32(mode) || info.Uid != owner.UID || info.Gid != owner.GID {
+		return false
+	}
+	for _, acl := range []string{"system.posix_acl_access", "system.posix_acl_default"} {
+		if n, err := unix.Lgetxattr(dir, acl, nil); err == nil && n > 0 {
+			return false
+		}
+	}
+	list, err := os.ReadDir(dir)
+	return err == nil && len(list) == 0
+}
+
 // UnlayerBelow ends all that Layer made in a folder, such as one that is to be removed.
 func UnlayerBelow(dir string) error {
 	dir, err := filepath.EvalSymlinks(dir)

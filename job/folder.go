@@ -78,8 +78,11 @@ func (n *Node) writeSpec(id ID, spec Spec) error {
 	return nil
 }
 
+// ownMode is the rights of a folder that belongs to tasks' account.
+const ownMode = 0o700
+
 func makeDir(dir string, account host.Account) error {
-	err := os.Mkdir(dir, 0o700)
+	err := os.Mkdir(dir, ownMode)
 	if errors.Is(err, os.ErrExist) {
 		err = nil
 	}
@@ -128,13 +131,14 @@ func (n *Node) leave(k Key) {
 	}
 	if len(n.here[k.Job]) > 0 {
 		if spec.ownFolder() {
-			n.spawn(func() { n.removeAttempt(k) })
+			n.spawn(func() { n.retire(k) })
 		}
 		return
 	}
 	delete(n.here, k.Job)
 	delete(n.sharing, k.Job)
 	delete(n.grounds, k.Job)
+	delete(n.idle, k.Job)
 	delete(n.limits, k.Job)
 	n.thinSpecs()
 	gone := fmt.Sprintf("%s.gone-%d.%d", n.jobDir(k.Job), k.Index, k.Attempt)

@@ -2,7 +2,6 @@ package job
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,8 +10,8 @@ import (
 )
 
 // Where a job brings files, each attempt has a folder of its own. As root its tasks share one copy of them, which is
-// out of their reach in "inputs", and each sees it under a layer of its own: "layers/INDEX.ATTEMPT" has what it changed. Elsewhere
-// each attempt gets a copy.
+// out of their reach in "inputs", and each sees it under a layer of its own: "layers/INDEX.ATTEMPT" has what it changed; what
+// was left untouched a later one has again. Elsewhere each attempt gets a copy.
 
 func (n *Node) inputsDir(id ID) string { return filepath.Join(n.jobDir(id), "inputs", "files") }
 
@@ -64,11 +63,15 @@ func (n *Node) furnish(ctx context.Context, k Key, spec Spec, account host.Accou
 		if err := n.shareInputs(ctx, k.Job, spec, account); err != nil {
 			return dir, fmt.Errorf("bring its files: %w", err)
 		}
+		if n.inherit(k, account) {
+			return dir, nil
+		}
 		err := n.layer(k, account)
 		if err == nil {
 			return dir, nil
 		}
 		n.flat.Store(true)
+		os.RemoveAll(n.layerDir(k))
 		n.Log.Info("tasks get their own copies of their files here, since layers cannot be made", "error", err)
 	}
 	if err := n.Files.Place(ctx, spec.Inputs, dir, account); err != nil {
@@ -129,15 +132,6 @@ func (n *Node) placeInputs(ctx context.Context, dir string, spec Spec, account h
 		err = os.Rename(fresh, dir)
 	}
 	return err
-}
-
-// layer has an attempt see the job's files, and its changes go elsewhere.
-func (n *Node) layer(k Key, account host.Account) error {
-	changed, work := n.changedDir(k), filepath.Join(n.layerDir(k), "work")
-	if err := errors.Join(os.MkdirAll(n.layerDir(k), 0o700), makeDir(changed, account), makeDir(work, host.Account{})); err != nil {
-		return err
-	}
-	return host.Layer(n.inputsDir(k.Job), changed, work, n.taskDir(k))
 }
 
 // removeAttempt removes an attempt's own folder.

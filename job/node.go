@@ -60,6 +60,7 @@ type Node struct {
 	here    map[ID]map[Key]bool // attempts that use a job's folder
 	sharing map[ID]*sharing     // of the jobs that are here
 	grounds map[ID]*ground      // likewise
+	idle    map[ID][]Key        // ended attempts whose layers are kept for later ones
 	era     int                 // how often a job's spec was changed
 
 	limits map[ID]bool         // jobs that are here whose limit was changed meanwhile
@@ -96,7 +97,7 @@ func NewNode(n *Node) *Node {
 	n.specs, n.killed, n.results, n.here = map[ID]Spec{}, map[Key]bool{}, map[Key]*Result{}, map[ID]map[Key]bool{}
 	n.late, n.ahead, n.sharing = map[Key]bool{}, map[Key]int{}, map[ID]*sharing{}
 	n.limits, n.warned = map[ID]bool{}, map[Key]*time.Timer{}
-	n.grounds, n.takes = map[ID]*ground{}, map[Key]Attempt{}
+	n.grounds, n.takes, n.idle = map[ID]*ground{}, map[Key]Attempt{}, map[ID][]Key{}
 	n.allocations, n.steps, n.opened = map[Key]*allocation{}, map[string]*step{}, make(chan struct{})
 	n.slots = Slots{Cores: n.Cores, Memory: n.Memory}
 	return n
