@@ -95,6 +95,8 @@ type rolloutShow struct {
 	failed   []string
 	behind   []string
 	done     *site.Event
+
+	complained []string // nodes on which the command failed
 }
 
 func (s *rolloutShow) event(ev site.Event) error {
@@ -103,7 +105,9 @@ func (s *rolloutShow) event(ev site.Event) error {
 	case site.Ready:
 		s.moved += ev.Moved
 	case site.Live:
-		s.live++
+		if s.live++; ev.Error != "" {
+			s.complained = append(s.complained, ev.Node)
+		}
 	case site.Failed:
 		s.failed = append(s.failed, ev.Node)
 	case site.Finished:
@@ -121,7 +125,7 @@ func (s *rolloutShow) event(ev site.Event) error {
 		fmt.Fprintf(s.out.Stderr, "%s is left out: %s\n", clean(ev.Path), clean(ev.Error))
 	case site.Noted:
 		fmt.Fprintf(s.out.Stderr, "%s %s\n", clean(ev.Path), clean(ev.Error))
-	case site.Failed:
+	case site.Failed, site.Live:
 		s.warn(ev)
 	case site.Finished:
 		return s.end(ev)
@@ -130,6 +134,9 @@ func (s *rolloutShow) event(ev site.Event) error {
 }
 
 func (s *rolloutShow) warn(ev site.Event) {
+	if ev.Error == "" {
+		return
+	}
 	fmt.Fprintf(s.out.Stderr, "%s: %s\n", s.out.Stderr.Name(ev.Node), s.out.Stderr.Bad(clean(ev.Error)))
 	if ev.Try != "" {
 		fmt.Fprintf(s.out.Stderr, "%s: try: %s\n", s.out.Stderr.Name(ev.Node), clean(ev.Try))
@@ -185,6 +192,8 @@ func (s *rolloutShow) verdict() error {
 	switch {
 	case s.done == nil:
 		return fault.New(fault.Unreachable, "the head broke off before it said how the publication ended").Hint("bramble site list, and the same again")
+	case len(s.complained) > 0:
+		return fault.New(fault.Partial, "the release is live, but the command failed on %s", fleet.Fold(s.complained)).Hint("the lines above say why; the same again runs it again")
 	case len(s.behind) > 0:
 		return fault.New(fault.Partial, "not yet on %s, which will follow", fleet.Fold(s.behind)).Hint("bramble site status %s", s.done.Site.Name)
 	}

@@ -20,6 +20,7 @@ import (
 	"bramble/event"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/host"
 	"bramble/metric"
 	"bramble/trust"
 )
@@ -188,7 +189,8 @@ func (b *board) link(ctx context.Context, store *artefact.Store, all *sync.WaitG
 	conn := b.w.bus.Node(b.name)
 	copies := &artefact.Node{Conn: conn, Store: store, Log: b.w.log, Blobs: &artefact.Client{HTTP: http.DefaultClient, Base: b.w.files.URL, Tries: 2}}
 	all.Go(func() {
-		if err := b.node.Run(ctx, Links{Conn: conn, Files: held{b, copies}}); err != nil && ctx.Err() == nil {
+		machine := host.NewReal(host.RealOptions{StateDir: filepath.Join(b.w.dir, b.name, "host")})
+		if err := b.node.Run(ctx, Links{Conn: conn, Files: held{b, copies}, Starter: machine, Accounts: nobody{}}); err != nil && ctx.Err() == nil {
 			b.w.t.Error(err)
 		}
 	})
@@ -210,6 +212,22 @@ func (h held) Bring(ctx context.Context, pin string, ref artefact.Ref, from []st
 		}
 	}
 	return h.Node.Bring(ctx, pin, ref, from, tell)
+}
+
+// Lay lays out with our own rights, which needs no process of its own.
+func (h held) Lay(ctx context.Context, _, _ string, _ artefact.Ref, m artefact.Manifest, to string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	return artefact.Place(ctx, h.Store, m, to, artefact.PlaceOptions{Overwrite: true})
+}
+
+// nobody knows no accounts, so that all is done with our own rights.
+type nobody struct{}
+
+func (nobody) AccountFor(string) string { return "" }
+func (nobody) Account(string) (host.Account, error) {
+	return host.Account{}, fault.New(fault.NotFound, "no accounts")
 }
 
 func (b *board) kill() {

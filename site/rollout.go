@@ -209,18 +209,18 @@ func (r *rollout) confirm(ctx context.Context, site Site, ready []string) (behin
 	for {
 		r.s.mu.Lock()
 		changed := r.s.changed
-		var there []string
+		var there []Event
 		waiting = slices.DeleteFunc(waiting, func(name string) bool {
 			h := r.s.reports[name].Sites[site.Name]
 			done := h.Release == site.Live && h.Seq == site.Seq
 			if done {
-				there = append(there, name)
+				there = append(there, Event{Kind: Live, Node: name, Error: h.Error})
 			}
 			return done
 		})
 		r.s.mu.Unlock()
-		for _, name := range there {
-			r.out.SendJSON(Event{Kind: Live, Node: name})
+		for _, ev := range there {
+			r.out.SendJSON(ev)
 		}
 		if len(waiting) == 0 {
 			break

@@ -87,7 +87,7 @@ const (
 	Ready     Kind = "ready"     // a node could serve the release
 	Failed    Kind = "failed"    // a node cannot
 	Committed Kind = "committed" // it is decided that the release is live
-	Live      Kind = "live"      // a node serves it
+	Live      Kind = "live"      // a node serves it; Error is what the command there complained of
 	Finished  Kind = "finished"  // the last: what was done
 )
 
