@@ -1,8 +1,13 @@
 package cli
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"iter"
+	"os"
+	"path/filepath"
+	"time"
 
 	"bramble/fault"
 	"bramble/fleet"
@@ -20,12 +25,14 @@ type sitePublishCmd struct {
 	Folder string   `help:"Lay releases out in this folder of the nodes in place of serving them; FOLDER/current is the live one." placeholder:"PATH"`
 	Exec   string   `help:"Command that nodes run after each swap in --folder, as your account there." placeholder:"COMMAND"`
 	As     string   `help:"root: work in --folder as root (admins)." placeholder:"root"`
+	Watch  bool     `help:"Publish again whenever something in the folder changes, until Ctrl-C."`
 	JSON   bool     `help:"A JSON object per line: kind (nodes, upload, progress, ready, failed, committed, live, finished) and what goes with it."`
 }
 
 func (sitePublishCmd) Examples() string {
 	return `bramble site publish public/ --name blog
 bramble site publish public/ --name blog --on label=web --host blog.example.org --quorum 90%
+bramble site publish public/ --name blog --watch
 bramble site publish https://example.org/blog.tar.gz --name blog
 bramble site publish shop/ --name shop --folder /srv/shop --exec 'apachectl graceful' --as root
 `
@@ -38,12 +45,65 @@ func (c *sitePublishCmd) Run(e *env) error {
 			return fault.New(fault.Misused, "--quorum %.40q is no percentage", c.Quorum).Hint("--quorum 90%%")
 		}
 	}
+	if info, err := os.Stat(c.Source); c.Watch && (err != nil || !info.IsDir()) {
+		return fault.New(fault.Misused, "--watch needs a folder, and %s is none", c.Source).Hint("bramble site publish DIR --name %s --watch", c.Name)
+	}
 	cl, err := e.open()
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	return showRollout(e, c.JSON, cl.Sites().Publish(e.ctx, req, site.Source(c.Source)))
+	publish := func() error { return showRollout(e, c.JSON, cl.Sites().Publish(e.ctx, req, site.Source(c.Source))) }
+	if !c.Watch {
+		return publish()
+	}
+	return watch(e, c.Source, publish)
+}
+
+// lookEvery is how often a folder that is watched is looked at.
+const lookEvery = 500 * time.Millisecond
+
+// watch publishes, and again each time that the folder has changed and holds still. What cannot be published is said, and the
+// next change waited for.
+func watch(e *env, dir string, publish func() error) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	published, seen := "", ""
+	for {
+		now, err := look(dir)
+		if err == nil && now == seen && now != published {
+			published = now
+			err = publish()
+		}
+		if e.ctx.Err() != nil {
+			return e.ctx.Err()
+		}
+		if err != nil {
+			term.Report(e.out, err)
+		}
+		seen = now
+		select {
+		case <-e.ctx.Done():
+			return e.ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// look is the state of a folder in short: another one when a file was added, removed or written.
+func look(dir string) (string, error) {
+	sum := sha256.New()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && !d.IsDir() {
+			fmt.Fprintf(sum, "%q %s %d %d\n", path, info.Mode(), info.Size(), info.ModTime().UnixNano())
+		}
+		return err
+	})
+	return string(sum.Sum(nil)), err
 }
 
 type siteRollbackCmd struct {

@@ -51,7 +51,7 @@ func (t *Tour) Run(ctx context.Context) error {
 		return err
 	}
 	defer t.end()
-	for _, stop := range []func(context.Context) error{t.look, t.everywhere, t.order, t.count, t.countAndKill} {
+	for _, stop := range []func(context.Context) error{t.look, t.everywhere, t.order, t.count, t.publish, t.countAndKill} {
 		if err := stop(ctx); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"bramble/artefact"
@@ -29,7 +30,11 @@ func (s *Service) publish(ctx context.Context, who bus.Caller, req Publish, out 
 	if err != nil {
 		return err
 	}
-	if err := clash(site, s.list()); err != nil {
+	nodes, err := s.Fleet.Select(site.On)
+	if err != nil {
+		return err
+	}
+	if err := clash(site, s.beside(nodes)); err != nil {
 		return err
 	}
 	if _, known := s.find(site.Name); known != nil && len(s.list()) >= maxSites {
@@ -57,6 +62,14 @@ func (s *Service) publish(ctx context.Context, who bus.Caller, req Publish, out 
 		r.release = known
 	}
 	return r.run(ctx, "publishes")
+}
+
+// beside are the sites that some of the nodes have.
+func (s *Service) beside(nodes []fleet.Node) []Site {
+	selected := s.selected()
+	return slices.DeleteFunc(s.list(), func(site Site) bool {
+		return !slices.ContainsFunc(nodes, func(n fleet.Node) bool { return selected[site.Name][n.Name] })
+	})
 }
 
 // admit pins an uploaded tree, looks whether it is a release, and signs it.

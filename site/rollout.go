@@ -152,7 +152,7 @@ func (r *rollout) await(ctx context.Context, results <-chan staged) (ready []str
 			return r.rest(ready, results), nil
 		case giveUp:
 			return nil, fault.New(fault.Partial, "%d of %d nodes are ready, which is no quorum of %d%%: %s stays as it was", t.ready, t.nodes, t.quorum, r.site.Name).
-				Hint("the lines above say why; --quorum %d%% would do with these", t.ready*100/t.nodes)
+				Hint("the lines above say why; --quorum goes on without some: bramble site publish --help")
 		}
 		select {
 		case <-ctx.Done():

@@ -1,8 +1,11 @@
 package site
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"bramble/artefact"
@@ -139,5 +142,38 @@ func damage(t *testing.T, path string) {
 	data[len(data)/2] ^= 1
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestSitesSideBySide(t *testing.T) {
+	w := newWorld(t, "one", "two")
+	publish := func(name string, spec Spec) error {
+		spec.Name = name
+		_, err := collect(w.client().Publish(t.Context(), Publish{Spec: spec}, Source(folder(t, "index.html", name))))
+		return err
+	}
+	for name, spec := range map[string]Spec{"first": {On: "one"}, "second": {On: "two"}, "third": {Hosts: []string{"third.example"}}} {
+		if err := publish(name, spec); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	if err := publish("fourth", Spec{On: "two"}); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "second") {
+		t.Errorf("a second site for all hosts of a node: %v", err)
+	}
+	for host, want := range map[string]string{"": "first", "THIRD.example:80": "third", "third.example.": "third", "other.example": "first"} {
+		req, err := http.NewRequest(http.MethodGet, "http://"+w.nodes["one"].address("third"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(body) != want {
+			t.Errorf("%q gets %q", host, body)
+		}
 	}
 }
