@@ -29,14 +29,14 @@ func fingerprint(name string) mark {
 	}
 }
 
-// hexLike is for what webpack, Parcel, Hugo and Django write: 8 to 64 small hexadecimal digits. A letter at the end
-// alone may be somebody's (20240131b), and without letters it may be a date.
+// hexLike is for what webpack, Parcel, Hugo and Django write: 8 to 64 small hexadecimal digits. Without letters it may be
+// a date, and so it may with one at the end alone (20240131b).
 func hexLike(token string) mark {
-	const hex, digits = "0123456789abcdef", "0123456789"
+	const hex, digits, date = "0123456789abcdef", "0123456789", len("20240131")
 	if len(token) < 8 || len(token) > 64 || strings.Trim(token, hex) != "" {
 		return plainName
 	}
-	if strings.Trim(token[:len(token)-1], digits) == "" {
+	if rest := strings.TrimLeft(token, digits); rest == "" || len(rest) == 1 && len(token) > date {
 		return maybe
 	}
 	if !strings.ContainsAny(token, digits) {

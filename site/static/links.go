@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bramble/artefact"
+	"bramble/fault"
 )
 
 // linker replaces a tree's symbolic links by what they lead to.
@@ -42,7 +43,7 @@ func (l *linker) add(e artefact.Entry, as string, depth int) error {
 	case !isLink(e):
 		return nil
 	case depth >= deepest:
-		return misused("the link %s is reached through %d other links to folders; %d are allowed", e.Path, depth, deepest-1)
+		return badLink("the link %s is reached through %d other links to folders; %d are allowed", e.Path, depth, deepest-1)
 	}
 	to, err := l.resolve(e)
 	if err != nil {
@@ -53,7 +54,7 @@ func (l *linker) add(e artefact.Entry, as string, depth int) error {
 		return l.add(target, as, depth)
 	}
 	if strings.HasPrefix(e.Path, to+"/") {
-		return misused("the link %s leads to a folder that it is in", e.Path)
+		return badLink("the link %s leads to a folder that it is in", e.Path)
 	}
 	first := sort.Search(len(l.all), func(i int) bool { return l.all[i].Path >= to+"/" })
 	for _, below := range l.all[first:] {
@@ -88,11 +89,11 @@ func (l *linker) resolve(link artefact.Entry) (string, error) {
 			e, ok := l.byPath[next]
 			switch {
 			case !ok:
-				return "", misused("the link %s leads to %s, which the site does not have", link.Path, link.Link)
+				return "", badLink("the link %s leads to %s, which the site does not have", link.Path, link.Link)
 			case !isLink(e):
 				at = next
 			case hops == mostHops:
-				return "", misused("the link %s leads round in a circle", link.Path)
+				return "", badLink("the link %s leads round in a circle", link.Path)
 			case path.IsAbs(e.Link):
 				return "", leavesTree(e)
 			default:
@@ -101,11 +102,15 @@ func (l *linker) resolve(link artefact.Entry) (string, error) {
 		}
 	}
 	if at == "." {
-		return "", misused("the link %s leads to a folder that it is in", link.Path)
+		return "", badLink("the link %s leads to a folder that it is in", link.Path)
 	}
 	return at, nil
 }
 
 func leavesTree(link artefact.Entry) error {
-	return misused("the link %s leads out of the site, to %s", link.Path, link.Link)
+	return badLink("the link %s leads out of the site, to %s", link.Path, link.Link)
+}
+
+func badLink(format string, args ...any) error {
+	return fault.New(fault.Misused, format, args...).Hint("take the link away, or put what it should lead to in its place")
 }

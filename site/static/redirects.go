@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"bramble/fault"
 )
 
 // redirectsFile has the rules that Netlify and Cloudflare Pages made a convention; where these two differ it is
@@ -77,6 +79,12 @@ func (all *redirects) add(r *rule) error {
 	return nil
 }
 
+// hints show what a line looks like.
+var hints = map[string]string{
+	redirectsFile: "a line such as: /old/* /new/:splat 301",
+	headersFile:   "a path such as /img/*, and below it lines such as: X-Frame-Options: DENY",
+}
+
 // eachLine calls f with each line and its number, and names both in its error.
 func eachLine(name, text string, longest int, f func(n int, line string) error) error {
 	if len(text) > longestFile {
@@ -94,7 +102,7 @@ func eachLine(name, text string, longest int, f func(n int, line string) error) 
 			err = f(n, line)
 		}
 		if err != nil {
-			return misused("%s, line %d: %w", name, n, err)
+			return fault.New(fault.Misused, "%s, line %d: %w", name, n, err).Hint("%s", hints[name])
 		}
 	}
 	return nil

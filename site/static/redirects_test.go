@@ -130,6 +130,8 @@ func TestBadRedirects(t *testing.T) {
 		_, err := Compile(t.Context(), src, tree{"_redirects": text}.manifest(t, src), Options{ID: "r1", Budget: 1 << 20})
 		if !fault.Is(err, fault.Misused) || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "_redirects, line") {
 			t.Errorf("%.60q: %v", text, err)
+		} else if fault.Of(err).Try == "" {
+			t.Errorf("%.60q: no hint", text)
 		}
 	}
 	src := newSource(t)

@@ -9,7 +9,7 @@ import (
 
 func TestFingerprint(t *testing.T) {
 	for name, want := range map[string]mark{
-		"app.3f9a1c07.js": surely, "main.3f9a1c07.chunk.js": surely, "main.4d2e8a91.js.map": surely, "css/site.5e2f8f9b0a1c2d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbc.css": surely, "img-0a1b2c3d4e5f6071.png": surely, "3f9a1c07.js": surely, "base.4a9c1e2b7d55.css": surely,
+		"app.3f9a1c07.js": surely, "main.3f9a1c07.chunk.js": surely, "main.4d2e8a91.js.map": surely, "css/site.5e2f8f9b0a1c2d3e4f5061728394a5b6c7d8e9f00112233445566778899aabbc.css": surely, "img-0a1b2c3d4e5f6071.png": surely, "clipboard-1626706a.min.js": surely, "3f9a1c07.js": surely, "base.4a9c1e2b7d55.css": surely,
 		"index-DiwrgTda.css": maybe, "index-BZ3kLq9a.js": maybe, "chunk-QGM4M3NI.js": maybe, "inter-latin-400-normal-C38fXH4l.woff2": maybe, "a-x_y-Z9Qw.js": maybe, "report-20240131.pdf": maybe, "photo.12345678.jpg": maybe, "hero-Win11Pro.png": maybe, "notes-20240131b.pdf": maybe, "app.3F9A1C07.js": maybe,
 		"index.html": plainName, "jquery-3.7.1.min.js": plainName, "my-document.pdf": plainName, "deadbeef.js": plainName, "effaced.css": plainName, "app.js": plainName, "app.3f9a1c0.js": plainName, "README": plainName, "3f9a1c07": plainName, "lib.interface.js": plainName, "open-JAVASCRIPT.js": plainName, "": plainName, "a.": plainName, "3f9a1c07/app.js": plainName, "jquery-3.js": plainName,
 	} {
