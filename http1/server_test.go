@@ -502,23 +502,21 @@ func TestFile(t *testing.T) {
 // A file may be opened late, is closed after its answer, and is asked for once; what cannot be opened ends the connection.
 func TestOpen(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
-		file, opened := writeFile(t, 100_000), atomic.Int64{}
+		file, opened := writeFile(t, 100_000), make(chan *os.File, 8)
 		s := &Server{}
 		v := serve(t, engine, s, func(v *served) {
 			s.Handler = func(r *Request, a *Answer) bool {
 				a.Space = append(a.Space, MakeHead(200, 100_000)...)
 				a.Head, a.Size, a.Done = a.Space, 100_000, func() { v.done.Add(1) }
 				a.Open = func() (*os.File, error) {
-					opened.Add(1)
-					return os.Open(file.Name() + string(r.Path[1:]))
+					file, err := os.Open(file.Name() + string(r.Path[1:]))
+					opened <- file // nil for what is gone
+					return file, err
 				}
 				return true
 			}
 		})
 		c := v.dial()
-		c.send(line("HEAD / HTTP/1.1"))
-		c.response("HEAD")
-		files := descriptors()
 		for range 3 {
 			c.send(line("GET / HTTP/1.1") + line("HEAD / HTTP/1.1"))
 			if _, body := c.response("GET"); body != string(pattern(100_000)) {
@@ -528,10 +526,13 @@ func TestOpen(t *testing.T) {
 		}
 		c.send(line("GET /gone HTTP/1.1"))
 		c.closed()
-		v.until("every answer is done with", func() bool { return v.done.Load() == 8 })
-		v.until("every file is closed", func() bool { return descriptors() <= files })
-		if n := opened.Load(); n != 4 {
+		v.until("every answer is done with", func() bool { return v.done.Load() == 7 })
+		if n := len(opened); n != 4 {
 			t.Errorf("opened %d times", n)
+		}
+		for range 3 {
+			file := <-opened
+			v.until("the file is closed", func() bool { _, err := file.Stat(); return errors.Is(err, os.ErrClosed) })
 		}
 	})
 }
