@@ -8,7 +8,7 @@ type attachCmd struct {
 }
 
 func (attachCmd) Examples() string {
-	return "bramble attach 7               # as if it had been submitted with --wait; Ctrl-C leaves it running\n"
+	return "bramble attach 7               # as if it had been submitted with --wait: its output comes, it reads nothing; Ctrl-C leaves it running\n"
 }
 
 // Run does for a job what submit --wait does from the start.
