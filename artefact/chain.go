@@ -153,17 +153,24 @@ func (in *inflow) begin() error {
 	return nil
 }
 
-// take proves the next chunk and keeps it.
-func (in *inflow) take(data []byte) error {
-	if !in.recipe[in.next].is(data) {
-		return mismatch(in.b.Ref)
+// take proves the next chunks and keeps those before the first that is wrong.
+func (in *inflow) take(chunks Recipe, data []byte) error {
+	good := 0
+	for _, c := range chunks {
+		if !c.is(data[good : good+int(c.Size)]) {
+			break
+		}
+		good += int(c.Size)
+		in.next++
 	}
-	if _, err := in.p.in.Write(data); err != nil {
+	if _, err := in.p.in.Write(data[:good]); err != nil {
 		return err
 	}
-	in.next++
 	in.part.set(in.p.Have())
-	in.flow.note(int64(len(data)), false)
+	in.flow.note(int64(good), false)
+	if good < len(data) {
+		return mismatch(in.b.Ref)
+	}
 	return nil
 }
 
@@ -213,7 +220,7 @@ func (in *inflow) reuse() (int64, error) {
 	if !in.p.s.readPlace(at, data) || !in.recipe[in.next].is(data) {
 		return 0, nil
 	}
-	return int64(len(data)), in.take(data)
+	return int64(len(data)), in.take(in.recipe[in.next:in.next+1], data)
 }
 
 // worthwhile is from how many bytes on in a row what is here is not asked for again with what is around it.
@@ -265,17 +272,17 @@ func (c *Client) drink(ctx context.Context, in *inflow, end int) try {
 	}
 	watch := c.watch(x, in.b.Ref)
 	defer watch.stop()
-	buf, pace := make([]byte, maxChunk), pacer{last: time.Now()}
+	buf, pace := make([]byte, max(maxChunk, mouthful)), pacer{last: time.Now()}
 	for in.next < end {
-		data := buf[:in.recipe[in.next].Size]
-		pace.before(x.ctx, len(data))
-		if _, err := io.ReadFull(&heardReader{resp.Body, watch}, data); err != nil {
+		chunks, n := in.recipe[in.next:end].first(mouthful)
+		pace.before(x.ctx, n)
+		if _, err := io.ReadFull(&heardReader{resp.Body, watch}, buf[:n]); err != nil {
 			t := x.failed(fmt.Errorf("after %d bytes: %w", in.p.Have(), err))
 			t.moved = in.p.Have() > have
 			return t
 		}
-		pace.after(len(data), time.Now())
-		if err := in.take(data); errors.Is(err, ErrMismatch) {
+		pace.after(n, time.Now())
+		if err := in.take(chunks, buf[:n]); errors.Is(err, ErrMismatch) {
 			return try{outcome: lied, moved: in.p.Have() > have, err: err}
 		} else if err != nil {
 			return try{outcome: final, err: fmt.Errorf("%w: %w", errOwn, err)}
@@ -283,6 +290,10 @@ func (c *Client) drink(ctx context.Context, in *inflow, end int) try {
 	}
 	return try{}
 }
+
+// mouthful is about how many bytes of chunks are read, kept and passed on at a time: a machine that is woken for every packet
+// does nothing else, and each node of a chain is behind the one before it by as much.
+const mouthful = 128 << 10
 
 // pacer lets a chunk arrive before it is read: woken for every packet, a slow machine does nothing else.
 type pacer struct {

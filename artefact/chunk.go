@@ -41,6 +41,18 @@ func (r Recipe) Size() (n int64) {
 	return n
 }
 
+// first is as many chunks as fit into most bytes, but one at least, and their length.
+func (r Recipe) first(most int) (Recipe, int) {
+	n := int(r[0].Size)
+	for i, c := range r[1:] {
+		if n+int(c.Size) > most {
+			return r[:i+1], n
+		}
+		n += int(c.Size)
+	}
+	return r, n
+}
+
 // gears are 256 numbers that look random: the first eight bytes of SHA-256("bramble gear" + the byte), big-endian.
 var gears = sync.OnceValue(func() *[256]uint64 {
 	var g [256]uint64
