@@ -116,47 +116,6 @@ func FuzzDecodeRecipe(f *testing.F) {
 	})
 }
 
-func TestRoutes(t *testing.T) {
-	hops := func(text string) (all []hop) { // one letter each: a and b are switches; upper case is slow, - gives nothing to others
-		for _, c := range text {
-			h := hop{Peer: string(c), Switch: string(c | 0x20), Mbits: 1000}
-			switch {
-			case c == '-':
-				h = hop{Switch: "a", Mbits: 1000}
-			case c < 'a':
-				h.Mbits = 10
-			}
-			all = append(all, h)
-		}
-		return all
-	}
-	for _, c := range []struct {
-		nodes string
-		bytes int64
-		want  []string
-	}{
-		{"aaaaa", 64 << 20, []string{"", "a", "aa", "aaa", "aaa"}},
-		{"aa", 64 << 20, []string{"", ""}},
-		{"aaaa", 1 << 20, []string{"", "", "", ""}},
-		{"abab", 64 << 20, []string{"", "aa", "a", "baa"}},
-		{"Aaa", 64 << 20, []string{"aa", "", "a"}},
-		{"a-aa", 64 << 20, []string{"", "a", "a", "aa"}},
-		{"", 64 << 20, nil},
-	} {
-		var got []string
-		for _, from := range routes(hops(c.nodes), c.bytes) {
-			text := ""
-			for _, f := range from {
-				text += f
-			}
-			got = append(got, text)
-		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%q with %d bytes: %q, want %q", c.nodes, c.bytes, got, c.want)
-		}
-	}
-}
-
 // What is asked for ends where enough that is here begins.
 func TestWanted(t *testing.T) {
 	for _, c := range []struct {

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"bramble/fault"
 )
 
@@ -34,7 +36,21 @@ type Client struct {
 	Idle  time.Duration // longest silence of the server; 0: 60 s
 	Quiet time.Duration // silence after which a source of a Chain is asked whether it is there; 0: 3 s
 	Busy  time.Duration // how long a server may be busy before it counts as gone; 0: 15 min
+
+	limiter *rate.Limiter // of what it sends; nil: none
 }
+
+// Limited is the same client, which sends no more than so many bytes a second; 0: as many as go.
+func (c *Client) Limited(limit int64) *Client {
+	slow := *c
+	if slow.limiter = nil; limit > 0 {
+		slow.limiter = limiterOf(limit)
+	}
+	return &slow
+}
+
+// limiterOf lets so many bytes a second pass.
+func limiterOf(limit int64) *rate.Limiter { return rate.NewLimiter(rate.Limit(limit), bufferSize) }
 
 func (c *Client) patience() patience {
 	return patience{

@@ -90,7 +90,7 @@ func (c Copier) push(ctx context.Context, req Push, tell func(Event)) error {
 		return err
 	}
 	tell(first)
-	ref, err := c.Blobs.Upload(ctx, tree, tree.Manifest, func(done, total int64) { tell(Event{Kind: Uploading, Done: done, Total: total}) })
+	ref, err := c.Blobs.Limited(req.Limit).Upload(ctx, tree, tree.Manifest, func(done, total int64) { tell(Event{Kind: Uploading, Done: done, Total: total}) })
 	if err == nil {
 		err = s.SendJSON(ref)
 	}

@@ -5,9 +5,10 @@ import "bramble/fault"
 // Push asks that files be laid out on the nodes of a selection.
 type Push struct {
 	On      string   `json:"on"`
-	To      string   `json:"to"`           // as cp has its destination; relative to the account's home
-	As      string   `json:"as,omitempty"` // "root", for admins
-	Sources []string `json:"-"`            // files and folders here, as Scan takes them
+	To      string   `json:"to"`              // as cp has its destination; relative to the account's home
+	As      string   `json:"as,omitempty"`    // "root", for admins
+	Sources []string `json:"-"`               // files and folders here, as Scan takes them
+	Limit   int64    `json:"limit,omitempty"` // bytes a second that no link shall carry more of, at least MinLimit; 0: no limit
 
 	Many bool `json:"many"` // To is a folder whatever it looks like; Copier.Push sets it
 }
@@ -77,8 +78,17 @@ type fetchTask struct {
 	Many bool   `json:"many,omitempty"`
 	// From is where agents of nodes give files to others, HOST:PORT, that have or receive them before this one: the nearest
 	// first, and the head last of all.
-	From []string `json:"from,omitempty"`
+	From  []string `json:"from,omitempty"`
+	Limit int64    `json:"limit,omitempty"` // bytes a second that it may take; 0: no limit
 }
+
+// reroute is what the head sends to a node at work: From is as in its fetchTask, for what has not come yet.
+type reroute struct {
+	From []string `json:"from"`
+}
+
+// MinLimit is the least that a link may be limited to, in bytes a second: 100 kbit/s.
+const MinLimit = 12_500
 
 type readTask struct {
 	User  string   `json:"user"`

@@ -144,10 +144,11 @@ func (h *handler) follow(w http.ResponseWriter, r *http.Request, ref Ref, wait s
 		refuse(w, statusOf(err), err)
 		return true
 	}
-	if f == nil {
+	packed := r.Header.Get(headerPack) == packForm
+	if f == nil && !packed {
 		return false
 	}
-	part, err := os.Open(h.s.path("partial", string(ref)))
+	part, f, err := h.part(ref, f)
 	if err != nil {
 		return false // it has become whole, or it was thrown away
 	}
@@ -158,19 +159,37 @@ func (h *handler) follow(w http.ResponseWriter, r *http.Request, ref Ref, wait s
 		return true
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Content-Length", strconv.FormatInt(to-from, 10))
 	w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to-1, f.size))
+	if packed {
+		w.Header().Set(headerPack, packForm)
+	} else {
+		w.Header().Set("Content-Length", strconv.FormatInt(to-from, 10))
+	}
 	w.WriteHeader(http.StatusPartialContent)
-	if err := h.pass(r.Context(), w, f, part, from, to); err != nil {
+	if err := h.pass(r.Context(), w, f, part, from, to, packed); err != nil {
 		panic(http.ErrAbortHandler) // the other side sees that this is not all
 	}
 	return true
 }
 
+// part opens a blob that arrives; one that is here is a flow that has ended.
+func (h *handler) part(ref Ref, f *flow) (*os.File, *flow, error) {
+	if f != nil {
+		part, err := os.Open(h.s.path("partial", string(ref)))
+		return part, f, err
+	}
+	whole, size, err := h.s.Open(ref)
+	return whole, &flow{size: size, have: size, over: true}, err
+}
+
 // pass sends bytes as they arrive.
-func (h *handler) pass(ctx context.Context, w http.ResponseWriter, f *flow, part *os.File, from, to int64) error {
+func (h *handler) pass(ctx context.Context, w http.ResponseWriter, f *flow, part *os.File, from, to int64, packed bool) error {
 	rc := http.NewResponseController(w)
-	out, buf := &pacedWriter{w, rc, h.l.Idle}, make([]byte, maxChunk)
+	var out io.Writer = &pacedWriter{w, rc, h.l.Idle}
+	if packed {
+		out = &packer{to: out, pool: &h.packs, now: time.Now}
+	}
+	buf := make([]byte, maxPiece)
 	for from < to {
 		have, err := f.beyond(ctx, from)
 		if err != nil {

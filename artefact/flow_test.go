@@ -27,7 +27,7 @@ func TestAwait(t *testing.T) {
 	c := &Client{HTTP: server.Client(), Base: server.URL}
 	ask := func() try {
 		in := inflowInto(t, b)
-		return c.drink(t.Context(), in, len(in.recipe))
+		return (&Chain{}).drink(t.Context(), &source{Client: c}, in)
 	}
 	if got := ask(); got.outcome != final || !fault.Is(got.err, fault.NotFound) {
 		t.Errorf("nobody brings it: %+v", got)

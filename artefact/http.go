@@ -26,6 +26,7 @@ type handler struct {
 	s     *Store
 	l     Limits
 	slots chan struct{}
+	packs packPool
 }
 
 // Handler serves the store as wire.go says. Requests must come from parties whose certificates were

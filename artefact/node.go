@@ -2,6 +2,7 @@ package artefact
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,7 +61,9 @@ func (n *Node) fetchAndLay(ctx context.Context, t fetchTask, out *bus.Stream) (E
 	pin := fmt.Sprintf("%s%d", pinPrefix, n.next.Add(1))
 	defer n.Store.Unpin(pin)
 	tell := &teller{out: out, step: Fetching}
-	m, moved, err := n.Bring(ctx, pin, t.Ref, t.From, tell.set)
+	turns := make(chan []string)
+	out.Go(func() { readTurns(ctx, out, turns) })
+	m, moved, err := n.bring(ctx, pin, t, turns, tell.set)
 	if err != nil {
 		return End{}, err
 	}
@@ -81,16 +84,36 @@ func (n *Node) report(ctx context.Context, out *bus.Stream, end End, err error) 
 	return out.SendJSON(Event{Kind: Ended, End: &end})
 }
 
+// readTurns passes on whom the head says files shall come from now, until the stream ends.
+func readTurns(ctx context.Context, from *bus.Stream, turns chan<- []string) {
+	for {
+		data, err := from.Recv()
+		var turn reroute
+		if err != nil || json.Unmarshal(data, &turn) != nil {
+			return
+		}
+		select {
+		case turns <- turn.From:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Bring fetches the tree that ref names, which the pin holds from the moment that its list is known, from the nearest of the
 // agents at these addresses that has it, else from the head. moved is how many bytes had to come over the network.
 func (n *Node) Bring(ctx context.Context, pin string, ref Ref, from []string, tell Progress) (m Manifest, moved int64, err error) {
-	if err := n.Store.Pin(pin, ref); err != nil {
+	return n.bring(ctx, pin, fetchTask{Ref: ref, From: from}, nil, tell)
+}
+
+func (n *Node) bring(ctx context.Context, pin string, t fetchTask, turns <-chan []string, tell Progress) (m Manifest, moved int64, err error) {
+	if err := n.Store.Pin(pin, t.Ref); err != nil {
 		return Manifest{}, 0, err
 	}
-	if err := n.Blobs.fetch(ctx, n.Store, []Blob{{ref, -1}}, MaxManifest, nil); err != nil {
+	if err := n.Blobs.fetch(ctx, n.Store, []Blob{{t.Ref, -1}}, MaxManifest, nil); err != nil {
 		return Manifest{}, 0, err
 	}
-	if m, err = n.Store.GetManifest(ctx, ref); err != nil {
+	if m, err = n.Store.GetManifest(ctx, t.Ref); err != nil {
 		return Manifest{}, 0, err
 	}
 	if err := n.Store.Pin(pin, refsOf(m)...); err != nil {
@@ -99,12 +122,19 @@ func (n *Node) Bring(ctx context.Context, pin string, ref Ref, from []string, te
 	for _, b := range m.Blobs() {
 		moved -= n.Store.Have(b.Ref) // an earlier try has brought it, and it counts as done once it is looked at
 	}
-	chain := &Chain{Head: n.Blobs, Log: n.Log}
-	for _, address := range from[:min(nearest, len(from))] {
-		if n.Near != nil {
-			chain.Near = append(chain.Near, n.Near(address))
+	chain := &Chain{Head: n.Blobs, Near: n.near(t.From), Limit: t.Limit, Log: n.Log}
+	ctx, stop := context.WithCancel(ctx)
+	var turning sync.WaitGroup
+	turning.Go(func() {
+		for {
+			select {
+			case from := <-turns:
+				chain.Reroute(n.near(from))
+			case <-ctx.Done():
+				return
+			}
 		}
-	}
+	})
 	steps := &teller{}
 	err = chain.Fetch(ctx, n.Store, m.Blobs(), func(done, total int64) {
 		steps.note(done, total)
@@ -112,7 +142,20 @@ func (n *Node) Bring(ctx context.Context, pin string, ref Ref, from []string, te
 			tell(done, total)
 		}
 	})
-	return m, moved + steps.moved() - chain.Reused(), err
+	stop()
+	turning.Wait()
+	return m, moved + steps.moved() - chain.Saved(), err
+}
+
+// near are the agents at these addresses.
+func (n *Node) near(from []string) (near []*Client) {
+	if n.Near == nil {
+		return nil
+	}
+	for _, address := range from[:min(nearest, len(from))] {
+		near = append(near, n.Near(address))
+	}
+	return near
 }
 
 // read looks through the account's files and gives the head what it lacks of them.

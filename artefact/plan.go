@@ -1,7 +1,6 @@
 package artefact
 
 import (
-	"cmp"
 	"io/fs"
 	"iter"
 	"path"
@@ -248,46 +247,3 @@ func skippedFrames(all []Skipped) iter.Seq[[]Skipped] {
 	}
 	return slices.Chunk(all, 8)
 }
-
-// hop is a node of a selection, as far as its place in a chain depends on it.
-type hop struct {
-	Peer   string // where its agent gives files to other nodes; "": it does not
-	Switch string // what its label "switch" says
-	Mbits  int    // of its link; 0: not known
-}
-
-// nearest is how many nodes before it a node of a chain knows: when as many die at the same time, it turns to the head.
-const nearest = 3
-
-// starBytes is up to how many bytes in all the head gives to every node by itself, which then begins at once.
-const starBytes = 4 << 20
-
-// routes decides whom each node has files of so many bytes from, nearest first, before it turns to the head: nobody in a star,
-// which is as good where there is little to give or few to take it. In a chain those on one switch follow each other, the
-// fastest first, so that no slow one stands before a fast one.
-func routes(hops []hop, bytes int64) [][]string {
-	from := make([][]string, len(hops))
-	if len(hops) < 3 || bytes <= starBytes/int64(len(hops)) {
-		return from
-	}
-	order := make([]int, len(hops))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(hops[a].Switch, hops[b].Switch), cmp.Compare(speed(hops[b]), speed(hops[a])))
-	})
-	var before []string
-	for _, i := range order {
-		for k := len(before) - 1; k >= max(0, len(before)-nearest); k-- {
-			from[i] = append(from[i], before[k])
-		}
-		if hops[i].Peer != "" {
-			before = append(before, hops[i].Peer)
-		}
-	}
-	return from
-}
-
-// speed takes a link of which nothing is known for one of 100 Mbit/s, as most boards have it.
-func speed(h hop) int { return cmp.Or(h.Mbits, 100) }

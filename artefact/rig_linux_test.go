@@ -51,7 +51,9 @@ type spread struct {
 	store  *Store // the head's
 	server *httptest.Server
 	nodes  map[string]*spreadNode
-	chosen func() // called when the head has chosen nodes
+	chosen func()       // called when the head has chosen nodes
+	quiet  atomic.Int64 // nanoseconds of silence after which a node is asked whether it is there
+	away   sync.Map     // names of nodes that are down
 }
 
 type spreadNode struct {
@@ -59,7 +61,8 @@ type spreadNode struct {
 	home  string
 	dir   string // of the store
 	store *Store
-	via   *gate
+	via   *gate            // its files from the head
+	near  *gate            // and from other nodes
 	peer  *httptest.Server // gives its files to other nodes
 	spoil atomic.Pointer[func(http.Handler) http.Handler]
 }
@@ -160,6 +163,7 @@ func newSpread(t *testing.T, names ...string) *spread {
 func newSpreadIn(t *testing.T, limits map[string]Options, names ...string) *spread {
 	t.Helper()
 	r := &spread{T: t, base: t.TempDir(), bus: bustest.Start(t), nodes: map[string]*spreadNode{}}
+	r.quiet.Store(int64(20 * time.Second))
 	for _, dir := range []string{r.base, filepath.Dir(r.base)} {
 		must(t, os.Chmod(dir, 0o755))
 	}
@@ -197,8 +201,9 @@ func (r *spread) runHead(ctx context.Context, names []string) {
 	}
 	defer events.Close()
 	var members []fleet.Node
+	links := host.Facts{Links: []host.Link{{Default: true, Mbits: 1}}} // however slow this machine is, no node is slower than that
 	for _, name := range names {
-		members = append(members, fleet.Node{Name: name, State: fleet.Up, Labels: map[string]string{}, Peer: r.nodes[name].peer.Listener.Addr().String()})
+		members = append(members, fleet.Node{Name: name, State: fleet.Up, Labels: map[string]string{}, Peer: r.nodes[name].peer.Listener.Addr().String(), Facts: links})
 	}
 	members = append(members, fleet.Node{Name: "asleep", State: fleet.Down, Labels: map[string]string{}})
 	service := &Service{Conn: r.head, Store: r.store, Events: events, Metrics: &metric.Set{}, Log: log,
@@ -208,6 +213,11 @@ func (r *spread) runHead(ctx context.Context, names []string) {
 				return nil, err
 			}
 			nodes, err := sel.Select(members)
+			for i, n := range nodes {
+				if _, away := r.away.Load(n.Name); away {
+					nodes[i].State = fleet.Down
+				}
+			}
 			if r.chosen != nil {
 				r.chosen()
 			}
@@ -244,8 +254,9 @@ func (r *spread) newNode(name string, limits Options) *Node {
 		h.ServeHTTP(w, req)
 	}))
 	r.Cleanup(n.peer.Close)
+	n.near = &gate{RoundTripper: n.peer.Client().Transport}
 	near := func(address string) *Client {
-		return &Client{HTTP: n.peer.Client(), Base: "https://" + address, Quiet: 200 * time.Millisecond}
+		return &Client{HTTP: &http.Client{Transport: n.near}, Base: "https://" + address, Quiet: time.Duration(r.quiet.Load())}
 	}
 	return &Node{Conn: n.conn, Store: n.store, Blobs: client, Near: near, Host: machine, Accounts: homes{machine, account, n.home},
 		Porter: porterProgram, Log: slog.New(slog.DiscardHandler)}

@@ -76,48 +76,7 @@ func (s *Service) push(ctx context.Context, who bus.Caller, req Push, out *bus.S
 	if err := s.Store.PinManifest(ctx, pin, ref); err != nil {
 		return err
 	}
-	return s.spread(ctx, out, nodes, fetchTask{User: who.Name, As: req.As, Ref: ref, To: req.To, Many: req.Many})
-}
-
-// spread has nodes bring a tree that is here, and lay it out.
-func (s *Service) spread(ctx context.Context, out *bus.Stream, nodes []fleet.Node, t fetchTask) error {
-	m, err := s.Store.GetManifest(ctx, t.Ref)
-	if err != nil {
-		return err
-	}
-	from, chained := Routes(nodes, sumOf(m).Bytes)
-	if !chained {
-		return s.each(ctx, out, nodes, "fetch", width, func(int) any { return t }, nil)
-	}
-	return s.each(ctx, out, nodes, "fetch", len(nodes), func(i int) any {
-		t := t
-		t.From = from[i]
-		return t
-	}, nil)
-}
-
-// Routes is whom each node has so many bytes of files from; nodes that are down have no place in a chain.
-func Routes(nodes []fleet.Node, bytes int64) (from [][]string, chained bool) {
-	from = make([][]string, len(nodes))
-	var hops []hop
-	var at []int
-	for i, n := range nodes {
-		if n.State != fleet.Up {
-			continue
-		}
-		h := hop{Peer: n.Peer, Switch: n.Labels["switch"]}
-		for _, l := range n.Facts.Links {
-			if l.Default {
-				h.Mbits = l.Mbits
-			}
-		}
-		hops, at = append(hops, h), append(at, i)
-	}
-	for k, near := range routes(hops, bytes) {
-		from[at[k]] = near
-		chained = chained || len(near) > 0
-	}
-	return from, chained
+	return s.spread(ctx, out, req.On, nodes, fetchTask{User: who.Name, As: req.As, Ref: ref, To: req.To, Many: req.Many, Limit: req.Limit})
 }
 
 // pull has nodes bring their files here, and keeps them until the caller has gone.
@@ -182,7 +141,7 @@ func (s *Service) each(ctx context.Context, out *bus.Stream, nodes []fleet.Node,
 		if err != nil {
 			return err
 		}
-		end := s.follow(ctx, out, nodes[i], verb, data)
+		end := s.follow(ctx, nodes[i], verb, data, func(ev Event, _ *bus.Stream) error { return out.SendJSON(ev) })
 		if check != nil && end.OK() {
 			if err := check(end); err != nil {
 				end = failed(err)
@@ -192,8 +151,8 @@ func (s *Service) each(ctx context.Context, out *bus.Stream, nodes []fleet.Node,
 	})
 }
 
-// follow passes on what a node reports, until it has ended.
-func (s *Service) follow(ctx context.Context, out *bus.Stream, n fleet.Node, verb string, data []byte) *End {
+// follow tells what a node reports, until it has ended.
+func (s *Service) follow(ctx context.Context, n fleet.Node, verb string, data []byte, tell func(Event, *bus.Stream) error) *End {
 	if n.State == fleet.Down {
 		return &End{Code: fault.Unreachable, Error: "down", Try: "bramble nodes", Lost: true}
 	}
@@ -216,7 +175,7 @@ func (s *Service) follow(ctx context.Context, out *bus.Stream, n fleet.Node, ver
 		case ev.Kind == Ended && ev.End != nil:
 			return ev.End
 		case ev.Kind == Moving || ev.Kind == LeftOut:
-			if err := out.SendJSON(ev); err != nil {
+			if err := tell(ev, in); err != nil {
 				return failed(err)
 			}
 		}

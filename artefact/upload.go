@@ -252,7 +252,10 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	if b.shut {
 		return 0, errors.New("this upload is over")
 	}
-	n, err := b.r.Read(p)
+	n, err := b.r.Read(p[:min(len(p), bufferSize)])
+	if limiter := b.x.c.limiter; limiter != nil && limiter.WaitN(b.x.ctx, n) != nil {
+		return 0, context.Cause(b.x.ctx)
+	}
 	b.at += int64(n)
 	b.part.set(b.at)
 	wait := b.x.idle()

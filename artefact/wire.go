@@ -12,6 +12,7 @@ import (
 // The wire, in full:
 //
 //	GET  /artefact/REF      the blob; Range as HTTP has it. With Bramble-Verify: yes it is read and verified first.
+//	                        With Bramble-Pack: zstd beside the next, and in the answer, it comes as a packer writes it.
 //	                        With Bramble-Follow: N it may still be arriving, or begin to within N seconds: it is sent as it comes.
 //	GET  /artefact/REF/chunks  how the blob is cut, as Recipe.encode writes it
 //	HEAD /artefact/REF      200 when the blob is here; else 404, and Bramble-Have says how much of an unfinished upload is
@@ -26,6 +27,7 @@ const (
 	headerOffset = "Bramble-Offset"
 	headerVerify = "Bramble-Verify"
 	headerFollow = "Bramble-Follow"
+	headerPack   = "Bramble-Pack"
 	prefix       = "/artefact/"
 )
 

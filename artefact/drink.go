@@ -1,0 +1,190 @@
+package artefact
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"bramble/fault"
+)
+
+// drink takes chunks of a blob from one source in one try, up to where enough that is here begins.
+func (c *Chain) drink(ctx context.Context, from *source, in *inflow) try {
+	x, stop := from.exchange(ctx)
+	defer stop()
+	end := in.wanted()
+	x.alive(chainWait + x.idle())
+	have := in.p.Have()
+	until := have + in.recipe[in.next:end].Size()
+	resp, err := x.send(http.MethodGet, string(in.b.Ref), nil, func(r *http.Request) {
+		r.Header.Set(headerFollow, strconv.Itoa(int(chainWait/time.Second)))
+		r.Header.Set(headerPack, packForm)
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", have, until-1))
+	})
+	if err != nil {
+		return x.failed(err)
+	}
+	defer resp.Body.Close()
+	packed := resp.Header.Get(headerPack) == packForm
+	if resp.StatusCode != http.StatusPartialContent || !packed && resp.ContentLength != until-have {
+		if resp.StatusCode < 300 {
+			return try{outcome: lied, err: fault.New(fault.Failed, "blob %s came with another length: %w", in.b.Ref.short(), ErrMismatch)}
+		}
+		return x.refused(resp)
+	}
+	watch := from.watch(x, in.b.Ref)
+	defer watch.stop()
+	var body io.Reader = &heardReader{resp.Body, watch}
+	if packed {
+		pieces, err := newUnpacker(body)
+		if err != nil {
+			return try{outcome: final, err: err}
+		}
+		defer func() { c.less.Add(pieces.less); pieces.Close() }()
+		body = pieces
+	}
+	buf, pace := make([]byte, maxPiece), pacer{last: time.Now()}
+	for in.next < end {
+		chunks, n := in.recipe[in.next:end].first(mouthful)
+		if err := c.limit(x.ctx, n); err != nil {
+			return x.failed(err)
+		}
+		pace.before(x.ctx, n)
+		if _, err := io.ReadFull(body, buf[:n]); err != nil {
+			t := x.failed(fmt.Errorf("after %d bytes: %w", in.p.Have(), err))
+			t.moved = in.p.Have() > have
+			return t
+		}
+		pace.after(n, time.Now())
+		if err := in.take(chunks, buf[:n]); errors.Is(err, ErrMismatch) {
+			return try{outcome: lied, moved: in.p.Have() > have, err: err}
+		} else if err != nil {
+			return try{outcome: final, err: fmt.Errorf("%w: %w", errOwn, err)}
+		}
+	}
+	return try{}
+}
+
+// limit waits until n bytes more may come.
+func (c *Chain) limit(ctx context.Context, n int) error {
+	if c.Limit == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	if c.pace == nil {
+		c.pace = limiterOf(c.Limit)
+	}
+	c.mu.Unlock()
+	return c.pace.WaitN(ctx, n)
+}
+
+// mouthful is about how many bytes of chunks are read, kept and passed on at a time: a machine that is woken for every packet
+// does nothing else, and each node of a chain is behind the one before it by as much.
+const mouthful = 128 << 10
+
+// pacer lets a chunk arrive before it is read: woken for every packet, a slow machine does nothing else.
+type pacer struct {
+	last time.Time     // when the chunk before had been read
+	each time.Duration // that a KiB took lately
+}
+
+const (
+	early    = 0.8 // of the time that a chunk should take is slept, so that a link which has become faster is noticed
+	tooShort = time.Millisecond
+	tooLong  = 50 * time.Millisecond
+)
+
+// wait is how long to sleep before n bytes are read, so long after the last were.
+func (p pacer) wait(n int, since time.Duration) time.Duration {
+	d := time.Duration(early*float64(p.each)*float64(n)/1024) - since
+	if d < tooShort {
+		return 0
+	}
+	return min(d, tooLong)
+}
+
+// before is called before n bytes are read, and sleeps while they arrive.
+func (p *pacer) before(ctx context.Context, n int) {
+	if d := p.wait(n, time.Since(p.last)); d > 0 {
+		pause(ctx, d)
+	}
+}
+
+// after is called when n bytes have been read.
+func (p *pacer) after(n int, now time.Time) {
+	took := now.Sub(p.last) * 1024 / time.Duration(n)
+	if p.each == 0 {
+		p.each = took
+	}
+	p.each, p.last = (p.each+took)/2, now
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// watch asks a source that is silent whether it is still there: it may itself wait for another.
+type watch struct {
+	heard atomic.Int64 // reads
+	stop  context.CancelFunc
+}
+
+type heardReader struct {
+	io.Reader
+	w *watch
+}
+
+func (h *heardReader) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	h.w.heard.Add(1)
+	return n, err
+}
+
+// watch starts the questions; one without an answer ends the exchange.
+func (c *Client) watch(x *exchange, ref Ref) *watch {
+	ctx, stop := context.WithCancel(x.ctx)
+	w := &watch{stop: stop}
+	x.timer.Stop()
+	go func() {
+		tick := time.NewTicker(c.quiet())
+		defer tick.Stop()
+		for before := int64(-1); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			now := w.heard.Load()
+			if now == before && !c.answers(ctx, ref) && ctx.Err() == nil {
+				x.cut(errSilent)
+				return
+			}
+			before = now
+		}
+	}()
+	return w
+}
+
+func (c *Client) quiet() time.Duration { return cmp.Or(c.Quiet, usualQuiet) }
+
+// answers reports whether the source is there.
+func (c *Client) answers(ctx context.Context, ref Ref) bool {
+	ctx, stop := context.WithTimeout(ctx, c.quiet())
+	defer stop()
+	x := &exchange{c: c, ctx: ctx}
+	resp, err := x.send(http.MethodHead, string(ref), nil, nil)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return true
+}

@@ -1,0 +1,233 @@
+package artefact
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"bramble/bus"
+	"bramble/fault"
+	"bramble/fleet"
+)
+
+// lookEvery is how often it is looked whether a node is slow, and joinEvery whether one has come.
+const (
+	lookEvery = 500 * time.Millisecond
+	joinEvery = time.Second
+)
+
+// spreading is a tree of the head's store on its way to nodes. What happens is taken in by one goroutine.
+type spreading struct {
+	s      *Service
+	out    *bus.Stream
+	task   fetchTask
+	on     string
+	names  map[string]bool // of all nodes that were chosen
+	nodes  []fleet.Node    // those at work or done, as plan has them
+	links  []*bus.Stream   // to them; nil until they have said something
+	plan   *chains
+	heard  chan report
+	gate   chan struct{} // lets so many be at work at the same time
+	atWork int
+}
+
+// report is what a node has said: how far it is, or how it ended.
+type report struct {
+	node int
+	link *bus.Stream
+	done int64
+	end  *End
+}
+
+// spread has nodes bring a tree that is here, and lay it out. Nodes of the selection that come meanwhile have it too.
+func (s *Service) spread(ctx context.Context, out *bus.Stream, on string, nodes []fleet.Node, t fetchTask) error {
+	m, err := s.Store.GetManifest(ctx, t.Ref)
+	if err != nil {
+		return err
+	}
+	p := &spreading{s: s, out: out, task: t, on: on, names: map[string]bool{}, heard: make(chan report)}
+	for _, n := range nodes {
+		if p.names[n.Name] = true; n.State != fleet.Down {
+			p.nodes = append(p.nodes, n)
+		}
+	}
+	p.plan = newChains(hopsOf(p.nodes), s.linkOfHead(), sumOf(m).Bytes, t.Limit)
+	p.links = make([]*bus.Stream, len(p.nodes))
+	p.gate = make(chan struct{}, max(width, len(p.nodes)))
+	if p.plan.star() {
+		p.gate = make(chan struct{}, width)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	for i, st := range p.plan.stations {
+		p.begin(ctx, i, st.near)
+	}
+	err = p.follow(ctx)
+	stop()
+	for p.atWork > 0 {
+		p.take(<-p.heard)
+	}
+	if err != nil {
+		return err
+	}
+	return p.rest()
+}
+
+// begin sets a node to work.
+func (p *spreading) begin(ctx context.Context, i int, near []string) {
+	n, t := p.nodes[i], p.task
+	t.From = near
+	p.atWork++
+	go func() {
+		p.gate <- struct{}{}
+		defer func() { <-p.gate }()
+		var end *End
+		if data, err := json.Marshal(t); err != nil {
+			end = failed(err)
+		} else {
+			end = p.s.follow(ctx, n, "fetch", data, func(ev Event, link *bus.Stream) error {
+				if ev.Step == Fetching {
+					p.heard <- report{node: i, link: link, done: ev.Done}
+				}
+				return p.out.SendJSON(ev)
+			})
+		}
+		p.heard <- report{node: i, end: end}
+	}()
+}
+
+// follow takes in what nodes report, and changes the plan, until all have ended.
+func (p *spreading) follow(ctx context.Context) error {
+	look, join := time.NewTicker(lookEvery), time.NewTicker(joinEvery)
+	defer look.Stop()
+	defer join.Stop()
+	for p.atWork > 0 {
+		select {
+		case r := <-p.heard:
+			if err := p.take(r); err != nil {
+				return err
+			}
+		case <-look.C:
+			p.turn()
+		case <-join.C:
+			if err := p.welcome(ctx); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// take takes a report in.
+func (p *spreading) take(r report) error {
+	if r.end == nil {
+		p.links[r.node] = r.link
+		p.plan.progress(r.node, r.done, time.Now())
+		return nil
+	}
+	p.atWork--
+	if p.links[r.node] = nil; !r.end.OK() {
+		p.plan.leave(r.node)
+	}
+	return p.out.SendJSON(Event{Kind: Ended, Node: p.nodes[r.node].Name, End: r.end})
+}
+
+// turn tells nodes whom to turn to now; one that does not hear it goes on as it did.
+func (p *spreading) turn() {
+	for _, c := range p.plan.turn(time.Now()) {
+		if link := p.links[c.node]; link != nil {
+			p.s.Log.Info("files come from another node now", "node", p.nodes[c.node].Name, "from", c.near)
+			link.SendJSON(reroute{c.near})
+		}
+	}
+}
+
+// welcome sets nodes to work that are up and were not before.
+func (p *spreading) welcome(ctx context.Context) error {
+	all, err := p.s.Select(p.on)
+	if err != nil {
+		return nil // a name in the selection may be gone
+	}
+	for _, n := range all {
+		if n.State != fleet.Up || slices.ContainsFunc(p.nodes, func(m fleet.Node) bool { return m.Name == n.Name }) {
+			continue
+		}
+		if !p.names[n.Name] {
+			p.names[n.Name] = true
+			if err := p.out.SendJSON(Event{Kind: Chosen, Names: []string{n.Name}}); err != nil {
+				return err
+			}
+		}
+		p.nodes, p.links = append(p.nodes, n), append(p.links, nil)
+		i, near := p.plan.join(hopOf(n))
+		p.begin(ctx, i, near)
+	}
+	return nil
+}
+
+// rest tells of the nodes that never came.
+func (p *spreading) rest() error {
+	for _, n := range p.nodes {
+		delete(p.names, n.Name)
+	}
+	for name := range p.names {
+		end := &End{Code: fault.Unreachable, Error: "down", Try: "bramble nodes", Lost: true}
+		if err := p.out.SendJSON(Event{Kind: Ended, Node: name, End: end}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Routes is whom each node has so many bytes of files from; nodes that are not up give nothing to others.
+func Routes(nodes []fleet.Node, bytes int64) (from [][]string, chained bool) {
+	plan := newChains(hopsOf(nodes), 0, bytes, 0)
+	for _, st := range plan.stations {
+		from = append(from, st.near)
+	}
+	return from, !plan.star()
+}
+
+func hopsOf(nodes []fleet.Node) []hop {
+	hops := make([]hop, len(nodes))
+	for i, n := range nodes {
+		hops[i] = hopOf(n)
+	}
+	return hops
+}
+
+// hopOf is a node's place in a chain; who is not up gives nothing to others.
+func hopOf(n fleet.Node) hop {
+	h := hop{Switch: n.Labels["switch"], Mbits: linkOf(n)}
+	if n.State == fleet.Up {
+		h.Peer = n.Peer
+	}
+	return h
+}
+
+// linkOf is the speed of a node's link in Mbit/s; 0 when it is not known.
+func linkOf(n fleet.Node) (mbits int) {
+	for _, l := range n.Facts.Links {
+		if l.Default {
+			mbits = l.Mbits
+		}
+	}
+	return mbits
+}
+
+// linkOfHead is the speed of the head's link in Mbit/s; 0 when it is not known.
+func (s *Service) linkOfHead() (mbits int) {
+	all, err := s.Select("all")
+	if err != nil {
+		return 0
+	}
+	for _, n := range all {
+		if slices.Contains(n.Roles, fleet.RoleHead) {
+			mbits = linkOf(n)
+		}
+	}
+	return mbits
+}
