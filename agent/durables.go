@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"bramble/artefact"
+	"bramble/fleet"
 	"bramble/trust"
 )
 
@@ -23,10 +24,23 @@ func (h *head) durables(ctx context.Context) (*artefact.Stores, error) {
 func (h *head) filesHandler() http.Handler {
 	allow := mayExchange(h.authority.Verify)
 	own := artefact.Handler(h.store, allow, artefact.Limits{})
-	return h.stores.Relay(own, func(r *http.Request) (trust.Identity, error) {
+	return h.stores.Relay(artefact.Introduce(own, h.peerOf), func(r *http.Request) (trust.Identity, error) {
 		if err := allow(r); err != nil {
 			return trust.Identity{}, err
 		}
 		return trust.Peer(r.TLS, h.authority.Verify)
 	})
+}
+
+// peerOf is where the node that asks gives files to others; "" when it is none, or does not.
+func (h *head) peerOf(r *http.Request) string {
+	id, err := trust.Peer(r.TLS, h.authority.Verify)
+	if err != nil || id.Kind != trust.KindNode {
+		return ""
+	}
+	n, err := h.fleet.Node(id.Name)
+	if err != nil || n.State != fleet.Up {
+		return ""
+	}
+	return n.Peer
 }

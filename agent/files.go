@@ -15,14 +15,11 @@ import (
 )
 
 // taskFiles brings tasks their files from the head and takes back what they made.
-type taskFiles struct {
-	store  *artefact.Store
-	client *artefact.Client
-}
+type taskFiles struct{ node *artefact.Node }
 
 // Place lays out an artefact whose blobs are held here until it is.
 func (f taskFiles) Place(ctx context.Context, ref, dir string, owner host.Account) error {
-	m, release, err := f.client.FetchHeld(ctx, f.store, artefact.Ref(ref))
+	m, release, err := f.node.FetchHeld(ctx, artefact.Ref(ref))
 	if err != nil {
 		return err
 	}
@@ -31,7 +28,7 @@ func (f taskFiles) Place(ctx context.Context, ref, dir string, owner host.Accoun
 	if os.Geteuid() == 0 {
 		o.Owner = &artefact.Owner{UID: int(owner.UID), GID: int(owner.GID)}
 	}
-	return artefact.Place(ctx, f.store, m, dir, o)
+	return artefact.Place(ctx, f.node.Store, m, dir, o)
 }
 
 func (f taskFiles) Collect(ctx context.Context, dir string, globs []string) (string, error) {
@@ -63,7 +60,7 @@ func (f taskFiles) Changes(ctx context.Context, dir, base string, globs []string
 	defer root.Close()
 	var m artefact.Manifest
 	if base != "" {
-		if m, err = f.client.FetchList(ctx, f.store, artefact.Ref(base)); err != nil {
+		if m, err = f.node.Blobs.FetchList(ctx, f.node.Store, artefact.Ref(base)); err != nil {
 			return "", err
 		}
 	}
@@ -83,7 +80,7 @@ func (f taskFiles) Changes(ctx context.Context, dir, base string, globs []string
 
 func (f taskFiles) send(ctx context.Context, tree *artefact.Tree) (string, error) {
 	defer tree.Close()
-	ref, err := f.client.Upload(ctx, tree, tree.Manifest, nil)
+	ref, err := f.node.Blobs.Upload(ctx, tree, tree.Manifest, nil)
 	return string(ref), err
 }
 

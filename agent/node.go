@@ -157,7 +157,7 @@ func (n *node) run(ctx context.Context) error {
 	})
 	copies := n.copies(conn, store)
 	if copies != nil {
-		n.files = taskFiles{copies.Store, copies.Blobs}
+		n.files = taskFiles{copies}
 	}
 	worker := n.worker(conn, member.Facts)
 	jobs.Store(worker)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -383,3 +384,49 @@ func TestLimit(t *testing.T) {
 		t.Errorf("%d bytes came in %s, where %s is the least", len(data), took, least)
 	}
 }
+
+// Nodes that need a tree without anybody's plan, as a job's do, have it from those that asked before.
+func TestIntroduced(t *testing.T) {
+	r := newSpread(t, "n1", "n2", "n3", "n4")
+	own := r.server.Config.Handler
+	r.server.Config.Handler = Introduce(own, func(req *http.Request) string {
+		if name := req.Header.Get("Test-Node"); name != "" {
+			return r.nodes[name].peer.Listener.Addr().String()
+		}
+		return ""
+	})
+	tree, err := Scan(t.Context(), []string{large(t)})
+	must(t, err)
+	defer tree.Close()
+	ref, err := tree.Import(t.Context(), r.store)
+	must(t, err)
+	for name, n := range r.nodes {
+		n.via.mu.Lock()
+		next := n.via.RoundTripper
+		n.via.RoundTripper = roundTripper(func(req *http.Request) (*http.Response, error) {
+			req.Header.Set("Test-Node", name)
+			return next.RoundTrip(req)
+		})
+		n.via.mu.Unlock()
+	}
+	before := r.fromHead()
+	var all sync.WaitGroup
+	for _, node := range r.halves {
+		all.Go(func() {
+			_, release, err := node.FetchHeld(t.Context(), ref)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			release()
+		})
+	}
+	all.Wait()
+	if n := r.fromHead() - before; n > largeBytes*11/10 {
+		t.Errorf("the head gave %d bytes of %d", n, largeBytes)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

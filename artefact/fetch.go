@@ -30,21 +30,6 @@ func (c *Client) FetchList(ctx context.Context, s *Store, ref Ref) (Manifest, er
 	return s.GetManifest(ctx, ref)
 }
 
-// FetchHeld brings a tree that Collect leaves alone, from the moment that its list is known until release is called.
-func (c *Client) FetchHeld(ctx context.Context, s *Store, ref Ref) (m Manifest, release func(), err error) {
-	list := s.Hold(ref)
-	if m, err = c.FetchList(ctx, s, ref); err != nil {
-		list()
-		return m, nil, err
-	}
-	files := s.Hold(refsOf(m)...)
-	release = func() { list(); files() }
-	if err = c.Fetch(ctx, s, m.Blobs(), nil); err != nil {
-		release()
-	}
-	return m, release, err
-}
-
 // Fetch brings blobs into the store: those it lacks, each verified, and from where an earlier Fetch stopped.
 // fault.Full, before anything moves, when they do not fit; fault.NotFound when the server lacks one;
 // fault.Unreachable when it does not answer; fault.Failed, naming the blob, when it keeps giving wrong bytes.
@@ -70,6 +55,9 @@ type fetching struct {
 	s     *Store
 	most  int64
 	meter *meter
+
+	introduce bool     // ask who else has it
+	near      []string // who that is
 }
 
 // plan drops what is here or named twice, and checks that the rest fits.
@@ -108,6 +96,9 @@ func (f *fetching) one(ctx context.Context, b Blob) error {
 	}
 	defer p.Close()
 	get := &getting{Blob: b, p: p, most: f.most, part: &part{m: f.meter}}
+	if f.introduce {
+		get.near = &f.near
+	}
 	if b.Size >= 0 {
 		get.most = b.Size
 	}
@@ -126,8 +117,9 @@ type getting struct {
 	p      *Partial
 	most   int64 // bytes to take before the server is a liar
 	part   *part
-	best   int64 // bytes that were here at most
-	doubts bool  // it came wrong: the server shall verify its copy first
+	best   int64     // bytes that were here at most
+	doubts bool      // it came wrong: the server shall verify its copy first
+	near   *[]string // gets who else has it; nil: it is not asked
 }
 
 // get is one try to bring the rest of a blob.
@@ -144,6 +136,9 @@ func (c *Client) get(ctx context.Context, g *getting) try {
 		if g.p.Have() > 0 {
 			r.Header.Set("Range", fmt.Sprintf("bytes=%d-", g.p.Have()))
 		}
+		if g.near != nil {
+			r.Header.Set(headerNear, "ask")
+		}
 		if g.doubts {
 			r.Header.Set(headerVerify, "yes")
 			x.alive(10 * x.idle()) // reading a large blob takes a board's disk a while
@@ -153,6 +148,9 @@ func (c *Client) get(ctx context.Context, g *getting) try {
 		return x.failed(err)
 	}
 	defer resp.Body.Close()
+	if near := resp.Header.Get(headerNear); near != "" && g.near != nil {
+		*g.near = strings.Split(near, ",")
+	}
 	if t := g.accept(x, resp); t.outcome != done {
 		return t
 	}

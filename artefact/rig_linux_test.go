@@ -51,6 +51,7 @@ type spread struct {
 	store  *Store // the head's
 	server *httptest.Server
 	nodes  map[string]*spreadNode
+	halves []*Node      // that answer there
 	chosen func()       // called when the head has chosen nodes
 	quiet  atomic.Int64 // nanoseconds of silence after which a node is asked whether it is there
 	away   sync.Map     // names of nodes that are down
@@ -177,6 +178,7 @@ func newSpreadIn(t *testing.T, limits map[string]Options, names ...string) *spre
 	for _, name := range names {
 		nodes = append(nodes, r.newNode(name, limits[name]))
 	}
+	r.halves = nodes
 	running.Go(func() { r.runHead(ctx, names) })
 	running.Go(func() {
 		r.bus.Watch(ctx, func(p bus.Presence) {

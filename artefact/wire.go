@@ -14,6 +14,7 @@ import (
 //	GET  /artefact/REF      the blob; Range as HTTP has it. With Bramble-Verify: yes it is read and verified first.
 //	                        With Bramble-Pack: zstd beside the next, and in the answer, it comes as a packer writes it.
 //	                        With Bramble-Follow: N it may still be arriving, or begin to within N seconds: it is sent as it comes.
+//	                        With Bramble-Near: ask, the head's answer says under that name who asked before, as Introduce has it.
 //	GET  /artefact/REF/chunks  how the blob is cut, as Recipe.encode writes it
 //	HEAD /artefact/REF      200 when the blob is here; else 404, and Bramble-Have says how much of an unfinished upload is
 //	PUT  /artefact/REF      the bytes from Bramble-Offset to the blob's end, which must follow what is here

@@ -61,7 +61,8 @@ func (b *bench) parts() []part {
 		{"launch", 20 * time.Second, b.launch},
 		{"journal", 30 * time.Second, b.journal},
 		{"fanout", 100 * time.Second, b.fanOut},
-		{"spread", 100 * time.Second, b.spread},
+		{"spread", 4 * time.Minute, b.spread},
+		{"many", 90 * time.Second, b.many},
 		{"jobs", 3 * time.Minute, b.jobs},
 		{"mpi", 4 * time.Minute, b.mpi},
 		{"noop", 3 * time.Minute, b.noop},
@@ -104,11 +105,13 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.exe, "bramble", "bin/bramble", "the `binary` to measure")
 	f.StringVar(&o.out, "out", "docs/performance.md", "the `page` to write; not written with -only")
-	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,spread,jobs,mpi,noop,swarm,http,sizes,large")
-	f.DurationVar(&o.limit, "limit", 10*time.Minute, "no part begins after so long, and one under way is cut short")
+	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,spread,many,jobs,mpi,noop,swarm,http,sizes,large")
+	f.DurationVar(&o.limit, "limit", 15*time.Minute, "no part begins after so long, and one under way is cut short")
 	large := f.Bool("large", true, "measure 10,000 simulated nodes as well, which takes minutes")
 	f.IntVar(&o.tasks, "tasks", o.tasks, "`tasks` of the array job")
 	f.IntVar(&o.commands, "commands", o.commands, "`commands` on simulated nodes")
+	f.IntVar(&o.spreadBytes, "file", o.spreadBytes, "`bytes` of the file that goes to nodes")
+	f.IntVar(&o.spreadNodes, "receivers", o.spreadNodes, "`nodes` that it goes to")
 	f.IntVar(&o.noops, "noops", o.noops, "`tasks` of the array job on simulated nodes")
 	if err := f.Parse(args); err != nil {
 		return o, err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bramble/cluster"
+	"bramble/fleet"
 	"bramble/lab"
 )
 
@@ -61,6 +62,19 @@ func (r *rack) down(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), downPatience)
 	defer cancel()
 	return r.Lab.Down(ctx)
+}
+
+// revive starts a node that was killed, and waits until it is up.
+func (r *rack) revive(ctx context.Context, name string) error {
+	if err := r.Heal(ctx, name); err != nil {
+		return err
+	}
+	for {
+		if found, err := r.cluster.Fleet.Select(ctx, name); err != nil || found[0].State == fleet.Up {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 func (r *rack) names() []string {

@@ -81,8 +81,17 @@ func (b *bench) spread(ctx context.Context, s *section) error {
 		return err
 	}
 	s.add(one.beside(b.oneLink(), "to all others when one is killed on the way", killedTarget))
+	if err := r.revive(ctx, r.nodes[len(r.nodes)/2].Name); err != nil {
+		return err
+	}
+	if err := b.slowNode(ctx, s, r, median(all.took)); err != nil {
+		return err
+	}
 	b.say("spread: an archive, and again with one file changed")
-	return b.changed(ctx, s, r)
+	if err := b.changed(ctx, s, r); err != nil {
+		return err
+	}
+	return b.peers(ctx, s, r)
 }
 
 // changed measures how much of an archive moves when one file in it was changed.
@@ -160,6 +169,11 @@ func (c *contender) beside(oneLink time.Duration, what string, target float64) r
 
 // pushed is how long a new file takes from the head to all nodes; one of them may be killed when half of it is there.
 func (b *bench) pushed(ctx context.Context, r *rack, victim string) (time.Duration, error) {
+	return b.pushedButFor(ctx, r, victim, "")
+}
+
+// pushedButFor does not wait for one of the nodes.
+func (b *bench) pushedButFor(ctx context.Context, r *rack, victim, late string) (time.Duration, error) {
 	path := filepath.Join(b.dir, "spread.bin")
 	data := make([]byte, b.spreadBytes)
 	rand.Read(data)
@@ -171,6 +185,9 @@ func (b *bench) pushed(ctx context.Context, r *rack, victim string) (time.Durati
 	var kill sync.Once
 	var killed error
 	have, wanted := map[string]bool{}, len(r.nodes)
+	if late != "" {
+		have[late] = true
+	}
 	for ev, err := range r.cluster.Copies().Push(ctx, artefact.Push{On: fleet.Fold(r.names()), To: "/tmp/spread.bin", Sources: []string{path}}) {
 		if err != nil {
 			return 0, err
@@ -184,6 +201,9 @@ func (b *bench) pushed(ctx context.Context, r *rack, victim string) (time.Durati
 			}
 			if ev.Done == ev.Total && ev.Total > 0 && !have[ev.Node] {
 				have[ev.Node], last = true, time.Now()
+			}
+			if late != "" && len(have) == wanted {
+				return last.Sub(begun), nil
 			}
 		case ev.Kind == artefact.Ended && !ev.End.OK() && ev.Node == victim:
 			wanted--
