@@ -3,8 +3,11 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"bramble/artefact"
 	"bramble/cluster"
 	"bramble/fault"
 	"bramble/fleet"
@@ -14,7 +17,7 @@ import (
 type drainCmd struct {
 	On   string `arg:"" help:"Which nodes, as for --on."`
 	Why  string `help:"A line for people." placeholder:"TEXT"`
-	Wait bool   `help:"Stay until nothing runs on them any more."`
+	Wait bool   `help:"Stay until nothing runs on them any more, and what they keep (bramble store) is kept by others."`
 }
 
 func (drainCmd) Examples() string {
@@ -51,6 +54,13 @@ func (c *drainCmd) Run(e *env) error {
 	if running > 0 {
 		text = fmt.Sprintf("%d tasks still run there", running)
 	}
+	kept, err := keptBy(e, cl, names)
+	if err != nil {
+		return err
+	}
+	if len(kept) > 0 {
+		text += fmt.Sprintf("; copies of %s are still kept there, and move to others", listText(kept))
+	}
 	fmt.Fprintf(e.out.Stdout, "drained %s: %s\n", fleet.Fold(names), text)
 	return nil
 }
@@ -63,9 +73,19 @@ func (c *drainCmd) wait(e *env, cl *cluster.Cluster, names []string) error {
 		if err != nil && !fault.Is(err, fault.Unreachable) {
 			return err
 		}
-		if text := stillRunning(loads); err == nil && text == "" {
-			return nil
-		} else if text != said && err == nil {
+		text := stillRunning(loads)
+		if err == nil && text == "" {
+			kept, err := keptBy(e, cl, names)
+			switch {
+			case err != nil && !fault.Is(err, fault.Unreachable):
+				return err
+			case err == nil && len(kept) == 0:
+				return nil
+			case err == nil:
+				text = "copies of " + listText(kept) + " move to others"
+			}
+		}
+		if text != said && err == nil {
 			said = text
 			fmt.Fprintln(e.out.Stderr, text)
 		}
@@ -75,6 +95,26 @@ func (c *drainCmd) wait(e *env, cl *cluster.Cluster, names []string) error {
 			return fault.New(fault.Interrupted, "interrupted; %s stays drained", fleet.Fold(names)).Hint("bramble undrain %s", fleet.Fold(names))
 		}
 	}
+}
+
+// keptBy is what some of the nodes keep copies of.
+func keptBy(e *env, cl *cluster.Cluster, names []string) ([]string, error) {
+	list, err := cl.Durables().List(e.ctx)
+	var kept []string
+	for _, d := range list {
+		if slices.ContainsFunc(d.Ring, func(h artefact.Holder) bool { return slices.Contains(names, h.Node) }) {
+			kept = append(kept, d.Name)
+		}
+	}
+	return kept, err
+}
+
+// listText names a few of many.
+func listText(names []string) string {
+	if n := len(names); n > 3 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), n-3)
+	}
+	return strings.Join(names, ", ")
 }
 
 // stillRunning is which of the nodes have work, and how much; "" when none has.
