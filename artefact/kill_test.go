@@ -15,6 +15,7 @@ import (
 	"time"
 
 	. "bramble/artefact"
+	"bramble/bus/bustest"
 )
 
 // childStore and childPlace make this binary a process that works until it is killed.
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("error", storeChild(dir, os.Getenv(childPlace)))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	bustest.Main(m)
 }
 
 // storeChild puts, resumes, pins, collects and places for ever, and says what it has done after each step.
