@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 
 	"bramble/agent"
@@ -13,6 +14,7 @@ type joinCmd struct {
 	Name    string `help:"Name of this node; the host name without."`
 	State   string `help:"State folder." placeholder:"DIR" env:"BRAMBLE_STATE"`
 	Work    string `help:"Folder for the files of tasks, the same on every node of the cluster for MPI (default node/work in the state folder)." placeholder:"DIR" env:"BRAMBLE_WORK"`
+	Keep    string `help:"How much this node keeps of files, from now on: the least recently used that nobody needs go first (bramble store set changes it later; 0: no limit)." placeholder:"SIZE" env:"-"`
 	Once    bool   `help:"Only join; bramble service install runs the node."`
 	Metrics string `help:"Loopback address of /metrics; empty for none." default:"127.0.0.1:7653"`
 	Log     string `help:"Least level that is logged: debug, info, warn or error." default:"warn" enum:"debug,info,warn,error"`
@@ -30,6 +32,9 @@ func (c *joinCmd) Run(e *env) error {
 	if l.IsHead() {
 		return fault.New(fault.Conflict, "%s is the head of a cluster and cannot join another", state).Hint("bramble up to run it, or --state DIR")
 	}
+	if _, err := keepSize(cmp.Or(c.Keep, "0")); err != nil {
+		return err
+	}
 	if c.Head != "" {
 		if c.Token == "" {
 			return fault.New(fault.Misused, "joining needs a token").Hint("bramble token create on the head, then bramble join %s --token TOKEN", c.Head)
@@ -37,10 +42,15 @@ func (c *joinCmd) Run(e *env) error {
 		if _, err := agent.Join(e.ctx, l, c.Head, c.Token, c.Name); err != nil {
 			return err
 		}
-		if c.Once {
-			fmt.Fprintf(e.out.Stdout, "joined; run it with: sudo bramble service install, or bramble join\n")
-			return nil
+	}
+	if l.IsNode() {
+		if err := setKeep(state, false, c.Keep); err != nil {
+			return err
 		}
+	}
+	if c.Head != "" && c.Once {
+		fmt.Fprintf(e.out.Stdout, "joined; run it with: sudo bramble service install, or bramble join\n")
+		return nil
 	}
 	o, machine := e.agentOptions(state, c.Log)
 	defer machine.Close()

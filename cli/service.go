@@ -45,6 +45,7 @@ WantedBy=multi-user.target
 type serviceInstallCmd struct {
 	State string `help:"State folder." placeholder:"DIR" env:"BRAMBLE_STATE"`
 	Print bool   `help:"Print the unit file instead."`
+	Keep  string `help:"How much this machine's stores keep of files, each: the least recently used that nobody needs go first (0: no limit)." placeholder:"SIZE" env:"-"`
 }
 
 func (serviceInstallCmd) Examples() string {
@@ -63,6 +64,11 @@ func (c *serviceInstallCmd) Run(e *env) error {
 	case !l.IsNode() && !c.Print:
 		return fault.New(fault.NotFound, "this machine is in no cluster yet (looked in %s), so there is nothing to run", state).
 			Hint("bramble up --once, or bramble join HEAD --token TOKEN --once, then bramble service install")
+	}
+	if !c.Print {
+		if err := setKeep(state, l.IsHead(), c.Keep); err != nil {
+			return err
+		}
 	}
 	exe, err := os.Executable()
 	if err != nil {

@@ -27,6 +27,7 @@ type upCmd struct {
 	Web     string `help:"Listen address of the dashboard (default 0.0.0.0:7652)." placeholder:"HOST:PORT"`
 	Work    string `help:"Folder for the files of tasks (default node/work in the state folder)." placeholder:"DIR" env:"BRAMBLE_WORK"`
 	NoWork  bool   `help:"Take no jobs on this machine."`
+	Keep    string `help:"How much this machine's two stores, the head's and its node's, each keep of files, from now on: the least recently used that nobody needs go first (bramble store set changes it later; 0: no limit)." placeholder:"SIZE" env:"-"`
 	Once    bool   `help:"Only make the cluster; bramble service install runs it."`
 	Log     string `help:"Least level that is logged: debug, info, warn or error." default:"warn" enum:"debug,info,warn,error"`
 }
@@ -47,6 +48,9 @@ func (c *upCmd) Run(e *env) error {
 	if l := agent.Layout(state); l.IsNode() && !l.IsHead() {
 		return fault.New(fault.Conflict, "%s is already a node of another cluster", state).Hint("bramble join to run it, or --state DIR for a new cluster")
 	}
+	if err := setKeep(state, true, c.Keep); err != nil {
+		return err
+	}
 	o, machine := e.agentOptions(state, c.Log)
 	defer machine.Close()
 	o.Web, o.Work = serveWeb, workFolder(c.Work)
@@ -57,6 +61,18 @@ func (c *upCmd) Run(e *env) error {
 	defer notified(e.ctx, &o)()
 	defer restKeeper(state)
 	return agent.RunHead(e.ctx, o, conf)
+}
+
+// setKeep does what --keep says; "": nothing.
+func setKeep(state string, head bool, text string) error {
+	if text == "" {
+		return nil
+	}
+	n, err := keepSize(text)
+	if err != nil {
+		return err
+	}
+	return agent.SetKeep(agent.Layout(state), head, n)
 }
 
 // announce prints how others join, with a token made for them.
