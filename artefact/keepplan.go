@@ -87,23 +87,29 @@ func shares(blobs []Blob, ring []Holder, copies int) map[string][]Blob {
 
 // ringOf is who may keep copies: those of the nodes that give files to others and are not drained, up or, where they
 // keep some already, not given up yet. The head's machine is taken only where there are too few others: it has the
-// names, and files that are on their way.
+// names, and files that are on their way. Of drained nodes, those that keep some stay where others are too few still.
 func ringOf(nodes []fleet.Node, was []Holder, lost map[string]bool, copies int) []Holder {
-	var ring, heads []Holder
+	var ring, heads, drained []Holder
 	for _, n := range nodes {
 		has := slices.ContainsFunc(was, func(h Holder) bool { return h.Node == n.Name })
-		if n.Peer == "" || n.Drained != "" || lost[n.Name] || n.State != fleet.Up && !has {
+		if n.Peer == "" || lost[n.Name] || n.State != fleet.Up && !has {
 			continue
 		}
 		h := Holder{Node: n.Name, Power: n.Labels["power"], Switch: n.Labels["switch"]}
-		if slices.Contains(n.Roles, fleet.RoleHead) {
+		switch {
+		case n.Drained != "" && has:
+			drained = append(drained, h)
+		case n.Drained != "":
+		case slices.Contains(n.Roles, fleet.RoleHead):
 			heads = append(heads, h)
-		} else {
+		default:
 			ring = append(ring, h)
 		}
 	}
-	if len(ring) < copies {
-		ring = append(ring, heads...)
+	for _, more := range [][]Holder{heads, drained} {
+		if len(ring) < copies {
+			ring = append(ring, more...)
+		}
 	}
 	slices.SortFunc(ring, func(a, b Holder) int { return strings.Compare(a.Node, b.Node) })
 	return ring

@@ -112,6 +112,7 @@ func TestRingOf(t *testing.T) {
 		"the head stays":       {[]fleet.Node{node("h", fleet.Up, head), node("a", fleet.Up), node("b", fleet.Up)}, nil, nil, 2, []string{"a", "b"}},
 		"the head, if too few": {[]fleet.Node{node("h", fleet.Up, head), node("a", fleet.Up)}, nil, nil, 2, []string{"a", "h"}},
 		"drained":              {[]fleet.Node{node("a", fleet.Up, drained), node("b", fleet.Up)}, holdersNamed("a"), nil, 1, []string{"b"}},
+		"drained, too few":     {[]fleet.Node{node("a", fleet.Up, drained), node("b", fleet.Up), node("c", fleet.Up, drained)}, holdersNamed("a", "b"), nil, 2, []string{"a", "b"}},
 		"no store":             {[]fleet.Node{node("a", fleet.Up, sparse), node("b", fleet.Up)}, nil, nil, 1, []string{"b"}},
 		"down is not new":      {[]fleet.Node{node("a", fleet.Down), node("b", fleet.Suspect), node("c", fleet.Up)}, nil, nil, 1, []string{"c"}},
 		"down has patience":    {[]fleet.Node{node("a", fleet.Down), node("b", fleet.Suspect), node("c", fleet.Up)}, holdersNamed("a", "b"), nil, 1, []string{"a", "b", "c"}},

@@ -25,6 +25,12 @@ func TestMain(m *testing.M) {
 		servePages(ctx)
 		return
 	}
+	if len(os.Args) == 5 && os.Args[1] == storeVerb {
+		if err := useStore(context.Background(), os.Args[2], os.Args[3], os.Args[4]); err != nil {
+			panic(err)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -34,7 +40,7 @@ func tiny(t *testing.T) options {
 		t.Skip("short: it raises clusters; make test runs it")
 	}
 	return options{exe: labtest.Binary(t), out: filepath.Join(t.TempDir(), "performance.md"), folder: t.TempDir(), limit: 15 * time.Minute, slack: 4,
-		labNodes: 3, spreadNodes: 3, spreadBytes: 8 << 20, runs: 1, nodes: 20, commands: 5, tasks: 40, noops: 400, latency: 2, records: 64}
+		labNodes: 3, spreadNodes: 3, spreadBytes: 8 << 20, storeBytes: 4 << 20, runs: 1, nodes: 20, commands: 5, tasks: 40, noops: 400, latency: 2, records: 64}
 }
 
 func TestAll(t *testing.T) {
@@ -50,7 +56,7 @@ func TestAll(t *testing.T) {
 	if !strings.Contains(out.String(), string(page)) {
 		t.Error("the terminal does not show the page")
 	}
-	for _, want := range []string{"`bramble --help`", "one writer", "an array of 40", "the bound, ", "an array of 400", "last answer, p99", "agent and keeper, RssAnon", "a head with 100 nodes"} {
+	for _, want := range []string{"`bramble --help`", "one writer", "an array of 40", "largest RSS of a process that puts or gets", "the bound, ", "an array of 400", "last answer, p99", "agent and keeper, RssAnon", "a head with 100 nodes"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("no %q on the page", want)
 		}

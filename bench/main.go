@@ -31,6 +31,7 @@ type options struct {
 	labNodes    int
 	spreadNodes int // with links of a board's
 	spreadBytes int // of the file that goes to them
+	storeBytes  int // of the file that goes into a store
 	runs        int // of each contender
 	nodes       int // simulated
 	large       int // simulated, in the part that takes long; 0: leave it out
@@ -63,6 +64,7 @@ func (b *bench) parts() []part {
 		{"fanout", 100 * time.Second, b.fanOut},
 		{"spread", 4 * time.Minute, b.spread},
 		{"many", 90 * time.Second, b.many},
+		{"store", time.Minute, b.store},
 		{"jobs", 3 * time.Minute, b.jobs},
 		{"mpi", 4 * time.Minute, b.mpi},
 		{"noop", 3 * time.Minute, b.noop},
@@ -86,6 +88,8 @@ func main() {
 	switch {
 	case slices.Equal(os.Args[1:], []string{serveVerb}): // the part http starts this program so
 		err = servePages(ctx)
+	case len(os.Args) == 5 && os.Args[1] == storeVerb: // as does the part store
+		err = useStore(ctx, os.Args[2], os.Args[3], os.Args[4])
 	case err == nil:
 		err = run(ctx, o, os.Stdout, os.Stderr)
 	}
@@ -101,11 +105,11 @@ func main() {
 }
 
 func parse(args []string) (options, error) {
-	o := options{slack: 1, source: ".", folder: diskFolder(), labNodes: 64, spreadNodes: 16, spreadBytes: 64 << 20, runs: 5, nodes: 1000, commands: 100, tasks: 4000, noops: 1_000_000, latency: 50, records: 2000, idle: time.Minute}
+	o := options{slack: 1, source: ".", folder: diskFolder(), labNodes: 64, spreadNodes: 16, spreadBytes: 64 << 20, storeBytes: 256 << 20, runs: 5, nodes: 1000, commands: 100, tasks: 4000, noops: 1_000_000, latency: 50, records: 2000, idle: time.Minute}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.exe, "bramble", "bin/bramble", "the `binary` to measure")
 	f.StringVar(&o.out, "out", "docs/performance.md", "the `page` to write; not written with -only")
-	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,spread,many,jobs,mpi,noop,swarm,http,sizes,large")
+	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,spread,many,store,jobs,mpi,noop,swarm,http,sizes,large")
 	f.DurationVar(&o.limit, "limit", 15*time.Minute, "no part begins after so long, and one under way is cut short")
 	large := f.Bool("large", true, "measure 10,000 simulated nodes as well, which takes minutes")
 	f.IntVar(&o.tasks, "tasks", o.tasks, "`tasks` of the array job")

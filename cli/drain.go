@@ -82,7 +82,7 @@ func (c *drainCmd) wait(e *env, cl *cluster.Cluster, names []string) error {
 			case err == nil && len(kept) == 0:
 				return nil
 			case err == nil:
-				text = "copies of " + listText(kept) + " move to others"
+				text = "copies of " + listText(kept) + " are not kept by enough others yet"
 			}
 		}
 		if text != said && err == nil {
