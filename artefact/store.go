@@ -1,7 +1,9 @@
 package artefact
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
@@ -147,7 +149,10 @@ func (s *Store) Put(ctx context.Context, r io.Reader, want Ref) (Ref, int64, err
 	}
 	in := newIncoming(s, f)
 	defer in.drop()
-	if _, err := copyBytes(ctx, in, r, -1); err != nil {
+	in.plain = true // hashed beside it
+	out := newFlushing(in, f)
+	_, err = copyHashed(ctx, out, in.sum, r)
+	if err = cmp.Or(err, out.wait()); err != nil {
 		return "", 0, blame(err, "store a blob")
 	}
 	ref := in.ref()
@@ -180,14 +185,14 @@ func (s *Store) Open(ref Ref) (*os.File, int64, error) {
 // Copy writes the blob to w and verifies it on the way. After an error that wraps ErrCorrupt
 // the blob has been moved away, and what w got is worthless.
 func (s *Store) Copy(ctx context.Context, w io.Writer, ref Ref) (int64, error) {
-	f, size, err := s.Open(ref)
+	f, _, err := s.Open(ref)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	check := newDigest(w)
-	n, err := copyBytes(ctx, check, f, size)
-	if errors.Is(err, syscall.EIO) && check.err == nil || err == nil && check.ref() != ref {
+	sum, out := sha256.New(), &lastError{Writer: w}
+	n, err := copyHashed(ctx, out, sum, f)
+	if errors.Is(err, syscall.EIO) && out.err == nil || err == nil && refOf(sum) != ref {
 		return n, s.quarantine(ref, f)
 	}
 	return n, blame(err, "read blob %s", ref.short())
