@@ -87,8 +87,8 @@ func (h *hosted) inMemory(o stageOrder) *ready {
 func (h *hosted) bring(ctx context.Context, o stageOrder, tell artefact.Progress) (m artefact.Manifest, moved int64, err error) {
 	pin := pinOf(h.name, o.Release.ID)
 	for range 3 {
-		if err := h.n.Store.PinManifest(ctx, pin, o.Release.ID); err == nil {
-			if m, err = h.n.Store.GetManifest(ctx, o.Release.ID); err != nil {
+		if m, err = h.n.Store.GetManifest(ctx, o.Release.ID); err == nil {
+			if err := h.n.Store.Pin(pin, append(refsOf(m), o.Release.ID)...); err != nil {
 				return m, moved, err
 			}
 			if h.n.prove(ctx, m) && len(h.n.Store.Has(refsOf(m))) == 0 {
