@@ -7,7 +7,7 @@
 //	ROOM.node.NAME.VERB         the head asks a node; nobody else may publish it
 //	ROOM.from.NAME.VERB         a node reports, or asks the head something about itself
 //	_S.TO.CONN.FROM             a frame of a stream, from identity FROM to connection CONN of identity TO
-//	_INBOX.WHO.…                answers to WHO
+//	_INBOX.WHO.…                answers to WHO, of a node in a lane of its own: _INBOX.head.CONN.node-NAME.N
 package bus
 
 import (
@@ -55,14 +55,28 @@ func callerOf(id trust.Identity) Caller { return Caller{Kind: id.Kind, Name: id.
 
 // callerFrom reads who speaks from a subject that the server has let through.
 func callerFrom(subject string) Caller {
-	part := strings.Split(subject, ".")
+	part, n := cut(subject)
 	switch {
-	case len(part) == 5 && (part[1] == "read" || part[1] == "do" || part[1] == "admin"):
+	case n == 5 && (part[1] == "read" || part[1] == "do" || part[1] == "admin"):
 		return Caller{Kind: trust.KindClient, Name: part[3], Role: trust.Role(part[4])}
-	case len(part) >= 4 && part[1] == "from":
+	case n >= 4 && part[1] == "from":
 		return Caller{Kind: trust.KindNode, Name: part[2]}
 	}
 	return Caller{Kind: trust.KindHead, Name: "head"}
+}
+
+// maxParts are the most parts of a subject that mean anything here.
+const maxParts = 5
+
+// cut takes a subject apart at its dots and tells how many parts it has; one beyond maxParts is counted and not given.
+func cut(subject string) (part [maxParts]string, n int) {
+	for text := range strings.SplitSeq(subject, ".") {
+		if n < maxParts {
+			part[n] = text
+		}
+		n++
+	}
+	return part, n
 }
 
 // Node is the subject on which the head asks a node.

@@ -112,6 +112,9 @@ func TestPermissions(t *testing.T) {
 		{"node writes in another's lane", node, "_S.head.a.node-pi2", false},
 		{"node writes in its own lane", node, "_S.head.a.node-pi1", true},
 		{"node speaks for the server to a stream", node, "_S.head.a.node-pi1.1", false},
+		{"node answers for another", node, "_INBOX.head.a.node-pi2.1", false},
+		{"node answers what the head asks itself", node, "_INBOX.head.a.b", false},
+		{"node answers", node, "_INBOX.head.a.node-pi1.1", true},
 		{"node reports", node, "fleet.from.pi1.beat", true},
 	}
 	for _, tt := range tests {

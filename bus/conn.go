@@ -24,6 +24,7 @@ type Conn struct {
 	nc      *nats.Conn
 	who     Caller
 	streams streamTable
+	answers answers
 	ctx     context.Context // ends when the connection is closed for good
 	cancel  context.CancelFunc
 	link    atomic.Pointer[link] // the present connection
@@ -268,9 +269,13 @@ const startsWithin = 3 * time.Second
 
 // request asks, and asks the head again for a while when nobody listens: it has just started.
 func (c *Conn) request(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
+	peer := c.peerKey(subject)
+	if c.who.Kind == trust.KindHead && peer != "head" {
+		return c.askNode(ctx, peer, subject, data)
+	}
 	for begun := time.Now(); ; {
 		m, err := c.nc.RequestWithContext(ctx, c.subject(subject), data)
-		if !errors.Is(err, nats.ErrNoResponders) || c.peerKey(subject) != "head" || time.Since(begun) > startsWithin {
+		if !errors.Is(err, nats.ErrNoResponders) || peer != "head" || time.Since(begun) > startsWithin {
 			return m, err
 		}
 		select {

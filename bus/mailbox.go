@@ -20,6 +20,7 @@ type streamTable struct {
 	served map[string]int // peer → streams open for it
 	next   uint64
 	nonce  string
+	lane   string // what begins the address of each stream
 }
 
 // streamKey is whom a stream is with, and the number that this side gave it.
@@ -31,7 +32,11 @@ type streamKey struct {
 func (c *Conn) openMailbox() error {
 	c.streams.open, c.streams.served = map[streamKey]*Stream{}, map[string]int{}
 	c.streams.nonce = nats.NewInbox()[len(nats.InboxPrefix):]
-	if err := c.subscribe(c.ctx, strings.Join([]string{"_S", c.who.key(), c.streams.nonce, ">"}, "."), -1, c.frame); err != nil {
+	c.streams.lane = "_S." + c.who.key() + "." + c.streams.nonce + "."
+	if err := c.subscribe(c.ctx, c.streams.lane+">", -1, c.frame); err != nil {
+		return err
+	}
+	if err := c.expectAnswers(); err != nil {
 		return err
 	}
 	c.busy.Go(c.keepAlive)
@@ -40,8 +45,13 @@ func (c *Conn) openMailbox() error {
 
 // newStream is one that takes part in nothing yet.
 func (c *Conn) newStream(opener bool) *Stream {
-	now := time.Now()
-	return &Stream{c: c, opener: opener, begun: now, heard: now, spoke: now, changed: make(chan struct{})}
+	s := &Stream{}
+	s.init(c, opener, time.Now())
+	return s
+}
+
+func (s *Stream) init(c *Conn, opener bool, now time.Time) {
+	s.c, s.opener, s.begun, s.heard, s.spoke = c, opener, now, now, now
 }
 
 // register has the stream get frames of peerKey, at an address of its own.
@@ -51,18 +61,15 @@ func (c *Conn) register(s *Stream, peerKey string) {
 	defer t.mu.Unlock()
 	t.next++
 	s.key = streamKey{peerKey, t.next}
-	s.own = address("_S."+c.who.key()+"."+t.nonce+"."+peerKey, t.next)
+	s.own = t.lane + peerKey + "." + strconv.FormatUint(t.next, 36)
 	t.open[s.key] = s
 	if !s.opener {
 		t.served[peerKey]++
 	}
 }
 
-// address is where a stream's frames go: a mailbox, which is the subject of all frames from one connection to another,
-// and the number of the stream there. One subject a pair keeps the server's caches small and hit.
-func address(mailbox string, id uint64) string { return mailbox + "." + strconv.FormatUint(id, 36) }
-
-// locate takes an address apart.
+// locate takes an address apart: where a stream's frames go is a mailbox, which is the subject of all frames from one
+// connection to another, and the number of the stream there. One subject a pair keeps the server's caches small and hit.
 func locate(address string) (mailbox string, id uint64, ok bool) {
 	dot := strings.LastIndexByte(address, '.')
 	if dot < 0 {
@@ -83,12 +90,15 @@ func (c *Conn) Probe(id trust.Identity) {
 	}
 }
 
+// noResponders is the status that the server answers with when nobody listens.
+const noResponders = "503"
+
 // frame takes a message in from the bus; the server has vouched for the peer named in its subject.
 // A frame is the stream's number, a kind byte and the rest; a status of the server's comes to the address instead.
 func (c *Conn) frame(m *nats.Msg) {
-	part := strings.Split(m.Subject, ".")
-	if len(part) == 5 {
-		if _, id, ok := locate(m.Subject); ok && len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+	part, parts := cut(m.Subject)
+	if parts == 5 {
+		if _, id, ok := locate(m.Subject); ok && len(m.Data) == 0 && m.Header.Get("Status") == noResponders {
 			if s := c.streams.find(streamKey{part[3], id}); s != nil {
 				s.nobody()
 			}
@@ -96,7 +106,7 @@ func (c *Conn) frame(m *nats.Msg) {
 		return
 	}
 	id, n := binary.Uvarint(m.Data)
-	if len(part) != 4 || n <= 0 || n == len(m.Data) || m.Reply != "" && !addressOf(m.Reply, part[3]) {
+	if parts != 4 || n <= 0 || n == len(m.Data) || m.Reply != "" && !addressOf(m.Reply, part[3]) {
 		return
 	}
 	kind, data := m.Data[n], m.Data[n+1:]
@@ -119,9 +129,13 @@ func (c *Conn) sendFrame(to string, kind byte, data []byte, reply string) error 
 	if !ok {
 		return fault.New(fault.Misused, "%q is no address of a stream", to)
 	}
-	frame := binary.AppendUvarint(make([]byte, 0, len(data)+binary.MaxVarintLen64+1), id)
+	var small [128]byte // most frames fit in, and what is published is copied
+	frame := binary.AppendUvarint(small[:0], id)
 	frame = append(append(frame, kind), data...)
-	return c.nc.PublishMsg(&nats.Msg{Subject: mailbox, Reply: reply, Data: frame})
+	if reply == "" {
+		return c.nc.Publish(mailbox, frame)
+	}
+	return c.nc.PublishRequest(mailbox, reply, frame)
 }
 
 // meet notes where the other side is.

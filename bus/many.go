@@ -3,8 +3,7 @@ package bus
 import (
 	"context"
 	"iter"
-
-	"github.com/nats-io/nats.go"
+	"time"
 
 	"bramble/fault"
 )
@@ -23,23 +22,28 @@ func (c *Conn) OpenMany(ctx context.Context, subjects []string, req any) (*Many,
 		return nil, err
 	}
 	m := &Many{Streams: make([]*Stream, len(subjects)), heard: make(chan int, len(subjects))}
+	streams, now := make([]Stream, len(subjects)), time.Now()
 	for i, subject := range subjects {
-		s := c.newStream(true)
-		s.ctx, s.cancel = ctx, func(error) {}
+		s := &streams[i]
+		s.init(c, true, now)
+		s.ctx, s.cancel = ctx, noCancel
 		s.place, s.many = i, m
+		s.subject, s.request = subject, data
 		c.register(s, c.peerKey(subject))
-		s.request = &nats.Msg{Subject: subject, Reply: s.own, Data: data}
 		m.Streams[i] = s
 	}
 	context.AfterFunc(ctx, m.Close)
 	for i, s := range m.Streams {
-		if err := c.nc.PublishMsg(s.request); err != nil {
+		if err := s.ask(); err != nil {
 			m.Close()
 			return nil, fault.New(fault.Unreachable, "ask %s: %w", subjects[i], err)
 		}
 	}
 	return m, nil
 }
+
+// noCancel is for streams that end with the context of all.
+func noCancel(error) {}
 
 // Heard yields each stream, with its place, once there is something to Recv from it, and returns when all have been.
 func (m *Many) Heard() iter.Seq2[int, *Stream] {

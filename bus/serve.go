@@ -48,8 +48,11 @@ func pattern(subject string) string {
 // Handle answers requests on subject until ctx ends: each in its own goroutine, bounded in
 // number; a handler's error reaches the caller as the same *fault.Error.
 func Handle[Req, Resp any](ctx context.Context, c *Conn, subject string, answer func(context.Context, Caller, Req) (Resp, error)) error {
+	ctx = c.within(ctx)
 	return c.subscribe(ctx, pattern(subject), maxQueued, func(m *nats.Msg) {
-		c.serve(ctx, c.calls, func(ctx context.Context) {
+		c.serve(ctx, c.calls, func() {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
 			var req Req
 			var resp Resp
 			who, err := c.caller(m)
@@ -66,8 +69,9 @@ func Handle[Req, Resp any](ctx context.Context, c *Conn, subject string, answer 
 
 // HandleStream answers requests that open a stream; the stream ends when serve returns.
 func HandleStream[Req any](ctx context.Context, c *Conn, subject string, serve func(context.Context, Caller, Req, *Stream) error) error {
+	ctx = c.within(ctx)
 	return c.subscribe(ctx, pattern(subject), maxQueued, func(m *nats.Msg) {
-		c.serve(ctx, c.serving, func(ctx context.Context) {
+		c.serve(ctx, c.serving, func() {
 			who, err := c.caller(m)
 			if err != nil {
 				return
@@ -85,21 +89,24 @@ func HandleStream[Req any](ctx context.Context, c *Conn, subject string, serve f
 	})
 }
 
+// within ends with the connection too.
+func (c *Conn) within(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(c.ctx, cancel)
+	context.AfterFunc(ctx, func() { stop() })
+	return ctx
+}
+
 // serve runs one handler, waiting for a free slot first so that a flood queues in the bus and not here.
-func (c *Conn) serve(ctx context.Context, slots chan struct{}, work func(context.Context)) {
+func (c *Conn) serve(ctx context.Context, slots chan struct{}, work func()) {
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():
 		return
-	case <-c.ctx.Done():
-		return
 	}
 	c.busy.Go(func() {
 		defer func() { <-slots }()
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(c.ctx, cancel)()
-		work(ctx)
+		work()
 	})
 }
 

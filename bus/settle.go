@@ -18,7 +18,7 @@ func (s *Stream) nobody() {
 	}
 	time.AfterFunc(Settle/20, func() {
 		if !s.isOver() {
-			s.c.nc.PublishMsg(s.request)
+			s.ask()
 		}
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strings"
 	"sync"
 	"time"
 
@@ -45,9 +44,10 @@ type Stream struct {
 	own     string // this side's address
 	opener  bool
 	begun   time.Time
-	request *nats.Msg // the opener's
-	place   int       // in many
-	many    *Many     // which is told when there is something to receive; nil once it was, or for a single stream
+	subject string // the opener's, and what it asks there
+	request []byte
+	place   int   // in many
+	many    *Many // which is told when there is something to receive; nil once it was, or for a single stream
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 
@@ -63,7 +63,7 @@ type Stream struct {
 	over     error // why the stream ended; io.EOF when well
 	heard    time.Time
 	spoke    time.Time
-	changed  chan struct{} // closed and replaced at each change
+	changed  chan struct{} // closed at the next change; nil while nobody waits
 }
 
 // Open asks for a stream. The request is JSON, or raw when it is a []byte. Cancelling ctx cancels the stream.
@@ -77,9 +77,9 @@ func (c *Conn) Open(ctx context.Context, subject string, req any) (*Stream, erro
 	}
 	s := c.newStream(true)
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.subject, s.request = c.subject(subject), data
 	c.register(s, c.peerKey(subject))
-	s.request = &nats.Msg{Subject: c.subject(subject), Reply: s.own, Data: data}
-	if err := c.nc.PublishMsg(s.request); err != nil {
+	if err := s.ask(); err != nil {
 		s.drop(err)
 		return nil, fault.New(fault.Unreachable, "ask %s: %w", subject, err)
 	}
@@ -87,9 +87,12 @@ func (c *Conn) Open(ctx context.Context, subject string, req any) (*Stream, erro
 	return s, nil
 }
 
+// ask sends the opener's request.
+func (s *Stream) ask() error { return s.c.nc.PublishRequest(s.subject, s.own, s.request) }
+
 // peerKey is who will answer on subject.
 func (c *Conn) peerKey(subject string) string {
-	if part := strings.Split(subject, "."); len(part) == 4 && part[1] == "node" {
+	if part, n := cut(subject); n == 4 && part[1] == "node" {
 		return "node-" + part[2]
 	}
 	return "head"
@@ -157,7 +160,7 @@ func (s *Stream) sendWhenRoom(kind byte, data []byte) error {
 			s.mu.Unlock()
 			return s.send(kind, data)
 		}
-		changed := s.changed
+		changed := s.change()
 		s.mu.Unlock()
 		select {
 		case <-changed:
@@ -204,7 +207,7 @@ func (s *Stream) Recv() ([]byte, error) {
 			s.mu.Unlock()
 			return nil, io.EOF
 		}
-		changed, hidden := s.changed, !s.opener && !s.told
+		changed, hidden := s.change(), !s.opener && !s.told
 		s.mu.Unlock()
 		if hidden {
 			s.announce()
@@ -251,7 +254,7 @@ func (s *Stream) Messages() iter.Seq2[[]byte, error] {
 func (s *Stream) CloseSend() error {
 	s.mu.Lock()
 	for s.peer == "" && s.over == nil {
-		changed := s.changed
+		changed := s.change()
 		s.mu.Unlock()
 		select {
 		case <-changed:
@@ -266,10 +269,12 @@ func (s *Stream) CloseSend() error {
 
 // Close ends the stream from the opener's side; the service's context is cancelled.
 func (s *Stream) Close() {
-	if s.drop(fault.New(fault.Interrupted, "interrupted")) && s.opener {
+	if !s.isOver() && s.drop(errInterrupted) && s.opener {
 		s.send(frameCancel, nil)
 	}
 }
+
+var errInterrupted = fault.New(fault.Interrupted, "interrupted")
 
 // end ends the stream from the service's side with the handler's verdict.
 func (s *Stream) end(err error) {
@@ -301,10 +306,20 @@ func (s *Stream) drop(why error) bool {
 	return first
 }
 
+// change is closed at the next change; s.mu is held.
+func (s *Stream) change() <-chan struct{} {
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
 // wake tells waiting senders and receivers to look again; s.mu is held.
 func (s *Stream) wake() {
-	close(s.changed)
-	s.changed = make(chan struct{})
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
 }
 
 func (s *Stream) overError() error {
@@ -317,7 +332,7 @@ func (s *Stream) overError() error {
 func (s *Stream) cause() error {
 	err := context.Cause(s.ctx)
 	if errors.Is(err, context.Canceled) {
-		return fault.New(fault.Interrupted, "interrupted")
+		return errInterrupted
 	}
 	return err
 }
