@@ -6,12 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"net"
 	"strconv"
 	"strings"
-	"time"
 
 	"bramble/bus"
 	"bramble/event"
@@ -72,8 +69,9 @@ func (s *Service) hello(ctx context.Context, who bus.Caller, h Hello) (Welcome, 
 	if m := s.members[who.Name]; m != nil && m.shown != m.node.State {
 		s.tell(m, Change{To: m.node.State, At: s.Now(), Why: "connected"})
 	}
+	pace := s.pace
 	s.mu.Unlock()
-	return Welcome{Time: s.Now().UTC(), Version: s.Version, Denied: s.Authority.Denied()}, nil
+	return Welcome{Time: s.Now().UTC(), Version: s.Version, Denied: s.Authority.Denied(), Pace: pace}, nil
 }
 
 // arrived notes a node whose connection has not been noticed yet.
@@ -111,94 +109,6 @@ func peerAddress(said, address string) string {
 		return ""
 	}
 	return net.JoinHostPort(cmp.Or(host, address), port)
-}
-
-// nodes sends all members, and with Watch every later change, a few times a second at the most.
-func (s *Service) nodes(ctx context.Context, _ bus.Caller, req nodesRequest, out *bus.Stream) error {
-	first := true
-	return s.follow(ctx, func(up update) error {
-		up.Whole, first = first, false
-		if err := send(up, out); err != nil || req.Watch {
-			return err
-		}
-		return io.EOF
-	})
-}
-
-// Follow yields the list of members whenever something in it changed, a few times a second at the most, until ctx
-// ends. It is Client.Watch for the head itself.
-func (s *Service) Follow(ctx context.Context) iter.Seq[[]Node] {
-	return func(yield func([]Node) bool) {
-		all := map[string]Node{}
-		s.follow(ctx, func(up update) error {
-			up.apply(all)
-			if !yield(sorted(all)) {
-				return io.EOF
-			}
-			return nil
-		})
-	}
-}
-
-// follow tells all members, and what changes, until ctx ends or tell returns an error; io.EOF is none.
-func (s *Service) follow(ctx context.Context, tell func(update) error) error {
-	w := &watch{dirty: map[string]bool{}, wake: make(chan struct{}, 1)}
-	s.mu.Lock()
-	for name := range s.members {
-		w.dirty[name] = true
-	}
-	s.watches[w] = true
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.watches, w)
-		s.mu.Unlock()
-	}()
-	for {
-		if err := tell(s.news(w)); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(250 * time.Millisecond):
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.wake:
-		}
-	}
-}
-
-// news is the nodes that changed since the last time.
-func (s *Service) news(w *watch) (up update) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	names := w.dirty
-	w.dirty = map[string]bool{}
-	for name := range names {
-		if m := s.members[name]; m != nil && m.known() {
-			up.Nodes = append(up.Nodes, m.node)
-		} else {
-			up.Gone = append(up.Gone, name)
-		}
-	}
-	return up
-}
-
-// send sends news in messages that fit a stream frame.
-func send(up update, out *bus.Stream) error {
-	const perFrame = 4 // maxHello and 64 labels each, and less than bus.MaxFrame together
-	for len(up.Nodes) > perFrame {
-		if err := out.SendJSON(update{Nodes: up.Nodes[:perFrame], More: true}); err != nil {
-			return err
-		}
-		up.Nodes = up.Nodes[perFrame:]
-	}
-	return out.SendJSON(up)
 }
 
 func (s *Service) label(ctx context.Context, who bus.Caller, req labelRequest) (none, error) {

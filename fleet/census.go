@@ -13,11 +13,11 @@ type census struct {
 	labels map[string]bool
 }
 
-func newCensus(nodes []Node) census {
+func newCensus(nodes []*Node) census {
 	c := census{names: make(map[string]bool, len(nodes)), labels: map[string]bool{}}
-	for i := range nodes {
-		c.names[nodes[i].Name] = true
-		for key := range nodes[i].Labels {
+	for _, n := range nodes {
+		c.names[n.Name] = true
+		for key := range n.Labels {
 			c.labels[key] = true
 		}
 	}
@@ -43,16 +43,23 @@ func (c census) holds(t *term, n *Node) bool {
 
 // check is fault.NotFound when the term speaks of a node or a label that is not there, and
 // fault.Misused when it is a field's name alone.
-func (c census) check(t term, selection string) error {
-	missing := slices.DeleteFunc(slices.Clone(t.names), func(name string) bool { return c.names[name] })
+func (c census) check(t *term, selection string) error {
+	var missing []string
+	for _, name := range t.names {
+		if !c.names[name] {
+			missing = append(missing, name)
+		}
+	}
+	labelled := t.kind != byLabel || c.labels[t.key]
+	if labelled && (len(missing) == 0 || t.kind == byWord && c.labels[t.text]) {
+		return nil
+	}
 	known := slices.Collect(maps.Keys(c.names))
 	what := "no node is called "
 	switch {
-	case t.kind == byLabel && !c.labels[t.key]:
+	case !labelled:
 		missing, known = []string{t.key}, slices.Collect(maps.Keys(c.labels))
 		what = "no node has a label "
-	case t.kind == byWord && c.labels[t.text], len(missing) == 0:
-		return nil
 	case reserved(t.text):
 		return fault.New(fault.Misused, "%s: %s needs a value, such as %s", place(selection, t.at), t.text, example(t.text)).Hint("bramble nodes")
 	case t.kind == byWord:
@@ -92,11 +99,11 @@ func (n *Node) values(key string) []string {
 	return nil
 }
 
-// values is what all nodes together have under a key and a selection can say, in natural order.
-func values(key string, nodes []Node) []string {
+// said is what all nodes together have under a key and a selection can say, in natural order.
+func said(key string, nodes []*Node) []string {
 	var all []string
-	for i := range nodes {
-		all = append(all, nodes[i].values(key)...)
+	for _, n := range nodes {
+		all = append(all, n.values(key)...)
 	}
 	return slices.DeleteFunc(Natural(all), func(value string) bool { return value == "" || !only(value, isWord) })
 }

@@ -57,3 +57,9 @@ type Node struct {
 	Facts   host.Facts        `json:"facts"`
 	Sample  host.Sample       `json:"sample"`
 }
+
+// Standing is how the head sees a node.
+type Standing struct {
+	Name  string
+	State State
+}

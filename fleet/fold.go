@@ -12,6 +12,9 @@ import (
 // share brackets where they fill them: rack[1-2]n[01-03]. Expand reads it back, given at
 // most MaxNames names of the bytes that hostlists have.
 func Fold(names []string) string {
+	if text, ok := foldRun(names); ok {
+		return text
+	}
 	groups := map[string][]box{}
 	for _, name := range Natural(names) {
 		b := boxOf(name)
@@ -32,6 +35,34 @@ func Fold(names []string) string {
 		items[i] = b.String()
 	}
 	return strings.Join(items, ",")
+}
+
+// foldRun is Fold of names that already count up one by one at their end, which those of a cluster mostly do.
+func foldRun(names []string) (text string, ok bool) {
+	if len(names) < 2 {
+		return "", false
+	}
+	prefix := strings.TrimRight(names[0], "0123456789")
+	first := names[0][len(prefix):]
+	last := first
+	for _, name := range names[1:] {
+		number, same := strings.CutPrefix(name, prefix)
+		if !same || !follows(last, number) {
+			return "", false
+		}
+		last = number
+	}
+	return prefix + "[" + first + "-" + last + "]", true
+}
+
+// follows reports whether next is the successor of number, both decimal digits.
+func follows(number, next string) bool {
+	if number == "" || len(next) > maxDigits {
+		return false
+	}
+	n, bad := strconv.ParseUint(number, 10, 64)
+	m, worse := strconv.ParseUint(next, 10, 64)
+	return bad == nil && worse == nil && m == n+1 && (len(next) == len(number) || len(next) == len(number)+1 && next[0] != '0')
 }
 
 // box is a set of names of one shape: the texts between the numbers, and for each

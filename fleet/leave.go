@@ -40,7 +40,7 @@ func (s *Service) drop(ctx context.Context, name string, record func()) error {
 	s.observe(name, Event{Kind: Removed}, nil)
 	s.mu.Lock()
 	delete(s.members, name)
-	s.mark(name)
+	s.mark(name, false)
 	s.mu.Unlock()
 	if err := s.Roll.Delete(ctx, "node."+name); err != nil && !fault.Is(err, fault.NotFound) {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type Member struct {
 	Log      *slog.Logger
 
 	greet chan struct{}
+	pace  chan time.Duration // told by the head and not yet kept to
 }
 
 // ErrRenamed ends Run when the node has got a certificate with another name and must connect anew.
@@ -35,7 +37,7 @@ var ErrRenamed = errors.New("this node has got another name")
 
 // NewMember completes a member.
 func NewMember(m Member) *Member {
-	m.greet = make(chan struct{}, 1)
+	m.greet, m.pace = make(chan struct{}, 1), make(chan time.Duration, 1)
 	return &m
 }
 
@@ -67,6 +69,12 @@ func (m *Member) Run(ctx context.Context) error {
 				m.Verifier.Deny(serials...)
 			}
 		}),
+		m.Conn.Subscribe(ctx, bus.Node("fleet", name, "pace"), func(msg bus.Message) {
+			var pace time.Duration
+			if msg.Decode(&pace) == nil {
+				m.keep(pace)
+			}
+		}),
 	)
 	if err != nil {
 		return err
@@ -74,8 +82,9 @@ func (m *Member) Run(ctx context.Context) error {
 	var ended sync.WaitGroup
 	defer ended.Wait()
 	ended.Go(func() { m.hello(ctx) })
-	tick := time.NewTicker(BeatEvery)
-	defer tick.Stop()
+	pace := BeatEvery
+	next := time.NewTimer(pace)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -83,9 +92,27 @@ func (m *Member) Run(ctx context.Context) error {
 				return cause
 			}
 			return nil
-		case <-tick.C:
+		case told := <-m.pace:
+			if told != pace { // all are told at once, and shall not beat at once
+				pace = told
+				next.Reset(rand.N(pace))
+			}
+		case <-next.C:
+			next.Reset(pace)
 			m.beat(ctx)
 		}
+	}
+}
+
+// keep has the node beat as often as the head wants; the latest word counts.
+func (m *Member) keep(pace time.Duration) {
+	select {
+	case <-m.pace:
+	default:
+	}
+	select {
+	case m.pace <- min(max(pace, BeatEvery), DownAfter/3):
+	default:
 	}
 }
 
@@ -131,6 +158,7 @@ func (m *Member) sayHello(ctx context.Context) error {
 	if err := m.Conn.Call(ctx, bus.From("fleet", m.Conn.Who().Name, "hello"), hello, &w); err != nil {
 		return err
 	}
+	m.keep(w.Pace)
 	m.beat(ctx)
 	m.Verifier.Deny(w.Denied...)
 	if err := m.Clock.Observe(w.Time); err != nil {

@@ -9,12 +9,13 @@ import (
 // head's own clock and is never stored. The zero View is a node that was never heard of.
 type View struct {
 	State State
-	Conn  string    // the open connection, as Event names it; "" when it has no name
-	Open  bool      // a connection is open
-	Heard time.Time // last sign of life: a connection made, or a beat
-	Shut  time.Time // when the last connection closed
-	Until time.Time // a suspect node is down from here on
-	Grace time.Time // no node is down before this
+	Conn  string        // the open connection, as Event names it; "" when it has no name
+	Open  bool          // a connection is open
+	Heard time.Time     // last sign of life: a connection made, or a beat
+	Shut  time.Time     // when the last connection closed
+	Until time.Time     // a suspect node is down from here on
+	Grace time.Time     // no node is down before this
+	Pace  time.Duration // how often it beats; 0: BeatEvery
 }
 
 // Kind is what was noticed.
@@ -52,7 +53,7 @@ func Returning(now time.Time) View {
 //
 //	            | Connected | Disconnected (¹)       | Beat   | Tick
 //	never heard | up        | –                      | up     | –
-//	up          | up        | suspect                | up     | suspect, SuspectAfter after the last sign of life
+//	up          | up        | suspect                | up     | suspect, silent for long (⁴)
 //	suspect     | up        | down in ReconnectGrace | up (²) | down, at Until (³)
 //	down        | up        | –                      | up (²) | –
 //
@@ -63,6 +64,7 @@ func Returning(now time.Time) View {
 // (³) Until is DownAfter the last sign of life, ReconnectGrace after a connection closed, or
 // HeadGrace after the head started. A tick that comes ReconnectGrace late says that the head
 // itself stood still with the nodes' news waiting, so it gives them that long once more.
+// (⁴) SuspectAfter the last sign of life, or 2½ beats where those are rarer.
 func Observe(view View, ev Event, now time.Time) (View, []Change) {
 	before := view.State
 	if before == Gone {
@@ -91,11 +93,17 @@ func Observe(view View, ev Event, now time.Time) (View, []Change) {
 func Next(view View) time.Time {
 	switch view.State {
 	case Up:
-		return view.Heard.Add(SuspectAfter)
+		return view.Heard.Add(max(SuspectAfter, view.Pace*5/2))
 	case Suspect:
 		return view.Until
 	}
 	return time.Time{}
+}
+
+// Pace is how often each of so many nodes says how it is doing: so that the head hears not much more than so many
+// of them a second, and yet each often enough to be down DownAfter it fell silent.
+func Pace(nodes, most int) time.Duration {
+	return BeatEvery * time.Duration(min(3, 1+(nodes-1)/most))
 }
 
 func (v *View) connect(conn string, now time.Time) string {

@@ -185,13 +185,24 @@ func (s Selector) String() string { return s.text }
 // Select returns the nodes that are selected, in natural order of their names. It is
 // fault.NotFound when a name or label is nobody's, even behind a !, and when nothing is left.
 func (s Selector) Select(nodes []Node) ([]Node, error) {
+	selected, err := s.find(pointers(nodes))
+	if err != nil {
+		return nil, err
+	}
+	return values(selected), nil
+}
+
+// find is Select without moving nodes, which are large.
+func (s Selector) find(nodes []*Node) ([]*Node, error) {
 	if len(nodes) == 0 {
 		return nil, fault.New(fault.NotFound, "the cluster has no nodes yet").Hint("bramble token create")
 	}
 	c := newCensus(nodes)
-	for _, t := range slices.Concat(s.members...) {
-		if err := c.check(t, s.text); err != nil {
-			return nil, err
+	for _, m := range s.members {
+		for i := range m {
+			if err := c.check(&m[i], s.text); err != nil {
+				return nil, err
+			}
 		}
 	}
 	selected := s.pick(nodes, c)
@@ -203,16 +214,35 @@ func (s Selector) Select(nodes []Node) ([]Node, error) {
 
 // Match is Select for those who wait for nodes to appear: a name or label that is
 // nobody's matches nothing, and so may the whole.
-func (s Selector) Match(nodes []Node) []Node { return s.pick(nodes, newCensus(nodes)) }
+func (s Selector) Match(nodes []Node) []Node {
+	all := pointers(nodes)
+	return values(s.pick(all, newCensus(all)))
+}
 
-func (s Selector) pick(nodes []Node, c census) []Node {
-	selected := make([]Node, 0, len(nodes)) // nodes are large to move, and mostly all are meant
+func pointers(nodes []Node) []*Node {
+	all := make([]*Node, len(nodes))
 	for i := range nodes {
-		if s.holds(&nodes[i], c) {
-			selected = append(selected, nodes[i])
+		all[i] = &nodes[i]
+	}
+	return all
+}
+
+func values(nodes []*Node) []Node {
+	all := make([]Node, len(nodes))
+	for i, n := range nodes {
+		all[i] = *n
+	}
+	return all
+}
+
+func (s Selector) pick(nodes []*Node, c census) []*Node {
+	selected := make([]*Node, 0, len(nodes)) // mostly all are meant
+	for _, n := range nodes {
+		if s.holds(n, c) {
+			selected = append(selected, n)
 		}
 	}
-	byName := func(a, b Node) int { return NaturalCompare(a.Name, b.Name) }
+	byName := func(a, b *Node) int { return NaturalCompare(a.Name, b.Name) }
 	if !slices.IsSortedFunc(selected, byName) {
 		slices.SortFunc(selected, byName)
 	}
@@ -235,13 +265,13 @@ func (s Selector) holds(n *Node, c census) bool {
 }
 
 // nothing explains an empty selection by the first term that no node meets, if there is one.
-func (s Selector) nothing(nodes []Node, c census) error {
+func (s Selector) nothing(nodes []*Node, c census) error {
 	for _, t := range slices.Concat(s.members...) {
-		if t.not || slices.ContainsFunc(nodes, func(n Node) bool { return c.holds(&t, &n) }) {
+		if t.not || slices.ContainsFunc(nodes, func(n *Node) bool { return c.holds(&t, n) }) {
 			continue
 		}
 		text := "no node has " + t.text
-		if have := values(t.key, nodes); len(have) > 0 {
+		if have := said(t.key, nodes); len(have) > 0 {
 			text += "; there is " + clip(strings.Join(have, ", "))
 		}
 		return fault.New(fault.NotFound, "%s", text).Hint("bramble nodes")

@@ -35,6 +35,8 @@ type Service struct {
 	OnRoll func(Node)
 	// Busy refuses what would pull a node away from under running work.
 	Busy func(name string) error
+	// BeatsMost is about how many heartbeats a second it takes; 0: 400.
+	BeatsMost int
 
 	joiners limiter
 	ended   sync.WaitGroup
@@ -45,6 +47,7 @@ type Service struct {
 	gone    map[string]bool // names that were removed and not given out again: what they still say is late
 	watches map[*watch]bool
 	denied  map[string]bool // serials that the nodes have been told of
+	pace    time.Duration   // how often nodes beat
 }
 
 // entry is a node and what the head noticed of it.
@@ -57,12 +60,6 @@ type entry struct {
 
 // known reports whether the node has ever said what it is; until then it is in no list.
 func (m *entry) known() bool { return m.node.Version != "" }
-
-// watch is one open fleet.read.nodes stream: the names it has not been told of yet.
-type watch struct {
-	dirty map[string]bool
-	wake  chan struct{}
-}
 
 // Run serves until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
@@ -89,7 +86,7 @@ func (s *Service) Open(ctx context.Context) error {
 	if s.members != nil {
 		return nil
 	}
-	s.members, s.watches, s.gone, s.denied = map[string]*entry{}, map[*watch]bool{}, map[string]bool{}, map[string]bool{}
+	s.members, s.gone, s.denied = map[string]*entry{}, map[string]bool{}, map[string]bool{}
 	for _, serial := range s.Authority.Denied() {
 		s.denied[serial] = true // each node is told at its hello
 	}
@@ -150,37 +147,62 @@ func (s *Service) inOrder() []string {
 	return s.order
 }
 
-// Nodes returns all members in natural order.
-func (s *Service) Nodes() []Node {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	nodes := make([]Node, 0, len(s.members))
+// known is all members that have said what they are, in natural order; s.mu is held.
+func (s *Service) known() []*Node {
+	nodes := make([]*Node, 0, len(s.members))
 	for _, name := range s.inOrder() {
 		if m := s.members[name]; m.known() {
-			nodes = append(nodes, m.node)
+			nodes = append(nodes, &m.node)
 		}
 	}
 	return nodes
 }
 
+// Nodes returns all members in natural order.
+func (s *Service) Nodes() []Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return values(s.known())
+}
+
 // Select returns the members that a selection means.
 func (s *Service) Select(selection string) ([]Node, error) {
+	return selected(s, selection, func(n *Node) Node { return *n })
+}
+
+// Standings is Select for who asks no more than that of a member.
+func (s *Service) Standings(selection string) ([]Standing, error) {
+	return selected(s, selection, func(n *Node) Standing { return Standing{n.Name, n.State} })
+}
+
+// selected is what is wanted of each member that a selection means.
+func selected[T any](s *Service, selection string, want func(*Node) T) ([]T, error) {
 	sel, err := ParseSelector(cmp.Or(selection, "all"))
 	if err != nil {
 		return nil, err
 	}
-	return sel.Select(s.Nodes())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	nodes, err := sel.find(s.known())
+	if err != nil {
+		return nil, err
+	}
+	list := make([]T, len(nodes))
+	for i, n := range nodes {
+		list[i] = want(n)
+	}
+	return list, nil
 }
 
 // Node returns one member; fault.NotFound when there is none of that name.
 func (s *Service) Node(name string) (Node, error) {
-	nodes := s.Nodes()
-	for _, n := range nodes {
-		if n.Name == name {
-			return n, nil
-		}
+	s.mu.Lock()
+	if m := s.members[name]; m != nil && m.known() {
+		defer s.mu.Unlock()
+		return m.node, nil
 	}
-	return Node{}, unknownNode(name, nodes)
+	s.mu.Unlock()
+	return Node{}, unknownNode(name, s.Nodes())
 }
 
 func unknownNode(name string, nodes []Node) error {
@@ -224,7 +246,7 @@ func (s *Service) observe(name string, ev Event, change func(*Node)) {
 	view, changes := Observe(m.view, ev, now)
 	m.view = view
 	if ev.Kind == Connected || ev.Kind == Beat {
-		m.node.Seen = now.UTC()
+		m.node.Seen, m.view.Pace = now.UTC(), s.pace
 	}
 	if change != nil {
 		change(&m.node)
@@ -236,7 +258,7 @@ func (s *Service) observe(name string, ev Event, change func(*Node)) {
 	if m.node.State == Down && !m.known() {
 		delete(s.members, name) // it connected and never said what it is
 	}
-	s.mark(name)
+	s.mark(name, ev.Kind == Beat && len(changes) == 0)
 }
 
 // tell passes a change on. A node that only connected is not up before it has said what it is.
@@ -254,17 +276,6 @@ func (s *Service) tell(m *entry, c Change) {
 	}
 }
 
-// mark notes for every watch that a node has news; s.mu is held.
-func (s *Service) mark(name string) {
-	for w := range s.watches {
-		w.dirty[name] = true
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
 // tick lets time pass for nodes that say nothing.
 func (s *Service) tick(ctx context.Context) {
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -274,10 +285,30 @@ func (s *Service) tick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			s.keepPace()
 			for _, name := range s.due() {
 				s.observe(name, Event{Kind: Tick}, nil)
 			}
 		}
+	}
+}
+
+// keepPace has the nodes beat less often when they have become many, and more often when they have become few.
+func (s *Service) keepPace() {
+	s.mu.Lock()
+	pace := Pace(len(s.members), cmp.Or(s.BeatsMost, 400))
+	if pace == s.pace {
+		s.mu.Unlock()
+		return
+	}
+	s.pace = pace
+	names := slices.Clone(s.inOrder())
+	for _, m := range s.members {
+		m.view.Pace = max(m.view.Pace, pace) // and no less before its next beat
+	}
+	s.mu.Unlock()
+	for _, name := range names {
+		s.Conn.Publish(bus.Node("fleet", name, "pace"), pace) // who misses it is told at its next hello
 	}
 }
 
@@ -330,7 +361,7 @@ func (s *Service) update(ctx context.Context, name string, change func(*Node)) e
 	defer s.mu.Unlock()
 	if s.members[name] == m {
 		change(&m.node)
-		s.mark(name)
+		s.mark(name, false)
 		if s.OnRoll != nil {
 			s.OnRoll(m.node)
 		}

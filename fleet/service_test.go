@@ -36,6 +36,7 @@ type house struct {
 	mu      sync.Mutex
 	changes []fleet.Change
 	names   []string
+	most    int // beats a second that the head wants
 }
 
 // desk is one life of the head's service.
@@ -79,7 +80,7 @@ func (h *house) connect(id trust.Identity) *bus.Conn {
 func (h *house) up() {
 	conn := h.connect(trust.Identity{Kind: trust.KindHead, Name: "head"})
 	s := &fleet.Service{Conn: conn, Watch: h.bus.Watch, Authority: h.authority, Roll: h.roll, Events: h.events,
-		Metrics: &metric.Set{}, Version: "1.0", Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Metrics: &metric.Set{}, Version: "1.0", Now: time.Now, Log: slog.New(slog.DiscardHandler), BeatsMost: h.most,
 		OnChange: func(n fleet.Node, c fleet.Change) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -248,6 +249,89 @@ func TestWatchCoalesces(t *testing.T) {
 		h.expect("the last", last, "n1 down")
 		if lists < 5 || lists > 40 {
 			t.Errorf("%d lists came in 9 s", lists)
+		}
+	})
+}
+
+// TestFollow has samples told once a beat, and what changes a node at once.
+func TestFollow(t *testing.T) {
+	inHouse(t, func(h *house) {
+		n := h.node("n1")
+		defer n.stop()
+		ctx, cancel := context.WithCancel(context.Background())
+		var lists []time.Time
+		labelled := ""
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for nodes := range h.head.Follow(ctx) {
+				lists = append(lists, time.Now())
+				labelled = nodes[0].Labels["x"]
+			}
+		}()
+		time.Sleep(10*time.Second + 500*time.Millisecond)
+		synctest.Wait()
+		if len(lists) < 10 || len(lists) > 12 {
+			t.Errorf("%d lists came in 10 s", len(lists))
+		}
+		begun := time.Now()
+		if err := h.fleet().Label(ctx, []string{"n1"}, []fleet.LabelChange{{Key: "x", Value: "y"}}); err != nil {
+			t.Fatal(err)
+		}
+		for labelled == "" && time.Since(begun) < time.Second {
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+		}
+		if took := time.Since(begun); took > 300*time.Millisecond {
+			t.Errorf("a label was told after %s", took)
+		}
+		cancel()
+		<-done
+	})
+}
+
+// TestPace has a head that wants one beat a second of three nodes.
+func TestPace(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.head.stop()
+		h.most = 1
+		h.up()
+		beats := 0
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		if err := h.connect(trust.Identity{Kind: trust.KindHead, Name: "head"}).Subscribe(ctx, bus.From("fleet", "*", "beat"), func(bus.Message) { beats++ }); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		n1, n2, n3 := h.node("n1"), h.node("n2"), h.node("n3")
+		defer n1.stop()
+		defer n2.stop()
+		h.became(10*time.Second, begun)
+		before := beats
+		h.expect("while they beat every 3 s", h.became(30*time.Second, begun), "")
+		if n := beats - before; n < 29 || n > 31 {
+			t.Errorf("%d beats in 30 s of three nodes", n)
+		}
+		before = beats
+		n3.stop()
+		silent := time.Now()
+		for h.list() == "n1 up, n2 up, n3 up" {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if took := time.Since(silent); took < 4*time.Second || took > 8*time.Second {
+			t.Errorf("a silent node was suspect after %s", took)
+		}
+		if err := h.fleet().Remove(ctx, "n3"); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.fleet().Remove(ctx, "n2"); err != nil {
+			t.Fatal(err)
+		}
+		h.became(5*time.Second, begun)
+		before = beats
+		h.expect("one node", h.became(30*time.Second, begun), "")
+		if n := beats - before; n < 29 || n > 31 {
+			t.Errorf("%d beats in 30 s of one node", n)
 		}
 	})
 }

@@ -37,9 +37,10 @@ func (h Hello) check() error {
 
 // Welcome answers a Hello.
 type Welcome struct {
-	Time    time.Time `json:"time"`    // the head's, which the cluster runs by
-	Version string    `json:"version"` // the head's
-	Denied  []string  `json:"denied"`  // serial numbers of revoked certificates
+	Time    time.Time     `json:"time"`           // the head's, which the cluster runs by
+	Version string        `json:"version"`        // the head's
+	Denied  []string      `json:"denied"`         // serial numbers of revoked certificates
+	Pace    time.Duration `json:"pace,omitempty"` // how often it wants to hear how the node is doing; 0: BeatEvery
 }
 
 // drainRequest keeps nodes from getting new work, or lets them again.

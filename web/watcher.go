@@ -37,15 +37,16 @@ func (w *watcher) take(list []fleet.Node) {
 	defer w.mu.Unlock()
 	w.known = true
 	w.order = w.order[:0]
-	for _, n := range list {
+	for i := range list {
+		n := &list[i]
 		w.order = append(w.order, n.Name)
 		old := w.seen[n.Name]
 		if old == nil {
 			old = &watched{history: newHistory()}
 			w.seen[n.Name] = old
 		}
-		if old.history.add(n.Sample, n.Cores) || !reflect.DeepEqual(old.node, n) {
-			old.node, old.tiles = n, [2]fragment{}
+		if old.history.add(n.Sample, n.Cores) || !reflect.DeepEqual(&old.node, n) {
+			old.node, old.tiles = *n, [2]fragment{}
 		}
 	}
 	if len(w.seen) > len(list) {
