@@ -171,7 +171,7 @@ func (h *head) serve(ctx context.Context) error {
 	}
 	h.fleet = &fleet.Service{Conn: h.conn, Watch: h.watch, Authority: h.authority, Roll: roll, Events: h.events,
 		Metrics: h.metrics, Version: h.Version, Now: h.clock.Now, Log: h.log("fleet")}
-	runner := &fan.Service{Conn: h.conn, Select: h.fleet.Select, Node: h.fleet.Node, Events: h.events, Metrics: h.metrics, Log: h.log("fan")}
+	runner := &fan.Service{Conn: h.conn, Select: h.fleet.Standings, Node: h.fleet.Node, Events: h.events, Metrics: h.metrics, Log: h.log("fan")}
 	h.metrics.Gauge("bramble_bus_connections", "Open bus connections.", func() float64 { return float64(h.server.Connections()) })
 	if h.store, err = artefact.OpenStore(filepath.Join(h.layout.Head(), "artefact"), artefact.Options{Floor: 2 * diskFloor}); err != nil {
 		return err

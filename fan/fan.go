@@ -33,6 +33,8 @@ const (
 	Stdout Kind = 'o'
 	Stderr Kind = 'e'
 	Ended  Kind = 'x' // last of a node: how the command ended there
+
+	Together Kind = 't' // from a node only: several of these in one message
 )
 
 // Event is one thing that a run reports.
@@ -74,4 +76,6 @@ type task struct {
 	Timeout time.Duration `json:"timeout,omitempty"`
 	Stdin   bool          `json:"stdin,omitempty"`
 	TTY     *host.Size    `json:"tty,omitempty"`
+
+	Together bool `json:"together,omitempty"` // the head reads reports that come together
 }

@@ -42,20 +42,8 @@ func (n *Node) Run(ctx context.Context) error {
 
 // serve runs one command; the stream's context ends when the caller gives it up.
 func (n *Node) serve(ctx context.Context, _ bus.Caller, t task, s *bus.Stream) error {
-	cmd, err := n.command(t)
-	if err != nil {
-		return err
-	}
-	var end End
-	switch teller, ok := n.Host.(teller); {
-	case t.TTY != nil:
-		cmd.TTY = t.TTY
-		end, err = n.terminal(ctx, cmd, s)
-	case ok && !t.Stdin:
-		end, err = n.told(ctx, t, cmd, s, teller)
-	default:
-		end, err = n.pipes(ctx, t, cmd, s)
-	}
+	report := &reporter{to: s, together: t.Together}
+	end, err := n.perform(ctx, t, report)
 	if err != nil {
 		return err
 	}
@@ -63,32 +51,55 @@ func (n *Node) serve(ctx context.Context, _ bus.Caller, t task, s *bus.Stream) e
 	if err != nil {
 		return err
 	}
-	return s.SendLast(append([]byte{byte(Ended)}, data...))
+	return report.last(data)
 }
 
-func (n *Node) command(t task) (host.Command, error) {
-	name := t.As
-	if name == "" {
-		name = n.Accounts.AccountFor(t.User)
-	} else if os.Geteuid() != 0 {
-		return host.Command{}, fault.New(fault.Denied, "the agent on %s does not run as root, so nothing can be run as root there", n.Conn.Who().Name).
-			Hint("sudo bramble join … on that machine")
+func (n *Node) perform(ctx context.Context, t task, report *reporter) (End, error) {
+	user, account, err := n.account(t)
+	if err != nil {
+		return End{}, err
 	}
-	account := host.Account{Name: cmp.Or(os.Getenv("USER"), t.User), Home: os.Getenv("HOME"), Shell: os.Getenv("SHELL")}
-	if name != "" {
-		var err error
-		if account, err = n.Accounts.Account(name); err != nil {
-			return host.Command{}, err
+	teller, ok := n.Host.(teller)
+	if ok = ok && t.TTY == nil && !t.Stdin; ok {
+		if exit, ok := atOnce(teller, t.Args); ok {
+			return End{Exit: exit}, nil
 		}
 	}
+	cmd := n.command(t, user, account)
+	switch {
+	case t.TTY != nil:
+		return n.terminal(ctx, t, cmd, report)
+	case ok:
+		return n.told(ctx, t, cmd, report, teller)
+	}
+	return n.pipes(ctx, t, cmd, report)
+}
+
+// account is whom a command runs as; "" for the user is the agent's own account.
+func (n *Node) account(t task) (user string, account host.Account, err error) {
+	user = t.As
+	if user == "" {
+		user = n.Accounts.AccountFor(t.User)
+	} else if os.Geteuid() != 0 {
+		return "", account, fault.New(fault.Denied, "the agent on %s does not run as root, so nothing can be run as root there", n.Conn.Who().Name).
+			Hint("sudo bramble join … on that machine")
+	}
+	if user == "" {
+		return "", host.Account{Name: cmp.Or(os.Getenv("USER"), t.User), Home: os.Getenv("HOME"), Shell: os.Getenv("SHELL")}, nil
+	}
+	account, err = n.Accounts.Account(user)
+	return user, account, err
+}
+
+func (n *Node) command(t task, user string, account host.Account) host.Command {
 	own := []string{"BRAMBLE_NODE=" + n.Conn.Who().Name, "BRAMBLE_USER=" + t.User}
 	return host.Command{
 		ID:   fmt.Sprintf("run.%d", n.next.Add(1)),
 		Args: t.Args,
 		Env:  environment(account.Env(), []string{"LANG=" + cmp.Or(os.Getenv("LANG"), "C.UTF-8")}, t.Env, own),
 		Dir:  account.Home,
-		User: name,
-	}, nil
+		User: user,
+	}
 }
 
 // home is where a command starts: the account's folder where there is one.

@@ -90,26 +90,24 @@ func plain(word string) bool {
 // uint16, and the rest: output bytes, or JSON of an End. The list itself comes first, as JSON.
 const frameHead = 3
 
+// packNames is the list of names in pieces that each fit into a frame.
 func packNames(names []string) ([][]byte, error) {
 	const perFrame = 512
-	var frames [][]byte
-	for len(names) > 0 {
-		n := min(perFrame, len(names))
-		data, err := json.Marshal(names[:n])
+	var pieces [][]byte
+	for piece := range slices.Chunk(names, perFrame) {
+		data, err := json.Marshal(piece)
 		if err != nil {
 			return nil, err
 		}
-		frames = append(frames, append([]byte{byte(Nodes), 0, 0}, data...))
-		names = names[n:]
+		pieces = append(pieces, data)
 	}
-	return frames, nil
+	return pieces, nil
 }
 
-func pack(kind Kind, node int, data []byte) []byte {
-	frame := make([]byte, frameHead, frameHead+len(data))
-	frame[0] = byte(kind)
-	binary.BigEndian.PutUint16(frame[1:], uint16(node))
-	return append(frame, data...)
+// pack appends a frame to a message.
+func pack(message []byte, kind Kind, node int, data []byte) []byte {
+	message = binary.BigEndian.AppendUint16(append(message, byte(kind)), uint16(node))
+	return append(message, data...)
 }
 
 // unpack reads a frame; names are those told so far.

@@ -82,12 +82,13 @@ func TestFrames(t *testing.T) {
 	for i := range names {
 		names[i] = strings.Repeat("n", 60)
 	}
-	frames, err := packNames(names)
+	pieces, err := packNames(names)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var told []string
-	for _, f := range frames {
+	for _, piece := range pieces {
+		f := pack(nil, Nodes, 0, piece)
 		if len(f) > 64<<10 {
 			t.Errorf("a frame of %d bytes", len(f))
 		}
@@ -100,16 +101,16 @@ func TestFrames(t *testing.T) {
 	if !reflect.DeepEqual(told, names) {
 		t.Errorf("%d names came, %d went", len(told), len(names))
 	}
-	ev, err := unpack(pack(Stderr, 300, []byte("a\x00\xff")), names)
+	ev, err := unpack(pack(nil, Stderr, 300, []byte("a\x00\xff")), names)
 	if err != nil || ev.Kind != Stderr || ev.Node != names[300] || string(ev.Data) != "a\x00\xff" {
 		t.Errorf("got %+v, %v", ev, err)
 	}
-	for _, bad := range [][]byte{nil, {'o'}, pack(Stdout, 1500, nil), pack('?', 0, nil), append([]byte{byte(Nodes), 0, 0}, '{')} {
+	for _, bad := range [][]byte{nil, {'o'}, pack(nil, Stdout, 1500, nil), pack(nil, '?', 0, nil), append([]byte{byte(Nodes), 0, 0}, '{')} {
 		if _, err := unpack(bad, names); err == nil {
 			t.Errorf("%q was read", bad)
 		}
 	}
-	if ev, err := unpack(pack(Ended, 1, []byte("{")), names); err != nil || ev.Node != names[1] || !ev.End.Lost {
+	if ev, err := unpack(pack(nil, Ended, 1, []byte("{")), names); err != nil || ev.Node != names[1] || !ev.End.Lost {
 		t.Errorf("an unreadable report: %+v, %v", ev, err)
 	}
 }

@@ -28,7 +28,7 @@ const (
 )
 
 // pipes runs a command with its output in two pipes.
-func (n *Node) pipes(ctx context.Context, t task, cmd host.Command, s *bus.Stream) (End, error) {
+func (n *Node) pipes(ctx context.Context, t task, cmd host.Command, report *reporter) (End, error) {
 	var files opened
 	defer files.close()
 	outR, outW := files.pipe()
@@ -49,11 +49,11 @@ func (n *Node) pipes(ctx context.Context, t task, cmd host.Command, s *bus.Strea
 	errW.Close()
 	if stdin != nil {
 		cmd.Stdin.Close()
-		s.Go(func() { feed(stdin, s) })
+		report.to.Go(func() { feed(stdin, report.to) })
 	}
 	var readers sync.WaitGroup
-	readers.Go(func() { forward(s, Stdout, outR) })
-	readers.Go(func() { forward(s, Stderr, errR) })
+	readers.Go(func() { forward(report, Stdout, outR) })
+	readers.Go(func() { forward(report, Stderr, errR) })
 	end := wait(ctx, p, t.Timeout, syscall.SIGTERM)
 	if end.Timeout || ctx.Err() != nil {
 		p.Kill() // what the leader left behind too
@@ -66,13 +66,20 @@ func (n *Node) pipes(ctx context.Context, t task, cmd host.Command, s *bus.Strea
 
 // teller is a host whose commands need no pipes to be heard: a simulated one.
 type teller interface {
+	AtOnce(args []string) (exit host.Exit, ok bool)
 	Tell(cmd host.Command, stdout, stderr io.Writer) (host.Process, error)
 }
 
+// atOnce is how a command ends that says nothing and takes no time.
+func atOnce(by teller, args []string) (exit host.Exit, ok bool) {
+	direct, _ := words(args)
+	return by.AtOnce(direct)
+}
+
 // told runs a command whose output the host hands over.
-func (n *Node) told(ctx context.Context, t task, cmd host.Command, s *bus.Stream, by teller) (End, error) {
+func (n *Node) told(ctx context.Context, t task, cmd host.Command, report *reporter, by teller) (End, error) {
 	p, err := start(cmd, func(cmd host.Command) (host.Process, error) {
-		return by.Tell(cmd, frames{s, Stdout}, frames{s, Stderr})
+		return by.Tell(cmd, frames{report, Stdout}, frames{report, Stderr})
 	})
 	if err != nil {
 		return End{}, err
@@ -82,13 +89,13 @@ func (n *Node) told(ctx context.Context, t task, cmd host.Command, s *bus.Stream
 
 // frames sends what is written to it as frames of a kind.
 type frames struct {
-	to   *bus.Stream
+	to   *reporter
 	kind Kind
 }
 
 func (f frames) Write(b []byte) (int, error) {
 	for part := range slices.Chunk(b, readMost) {
-		if err := f.to.Send(append([]byte{byte(f.kind)}, part...)); err != nil {
+		if err := f.to.say(f.kind, part); err != nil {
 			return 0, err
 		}
 	}
@@ -135,16 +142,15 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }
 
 // forward sends what is read as frames of the kind. Once the caller has gone it only reads on, so that
 // the command does not block; once a deadline has passed it reads what is left in the pipe.
-func forward(s *bus.Stream, kind Kind, r io.Reader) {
+func forward(report *reporter, kind Kind, r io.Reader) {
 	pooled := buffers.Get().(*[]byte)
 	defer buffers.Put(pooled)
-	buf := (*pooled)[:1]
-	buf[0] = byte(kind)
+	buf := *pooled
 	gone, ended, left := false, false, pipeMost
 	for left > 0 {
-		k, err := r.Read(buf[1:cap(buf)])
+		k, err := r.Read(buf)
 		if k > 0 && !gone {
-			gone = s.Send(append([]byte(nil), buf[:k+1]...)) != nil
+			gone = report.say(kind, buf[:k]) != nil
 		}
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && !ended:
@@ -194,8 +200,8 @@ func wait(ctx context.Context, p host.Process, timeout time.Duration, signal sys
 
 // terminal runs a command on a terminal: messages from the caller are 'i' and input, or 'r' and a size.
 // When the caller goes the terminal hangs up, as ssh has it: what was told to survive that survives.
-func (n *Node) terminal(ctx context.Context, cmd host.Command, s *bus.Stream) (End, error) {
-	cmd.Dir = home(cmd.Dir)
+func (n *Node) terminal(ctx context.Context, t task, cmd host.Command, report *reporter) (End, error) {
+	cmd.TTY, cmd.Dir = t.TTY, home(cmd.Dir)
 	if len(cmd.Args) == 0 {
 		cmd.Args = []string{loginShell(cmd.Env), "-l"}
 	}
@@ -204,10 +210,11 @@ func (n *Node) terminal(ctx context.Context, cmd host.Command, s *bus.Stream) (E
 		return End{}, err
 	}
 	tty := p.Terminal()
+	s := report.to
 	s.Go(func() { keys(s, p, tty) })
 	screen := &screen{Reader: tty}
 	drained := make(chan struct{})
-	s.Go(func() { forward(s, Stdout, screen); close(drained) })
+	s.Go(func() { forward(report, Stdout, screen); close(drained) })
 	end := wait(ctx, p, 0, syscall.SIGHUP)
 	for {
 		select {

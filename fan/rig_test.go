@@ -31,6 +31,9 @@ type rig struct {
 	nodes map[string]*bus.Conn
 
 	machines map[string]host.Host
+
+	mu    sync.Mutex
+	heard []string // subjects, by count
 }
 
 // self runs everything as this process's own account.
@@ -77,12 +80,16 @@ func newRig(t *testing.T, names []string, machine func(name string) host.Host) *
 	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(func() { stop(); running.Wait(); events.Close() })
 	service := &fan.Service{Conn: r.head, Events: events, Metrics: &metric.Set{}, Log: slog.New(slog.DiscardHandler),
-		Select: func(text string) ([]fleet.Node, error) {
+		Select: func(text string) (standings []fleet.Standing, err error) {
 			sel, err := fleet.ParseSelector(text)
 			if err != nil {
 				return nil, err
 			}
-			return sel.Select(members)
+			nodes, err := sel.Select(members)
+			for _, n := range nodes {
+				standings = append(standings, fleet.Standing{Name: n.Name, State: n.State})
+			}
+			return standings, err
 		},
 		Node: func(name string) (fleet.Node, error) {
 			for _, n := range members {

@@ -20,7 +20,7 @@ import (
 // Service is the head's half: it passes a command on to the nodes and their reports back.
 type Service struct {
 	Conn    *bus.Conn
-	Select  func(selection string) ([]fleet.Node, error)
+	Select  func(selection string) ([]fleet.Standing, error)
 	Node    func(name string) (fleet.Node, error)
 	Events  *event.Log
 	Metrics *metric.Set
@@ -68,19 +68,19 @@ func (s *Service) run(ctx context.Context, who bus.Caller, req Request, out *bus
 		names[i] = n.Name
 	}
 	s.audit(who, "", fmt.Sprintf("runs %s on %s", brief(req.Args), fleet.Fold(names)), req.As)
-	frames, err := packNames(names)
+	pieces, err := packNames(names)
 	if err != nil {
 		return err
 	}
 	r := &relay{out: out, say: newSpeaker(out)}
 	defer r.say.close()
 	defer r.ended.Wait()
-	for _, f := range frames {
-		if err := r.say.add(f); err != nil {
+	for _, piece := range pieces {
+		if err := r.say.add(Nodes, 0, piece); err != nil {
 			return err
 		}
 	}
-	data, err := json.Marshal(task{User: who.Name, As: req.As, Args: req.Args, Env: req.Env, Timeout: req.Timeout, Stdin: req.Stdin})
+	data, err := json.Marshal(task{User: who.Name, As: req.As, Args: req.Args, Env: req.Env, Timeout: req.Timeout, Stdin: req.Stdin, Together: true})
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,8 @@ func (s *Service) run(ctx context.Context, who bus.Caller, req Request, out *bus
 }
 
 // asked is where to ask those nodes that are not down, and their places; of the others it is told that they are.
-func (r *relay) asked(nodes []fleet.Node) (subjects []string, places []int) {
+func (r *relay) asked(nodes []fleet.Standing) (subjects []string, places []int) {
+	subjects, places = make([]string, 0, len(nodes)), make([]int, 0, len(nodes))
 	for i, n := range nodes {
 		if n.State == fleet.Down {
 			r.end(i, End{Error: "down", Try: "bramble nodes", Lost: true})
@@ -145,24 +146,37 @@ func (r *relay) some(ctx context.Context, conn *bus.Conn, subjects []string, pla
 func (r *relay) follow(place int, in *bus.Stream) {
 	defer in.Close()
 	for {
-		frame, err := in.Recv()
-		if err != nil || len(frame) == 0 {
+		message, err := in.Recv()
+		if err != nil || len(message) == 0 {
 			r.end(place, lost(err))
 			return
 		}
-		switch kind := Kind(frame[0]); kind {
-		case Stdout, Stderr, Ended:
-			err = r.say.add(pack(kind, place, frame[1:]))
-			if kind == Ended || err != nil {
+		if Kind(message[0]) != Together {
+			if r.pass(place, message) {
+				return
+			}
+			continue
+		}
+		for frame := range framesOf(message[1:]) {
+			if len(frame) > 0 && r.pass(place, frame) {
 				return
 			}
 		}
 	}
 }
 
+// pass passes one report on, and tells whether no more are wanted.
+func (r *relay) pass(place int, frame []byte) (over bool) {
+	switch kind := Kind(frame[0]); kind {
+	case Stdout, Stderr, Ended:
+		return r.say.add(kind, place, frame[1:]) != nil || kind == Ended
+	}
+	return false
+}
+
 func (r *relay) end(place int, end End) {
 	if text, err := json.Marshal(end); err == nil {
-		r.say.add(pack(Ended, place, text))
+		r.say.add(Ended, place, text)
 	}
 }
 

@@ -16,12 +16,13 @@ type speaker struct {
 	out   *bus.Stream
 	ended sync.WaitGroup
 
-	mu      sync.Mutex
-	changed sync.Cond
-	frames  [][]byte
-	size    int // bytes of frames
-	closed  bool
-	err     error // why the stream takes no more
+	mu       sync.Mutex
+	changed  sync.Cond
+	messages [][]byte // to be sent; the last takes more
+	size     int      // bytes of messages
+	spare    []byte   // a message that was sent, to be filled anew
+	closed   bool
+	err      error // why the stream takes no more
 }
 
 // maxUnsaid is about how many bytes may wait for a slow reader before the nodes do too.
@@ -35,9 +36,9 @@ func newSpeaker(out *bus.Stream) *speaker {
 }
 
 // add has a frame sent, after waiting for room.
-func (s *speaker) add(frame []byte) error {
-	if len(frame) > bus.MaxFrame-4 {
-		return fault.New(fault.Full, "a report of %d bytes is too large", len(frame))
+func (s *speaker) add(kind Kind, node int, data []byte) error {
+	if len(data) > bus.MaxFrame-frameHead-4 {
+		return fault.New(fault.Full, "a report of %d bytes is too large", len(data))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,9 +48,23 @@ func (s *speaker) add(frame []byte) error {
 	if s.err != nil {
 		return s.err
 	}
-	s.frames, s.size = append(s.frames, frame), s.size+len(frame)
+	message := s.message(4 + frameHead + len(data))
+	before := len(*message)
+	*message = binary.BigEndian.AppendUint32(*message, uint32(frameHead+len(data)))
+	*message = pack(*message, kind, node, data)
+	s.size += len(*message) - before
 	s.changed.Broadcast()
 	return nil
+}
+
+// message is the last one, which has room for so many bytes more; s.mu is held.
+func (s *speaker) message(room int) *[]byte {
+	last := len(s.messages) - 1
+	if last < 0 || len(s.messages[last])+room > bus.MaxFrame {
+		s.messages, s.spare = append(s.messages, s.spare[:0]), nil
+		last++
+	}
+	return &s.messages[last]
 }
 
 // close returns when all has been sent, or cannot be.
@@ -62,9 +77,9 @@ func (s *speaker) close() {
 }
 
 func (s *speaker) speak() {
+	var message []byte
 	for {
-		message := s.next()
-		if message == nil {
+		if message = s.next(message); message == nil {
 			return
 		}
 		if err := s.out.Send(message); err != nil {
@@ -77,25 +92,21 @@ func (s *speaker) speak() {
 	}
 }
 
-// next is as many waiting frames as one message holds; nil when all is said.
-func (s *speaker) next() []byte {
+// next is the first message that waits; nil when all is said. The one before has been sent.
+func (s *speaker) next(sent []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.frames) == 0 && !s.closed {
+	s.spare = sent
+	for len(s.messages) == 0 && !s.closed {
 		s.changed.Wait()
 	}
-	var message []byte
-	n := 0
-	for n < len(s.frames) && len(message)+4+len(s.frames[n]) <= bus.MaxFrame {
-		message = binary.BigEndian.AppendUint32(message, uint32(len(s.frames[n])))
-		message = append(message, s.frames[n]...)
-		s.size -= len(s.frames[n])
-		n++
+	if len(s.messages) == 0 {
+		return nil
 	}
-	clear(s.frames[:n])
-	if s.frames = s.frames[n:]; len(s.frames) == 0 {
-		s.frames = nil
-	}
+	message := s.messages[0]
+	copy(s.messages, s.messages[1:])
+	s.messages = s.messages[:len(s.messages)-1]
+	s.size -= len(message)
 	s.changed.Broadcast()
 	return message
 }

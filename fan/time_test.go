@@ -2,6 +2,7 @@ package fan_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,9 +30,71 @@ func (r *rig) idle() {
 	}
 }
 
+func (r *rig) count(m bus.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard = append(r.heard, m.Subject)
+}
+
+// counted is how many messages went over the bus whose subject has the part in it.
+func (r *rig) counted(part string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, subject := range r.heard {
+		if strings.Contains(subject, part) {
+			n++
+		}
+	}
+	return n
+}
+
 func TestInFakeTime(t *testing.T) {
 	sleep := fan.Request{On: "all", Args: []string{"sleep", "3600"}}
 	for name, test := range map[string]func(r *rig){
+		"a short command is one message to each node and one back": func(r *rig) {
+			if err := r.head.Subscribe(r.Context(), ">", r.count); err != nil {
+				r.Fatal(err)
+			}
+			r.head.Flush(r.Context())
+			for _, command := range [][]string{{"true"}, {"echo", "hi"}, {"nosuch"}} {
+				r.heard = nil
+				s, _ := r.within(r.Context(), fan.Request{On: "all", Args: command})
+				synctest.Wait()
+				if asked, told := r.counted("fan.node."), r.counted(".node-n"); len(s.ends) != 3 || asked != 3 || told != 3 {
+					r.Errorf("%q: %d nodes were asked in %d messages and answered in %d", command, len(s.ends), asked, told)
+				}
+				if command[0] == "echo" && s.out["n2"] != "hi\n" {
+					r.Errorf("said %q", s.out)
+				}
+			}
+		},
+		"a head that does not know better has one report a message": func(r *rig) {
+			s, err := r.head.Open(r.Context(), bus.Node("fan", "n1", "run"), []byte(`{"user":"ann","args":["echo","hi"]}`))
+			if err != nil {
+				r.Fatal(err)
+			}
+			first, _ := s.Recv()
+			second, _ := s.Recv()
+			if string(first) != "ohi\n" || !strings.HasPrefix(string(second), "x{") {
+				r.Errorf("%q, %q", first, second)
+			}
+		},
+		"a node may have one report a message": func(r *rig) {
+			old := r.bus.Node("n2")
+			defer old.Close()
+			r.nodes["n2"].Close()
+			err := bus.HandleStream(r.Context(), old, bus.Node("fan", "n2", "run"), func(_ context.Context, _ bus.Caller, _ []byte, s *bus.Stream) error {
+				s.Send([]byte("oold\n"))
+				return s.SendLast([]byte("x{}"))
+			})
+			if err != nil {
+				r.Fatal(err)
+			}
+			old.Flush(r.Context())
+			if s, _ := r.within(r.Context(), fan.Request{On: "all", Args: []string{"true"}}); s.out["n2"] != "old\n" || !s.ends["n2"].OK() {
+				r.Errorf("said %q, ended %+v", s.out, s.ends)
+			}
+		},
 		"a node that hears and says nothing is named": func(r *rig) {
 			silent := r.bus.Node("n2")
 			r.nodes["n2"].Close()
