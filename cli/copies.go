@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
+	"strings"
 
 	"bramble/artefact"
 	"bramble/fault"
@@ -35,6 +37,7 @@ type copyShow struct {
 	json     bool
 	progress *term.Progress // nil: no bars
 	bars     map[string]*term.Bar
+	steps    map[string]string // that nodes were last said to be at, where there are no bars
 	names    []string
 	ended    int
 	failed   []string
@@ -57,10 +60,39 @@ func (s *copyShow) event(ev artefact.Event) error {
 		for _, skipped := range ev.Skipped {
 			s.warn(ev.Node, fmt.Sprintf("%s is left out: %s", clean(skipped.Path), clean(skipped.Why)))
 		}
+	case artefact.Moving, artefact.Uploading:
+		s.step(ev)
 	case artefact.Ended:
 		return s.end(ev.Node, *ev.End)
 	}
 	return nil
+}
+
+// doing is what a step is in words.
+var doing = map[string]string{
+	artefact.Fetching: "gets %s", artefact.Placing: "writes %s", artefact.Reading: "looks through its files", artefact.Sending: "gives %s", artefact.Receiving: "%s come from it",
+}
+
+// worthALine is from how many bytes on people hear what a node does with them before it has done it.
+const worthALine = 1 << 20
+
+// step prints a line when a node begins with what takes a while, and nobody sees its bar.
+func (s *copyShow) step(ev artefact.Event) {
+	if s.progress != nil || ev.Total < worthALine || ev.Done >= ev.Total || ev.Step == s.steps[ev.Node] && ev.Kind == artefact.Moving || s.steps[""] != "" && ev.Kind == artefact.Uploading {
+		return
+	}
+	if s.steps == nil {
+		s.steps = map[string]string{}
+	}
+	s.steps[ev.Node] = cmp.Or(ev.Step, string(ev.Kind))
+	text := doing[ev.Step]
+	if ev.Kind == artefact.Uploading {
+		text = "%s go to the head"
+	}
+	if strings.Contains(text, "%s") {
+		text = fmt.Sprintf(text, term.Bytes(ev.Total))
+	}
+	s.warn(ev.Node, text)
 }
 
 // end prints a node's line.
