@@ -28,6 +28,7 @@ type Chain struct {
 	mu     sync.Mutex    // guards Near, and what follows
 	source *source       // the one that is asked; nil at first
 	pace   *rate.Limiter // for Limit
+	wire   chan struct{} // holds those whose blobs are on their way
 }
 
 // source is a node, or the head, that files come from, until ctx ends because they shall come from another.
@@ -97,10 +98,14 @@ func (c *Chain) Fetch(ctx context.Context, s *Store, blobs []Blob, tell Progress
 		return err
 	}
 	defer s.expect(want)()
-	return parallel(ctx, c.Head.width(), len(want), func(ctx context.Context, i int) error {
+	c.wire = make(chan struct{}, c.Head.width())
+	return parallel(ctx, atWork, len(want), func(ctx context.Context, i int) error {
 		return c.one(ctx, f, want[i])
 	})
 }
+
+// atWork is how many blobs a node is at work on at the same time: most of the small ones wait for the disk.
+const atWork = 32
 
 // one brings one blob.
 func (c *Chain) one(ctx context.Context, f *fetching, b Blob) error {
@@ -126,7 +131,9 @@ func (c *Chain) one(ctx context.Context, f *fetching, b Blob) error {
 	}
 	defer f.s.finish(b.Ref, in.flow)
 	in.known = f.s.find(recipe, in.next)
-	if err := c.run(ctx, in); err != nil {
+	c.wire <- struct{}{}
+	err = c.run(ctx, in)
+	if <-c.wire; err != nil {
 		return err
 	}
 	return blame(p.Commit(), "fetch blob %s", b.Ref.short())

@@ -61,7 +61,7 @@ func (in *incoming) ref() Ref { return refOf(in.sum) }
 
 // keep gives the file its name among the blobs; on error the file stays where it was.
 func (in *incoming) keep(ref Ref) error {
-	if err := in.file.Sync(); err != nil {
+	if err := in.store.flusher.sync(in.file); err != nil {
 		return blame(err, "store blob %s", ref.short())
 	}
 	s, from := in.store, in.file.Name()
@@ -97,7 +97,7 @@ func (s *Store) name(from string, ref Ref) error {
 	shard := s.path("blobs", string(ref[:2]))
 	err := os.Mkdir(shard, 0o700)
 	if err == nil {
-		err = syncDir(s.path("blobs"))
+		err = s.flusher.syncDir(s.path("blobs"))
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -105,7 +105,7 @@ func (s *Store) name(from string, ref Ref) error {
 	if err := os.Rename(from, s.blob(ref)); err != nil {
 		return err
 	}
-	return syncDir(shard)
+	return s.flusher.syncDir(shard)
 }
 
 // Partial is a blob on its way whose ref is known. It has one writer at a time, and

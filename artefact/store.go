@@ -44,6 +44,7 @@ type Store struct {
 	setting    sync.Mutex
 	collecting sync.Mutex
 	cutting    singleflight.Group // of blobs into chunks, by ref
+	flusher    flusher
 
 	tellDamaged func(Ref, []string) // nil: nobody is told
 

@@ -30,7 +30,7 @@ func (c *Client) Upload(ctx context.Context, src Opener, m Manifest, tell Progre
 		return "", err
 	}
 	gauge := gaugeOf(blobs, want, tell)
-	err = parallel(ctx, c.width(), len(want), func(ctx context.Context, i int) error {
+	err = parallel(ctx, c.widthFor(want), len(want), func(ctx context.Context, i int) error {
 		open := func() (io.ReadSeekCloser, error) {
 			f, size, err := src.Open(want[i].Ref)
 			if err == nil && size != want[i].Size {
@@ -51,6 +51,19 @@ func (c *Client) Upload(ctx context.Context, src Opener, m Manifest, tell Progre
 	ref := RefOf(list)
 	open := func() (io.ReadSeekCloser, error) { return nopCloser{bytes.NewReader(list)}, nil }
 	return ref, c.upload(ctx, Blob{ref, int64(len(list))}, open, &meter{})
+}
+
+// widthFor is how many of these blobs are on their way at the same time: of small ones more, which mostly wait for the other
+// side's disk.
+func (c *Client) widthFor(blobs []Blob) int {
+	bytes := int64(0)
+	for _, b := range blobs {
+		bytes += b.Size
+	}
+	if len(blobs) == 0 || bytes/int64(len(blobs)) > maxChunk {
+		return c.width()
+	}
+	return 4 * c.width()
 }
 
 type nopCloser struct{ io.ReadSeeker }

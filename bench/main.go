@@ -64,6 +64,7 @@ func (b *bench) parts() []part {
 		{"fanout", 100 * time.Second, b.fanOut},
 		{"spread", 4 * time.Minute, b.spread},
 		{"many", 90 * time.Second, b.many},
+		{"site", 3 * time.Minute, b.sites},
 		{"store", time.Minute, b.store},
 		{"jobs", 3 * time.Minute, b.jobs},
 		{"mpi", 4 * time.Minute, b.mpi},
@@ -109,7 +110,7 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.exe, "bramble", "bin/bramble", "the `binary` to measure")
 	f.StringVar(&o.out, "out", "docs/performance.md", "the `page` to write; not written with -only")
-	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,spread,many,store,jobs,mpi,noop,swarm,http,sizes,large")
+	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,spread,many,site,store,jobs,mpi,noop,swarm,http,sizes,large")
 	f.DurationVar(&o.limit, "limit", 15*time.Minute, "no part begins after so long, and one under way is cut short")
 	large := f.Bool("large", true, "measure 10,000 simulated nodes as well, which takes minutes")
 	f.IntVar(&o.tasks, "tasks", o.tasks, "`tasks` of the array job")

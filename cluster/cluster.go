@@ -72,7 +72,7 @@ func Dial(ctx context.Context, file *trust.ClientFile) (*Cluster, error) {
 func (c *Cluster) Files() *artefact.Client {
 	verify := trust.NewVerifier(c.Cred.CA(), time.Now).Verify
 	return &artefact.Client{Base: "https://" + c.File.Join, HTTP: &http.Client{Transport: &http.Transport{
-		TLSClientConfig: trust.ClientConfig(c.Cred, verify, time.Now), MaxIdleConnsPerHost: 8}}}
+		TLSClientConfig: trust.ClientConfig(c.Cred, verify, time.Now), MaxIdleConnsPerHost: 16}}}
 }
 
 // Copies brings files to nodes and back.
