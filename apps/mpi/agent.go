@@ -2,6 +2,7 @@ package mpi
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -56,6 +57,9 @@ func Passed(environ []string, node string) (passed []string) {
 	return passed
 }
 
+// toldVar names the file in which those that mpirun calls leave why a command of theirs did not run or was lost.
+const toldVar = "BRAMBLE_MPI_TOLD"
+
 // generations is how many processes there may be between the agent and the mpirun that somebody typed.
 const generations = 4
 
@@ -90,7 +94,11 @@ func isProgram(word string) bool {
 // NotStarted says why a launcher's command did not run on a node: to the job, whose error it becomes, and to MPICH's
 // mpiexec, which has called us and would wait for its proxy for ever.
 func NotStarted(ctx context.Context, in job.Inside, line string, why error) {
-	explain(ctx, in, why) // the launcher passes it on as well
+	explain(ctx, in, why) // the launcher passes it on as well, unless it has ended for the same reason
+	if f, err := os.OpenFile(os.Getenv(toldVar), os.O_WRONLY|os.O_APPEND, 0); err == nil {
+		fmt.Fprintf(f, "bramble: %s\n", fault.Of(why).Text)
+		f.Close()
+	}
 	if parent := os.Getppid(); strings.Contains(line, "hydra_pmi_proxy") && parent > 1 {
 		syscall.Kill(parent, syscall.SIGTERM)
 	}

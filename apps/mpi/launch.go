@@ -57,14 +57,38 @@ func (l Launch) Run(ctx context.Context) (status int, err error) {
 			rec.places = append(rec.places, p.Node)
 		}
 	}
-	status, err = l.mpirun(ctx, exec.Command(mpirun, arguments(lib, len(rec.places), l.Args)...), lib, rec)
+	told, err := os.CreateTemp("", "bramble-mpi-")
+	if err != nil {
+		return 0, fmt.Errorf("make a file for what went wrong: %w", err)
+	}
+	defer os.Remove(told.Name())
+	defer told.Close()
+	cmd := exec.Command(mpirun, arguments(lib, len(rec.places), l.Args)...)
+	cmd.Env = append(os.Environ(), toldVar+"="+told.Name())
+	status, err = l.mpirun(ctx, cmd, lib, rec)
 	if rec.dead {
 		status = rec.status // mpiexec's own is another
 	}
 	if status != 0 {
-		explain(ctx, l.Inside, errors.New(cmp.Or(rec.failure(), fmt.Sprintf("%s ended with status %d and named no rank", filepath.Base(mpirun), status))))
+		explain(ctx, l.Inside, errors.New(cmp.Or(rec.failure(), rec.later(told), fmt.Sprintf("%s ended with status %d and named no rank", filepath.Base(mpirun), status))))
 	}
 	return status, err
+}
+
+// laterWithin is how long it may take until those that mpirun has called say what it ended for.
+const laterWithin = 3 * time.Second
+
+// later is the failure that is told after mpirun has ended and named nobody: it has seen a node's connection close before
+// those that held it have told it so.
+func (r *record) later(told io.Reader) string {
+	for end := time.Now().Add(laterWithin); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		text, err := io.ReadAll(io.LimitReader(told, maxSaid))
+		if err == nil && len(text) > 0 {
+			r.said.Write(text)
+			return r.failure()
+		}
+	}
+	return ""
 }
 
 // arguments are mpirun's. Each rank has a shell that tells its status: Open MPI sometimes names no rank, and MPICH waits

@@ -1,10 +1,12 @@
 package mpi
 
 import (
+	"io"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bramble/fault"
@@ -106,6 +108,38 @@ func TestFailure(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
+}
+
+// lateWord is a file in which something is written after a while.
+type lateWord struct {
+	from time.Time
+	text string
+}
+
+func (l *lateWord) Read(p []byte) (n int, err error) {
+	if time.Now().After(l.from) {
+		n = copy(p, l.text)
+		l.text = l.text[n:]
+	}
+	if n == 0 {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// A launcher that has ended before those that it called could say why is waited for a while.
+func TestToldLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &record{places: []string{"node1", "node2"}, last: map[int][]string{1: {"last words"}}}
+		lost := "the connection to the step on node2 was lost: unexpected EOF"
+		if got := r.later(&lateWord{time.Now().Add(time.Second), "bramble: " + lost + "\n"}); got != lost+"; it said last: [1] last words" {
+			t.Errorf("after a while it is %q", got)
+		}
+		begun := time.Now()
+		if got := (&record{}).later(&lateWord{}); got != "" || time.Since(begun) < laterWithin {
+			t.Errorf("of nothing it is %q after %s", got, time.Since(begun))
+		}
+	})
 }
 
 func TestEnvironmentNamesEachVariableOnce(t *testing.T) {
