@@ -84,7 +84,9 @@ func TestTenThousandTasksThroughFaults(t *testing.T) {
 	more(1000)
 	must(t, l.Kill(t.Context(), "node4"))
 	heal("node4")
-
+	for ran() < tasks { // as long as it goes on
+		more(500)
+	}
 	d := wait(t, l, id)
 	if d.State != job.Done || d.Counts != (job.Counts{Done: tasks}) || d.Indices["done"] != fmt.Sprintf("1-%d", tasks) {
 		t.Errorf("the job is %s with %+v: %+v", d.State, d.Counts, d.Failures)
