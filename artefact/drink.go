@@ -42,14 +42,11 @@ func (c *Chain) drink(ctx context.Context, from *source, in *inflow) try {
 	defer watch.stop()
 	var body io.Reader = &heardReader{resp.Body, watch}
 	if packed {
-		pieces, err := newUnpacker(body)
-		if err != nil {
-			return try{outcome: final, err: err}
-		}
+		pieces := newUnpacker(body)
 		defer func() { c.less.Add(pieces.less); pieces.Close() }()
 		body = pieces
 	}
-	buf, pace := make([]byte, maxPiece), pacer{last: time.Now()}
+	buf, pace := make([]byte, min(maxPiece, until-have)), pacer{last: time.Now()}
 	for in.next < end {
 		chunks, n := in.recipe[in.next:end].first(mouthful)
 		if err := c.limit(x.ctx, n); err != nil {
@@ -67,6 +64,9 @@ func (c *Chain) drink(ctx context.Context, from *source, in *inflow) try {
 		} else if err != nil {
 			return try{outcome: final, err: fmt.Errorf("%w: %w", errOwn, err)}
 		}
+	}
+	if packed { // to the end of the answer, or the connection is of no use for the next
+		body.Read(buf[:1])
 	}
 	return try{}
 }

@@ -189,7 +189,7 @@ func (h *handler) pass(ctx context.Context, w http.ResponseWriter, f *flow, part
 	if packed {
 		out = &packer{to: out, pool: &h.packs, now: time.Now}
 	}
-	buf := make([]byte, maxPiece)
+	buf := make([]byte, min(maxPiece, to-from))
 	for from < to {
 		have, err := f.beyond(ctx, from)
 		if err != nil {

@@ -3,10 +3,13 @@ package artefact
 import (
 	"bytes"
 	"context"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,5 +113,47 @@ func TestRecipeAndFind(t *testing.T) {
 	}
 	if len(s.touched) > 0 {
 		t.Error("what was looked at is kept for longer")
+	}
+}
+
+// Blobs that come one after the other come over the same connection, packed or not.
+func TestConnectionIsUsedAgain(t *testing.T) {
+	from, err := OpenStore(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	to, err := OpenStore(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	var blobs []Blob
+	for i := range 40 {
+		data := bytes.Repeat([]byte{byte(i), 'x'}, 10_000)
+		if i%2 == 0 {
+			data = noise(uint64(i), 20_000)
+		}
+		ref, size, err := from.Put(t.Context(), bytes.NewReader(data), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		blobs = append(blobs, Blob{ref, size})
+	}
+	var connections atomic.Int64
+	server := httptest.NewUnstartedServer(Handler(from, func(*http.Request) error { return nil }, Limits{}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.StartTLS()
+	defer server.Close()
+	chain := &Chain{Head: &Client{HTTP: server.Client(), Base: server.URL, Width: 1}, Log: slog.New(slog.DiscardHandler)}
+	if err := chain.Fetch(t.Context(), to, blobs, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := connections.Load(); n > 3 {
+		t.Errorf("%d connections for %d blobs", n, len(blobs))
 	}
 }

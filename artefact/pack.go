@@ -116,22 +116,23 @@ var errPack = errors.New("it is not packed as it should be")
 // unpacker reads what a packer has written.
 type unpacker struct {
 	from *bufio.Reader
-	dec  *zstd.Decoder
+	dec  *zstd.Decoder // nil until a piece needs it
 	raw  []byte
 	rest []byte // of the piece
 	wire []byte
 	less int64 // bytes that did not have to move
 }
 
-func newUnpacker(from io.Reader) (*unpacker, error) {
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxPiece))
-	return &unpacker{from: bufio.NewReaderSize(from, 4096), dec: dec}, err
-}
+func newUnpacker(from io.Reader) *unpacker { return &unpacker{from: bufio.NewReaderSize(from, 4096)} }
 
 // maxPiece is the longest piece, in bytes.
 const maxPiece = max(maxChunk, mouthful)
 
-func (u *unpacker) Close() { u.dec.Close() }
+func (u *unpacker) Close() {
+	if u.dec != nil {
+		u.dec.Close()
+	}
+}
 
 func (u *unpacker) Read(p []byte) (int, error) {
 	if len(u.rest) == 0 {
@@ -162,13 +163,18 @@ func (u *unpacker) next() error {
 		n = size
 	}
 	if uint64(cap(u.wire)) < n {
-		u.wire = make([]byte, maxPiece)
+		u.wire = make([]byte, n)
 	}
 	u.wire = u.wire[:n]
 	if _, err := io.ReadFull(u.from, u.wire); err != nil {
 		return noEOF(err)
 	}
 	if u.rest = u.wire; packed > 0 {
+		if u.dec == nil {
+			if u.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxPiece)); err != nil {
+				return err
+			}
+		}
 		u.raw, err = u.dec.DecodeAll(u.wire, u.raw[:0])
 		if err != nil || uint64(len(u.raw)) != size {
 			return fmt.Errorf("%w: %w", errPack, err)

@@ -56,10 +56,7 @@ func TestPack(t *testing.T) {
 			t.Errorf("%s: %.3f of it is sent, want from %v to %v", c.name, share, c.least, c.most)
 		}
 		sent := int64(w.Len())
-		u, err := newUnpacker(iotest.OneByteReader(w))
-		if err != nil {
-			t.Fatal(err)
-		}
+		u := newUnpacker(iotest.OneByteReader(w))
 		got, err := io.ReadAll(u)
 		u.Close()
 		if err != nil || !bytes.Equal(got, c.data) {
@@ -106,10 +103,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add([]byte{3, 0, 'a', 'b', 'c'})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 1, 1})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		u, err := newUnpacker(bytes.NewReader(data))
-		if err != nil {
-			t.Fatal(err)
-		}
+		u := newUnpacker(bytes.NewReader(data))
 		defer u.Close()
 		n, err := io.Copy(io.Discard, u)
 		if pieces := int64(len(data)/3 + 1); n > pieces*maxPiece {
