@@ -130,7 +130,7 @@ func (c Durables) Stores(ctx context.Context, req StoreRequest) iter.Seq2[StoreE
 		class = "admin"
 	}
 	return func(yield func(StoreEvent, error) bool) {
-		for ev, err := range messages[StoreEvent](ctx, c.Conn, "artefact."+class+".store", req) {
+		for ev, err := range bus.Ask[StoreEvent](ctx, c.Conn, "artefact."+class+".store", req) {
 			if !yield(ev, err) {
 				return
 			}
@@ -140,35 +140,13 @@ func (c Durables) Stores(ctx context.Context, req StoreRequest) iter.Seq2[StoreE
 
 // received is all that a stream brings.
 func received[T any](ctx context.Context, conn *bus.Conn, subject string, req any) (all []T, err error) {
-	for v, err := range messages[T](ctx, conn, subject, req) {
+	for v, err := range bus.Ask[T](ctx, conn, subject, req) {
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, v)
 	}
 	return all, nil
-}
-
-// messages yields what a stream brings.
-func messages[T any](ctx context.Context, conn *bus.Conn, subject string, req any) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var none T
-		s, err := conn.Open(ctx, subject, req)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer s.Close()
-		for data, err := range s.Messages() {
-			var v T
-			if err == nil {
-				err = json.Unmarshal(data, &v)
-			}
-			if !yield(v, err) || err != nil {
-				return
-			}
-		}
-	}
 }
 
 // wrongTries is how often a tree may come with wrong bytes before it is given up.

@@ -54,7 +54,7 @@ func (n *Node) fetch(ctx context.Context, _ bus.Caller, t fetchTask, out *bus.St
 	}
 	defer leave()
 	end, err := n.fetchAndLay(ctx, t, out)
-	return n.report(ctx, out, end, err)
+	return reportEnd(ctx, out, end, err)
 }
 
 func (n *Node) fetchAndLay(ctx context.Context, t fetchTask, out *bus.Stream) (End, error) {
@@ -73,8 +73,8 @@ func (n *Node) fetchAndLay(ctx context.Context, t fetchTask, out *bus.Stream) (E
 	return end, n.lay(ctx, t, m, placing.add)
 }
 
-// report tells how it went; when ctx has ended and somebody still listens, it is the agent that stops.
-func (n *Node) report(ctx context.Context, out *bus.Stream, end End, err error) error {
+// reportEnd tells how it went; when ctx has ended and somebody still listens, it is the agent that stops.
+func reportEnd(ctx context.Context, out *bus.Stream, end End, err error) error {
 	switch {
 	case err != nil && ctx.Err() != nil:
 		end = End{Code: fault.Unreachable, Error: "the agent there was stopped", Try: "bramble nodes", Lost: true}
@@ -173,7 +173,7 @@ func (n *Node) read(ctx context.Context, _ bus.Caller, t readTask, out *bus.Stre
 		end, err = n.offer(ctx, out, m, skipped, files)
 		return err
 	})
-	return n.report(ctx, out, end, err)
+	return reportEnd(ctx, out, end, err)
 }
 
 func (n *Node) offer(ctx context.Context, out *bus.Stream, m Manifest, skipped []Skipped, files Opener) (End, error) {

@@ -102,13 +102,7 @@ func (v *Vault) keep(ctx context.Context, _ bus.Caller, t keepTask, out *bus.Str
 	defer leave()
 	tell := &teller{out: out, step: Fetching}
 	end, err := v.bring(ctx, t, tell)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		end = End{Code: fault.Unreachable, Error: "the agent there was stopped", Try: "bramble nodes", Lost: true}
-	case err != nil:
-		end = *failed(err)
-	}
-	return out.SendJSON(Event{Kind: Ended, End: &end})
+	return reportEnd(ctx, out, end, err)
 }
 
 func (v *Vault) bring(ctx context.Context, t keepTask, tell *teller) (End, error) {

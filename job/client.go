@@ -3,7 +3,6 @@ package job
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"iter"
 	"time"
 
@@ -115,12 +114,12 @@ func (c Client) Job(ctx context.Context, id ID) (Detail, error) {
 
 // List yields jobs by number.
 func (c Client) List(ctx context.Context, req ListRequest) iter.Seq2[Summary, error] {
-	return messages[Summary](ctx, c.Conn, "job.read.list", req)
+	return bus.Ask[Summary](ctx, c.Conn, "job.read.list", req)
 }
 
 // Watch yields a job's summary now and at each change; the last one is of the ended job.
 func (c Client) Watch(ctx context.Context, id ID) iter.Seq2[Summary, error] {
-	return messages[Summary](ctx, c.Conn, "job.read.watch", idRequest{id})
+	return bus.Ask[Summary](ctx, c.Conn, "job.read.watch", idRequest{id})
 }
 
 // Wait returns a job's summary when it has ended; seen, unless nil, is called with it at each change. When the
@@ -157,14 +156,14 @@ func (c Client) Wait(ctx context.Context, id ID, seen func(Summary)) (Summary, e
 // was lost for a while.
 func (c Client) Logs(ctx context.Context, req LogRequest) iter.Seq2[Line, error] {
 	if !req.Follow {
-		return messages[Line](ctx, c.Conn, "job.read.logs", req)
+		return bus.Ask[Line](ctx, c.Conn, "job.read.logs", req)
 	}
 	return func(yield func(Line, error) bool) {
 		had := map[output]int64{}
 		for {
 			var broken error
 			again := map[output]int64{} // told by this connection
-			for line, err := range messages[Line](ctx, c.Conn, "job.read.logs", req) {
+			for line, err := range bus.Ask[Line](ctx, c.Conn, "job.read.logs", req) {
 				if broken = err; err != nil {
 					break
 				}
@@ -206,27 +205,5 @@ func fresh(line Line, had, again map[output]int64) Line {
 
 // Returns yields what files came back, by index.
 func (c Client) Returns(ctx context.Context, id ID) iter.Seq2[Returned, error] {
-	return messages[Returned](ctx, c.Conn, "job.read.returns", idRequest{id})
-}
-
-// messages opens a stream and yields its messages.
-func messages[T any](ctx context.Context, conn *bus.Conn, subject string, req any) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var zero T
-		s, err := conn.Open(ctx, subject, req)
-		if err != nil {
-			yield(zero, err)
-			return
-		}
-		defer s.Close()
-		for data, err := range s.Messages() {
-			var v T
-			if err == nil {
-				err = json.Unmarshal(data, &v)
-			}
-			if !yield(v, err) || err != nil {
-				return
-			}
-		}
-	}
+	return bus.Ask[Returned](ctx, c.Conn, "job.read.returns", idRequest{id})
 }

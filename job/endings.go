@@ -256,7 +256,7 @@ func (c Client) Endings(ctx context.Context, req EndingsRequest) iter.Seq2[Endin
 		var had Ranges
 		for {
 			var broken error
-			for batch, err := range messages[[]Ending](ctx, c.Conn, "job.read.endings", req) {
+			for batch, err := range bus.Ask[[]Ending](ctx, c.Conn, "job.read.endings", req) {
 				if broken = err; err != nil {
 					break
 				}

@@ -18,53 +18,27 @@ type Client struct {
 
 // List yields all sites, by name.
 func (c Client) List(ctx context.Context) iter.Seq2[Site, error] {
-	return frames[Site](ctx, c.Conn, "site.read.list", none{})
+	return bus.Ask[Site](ctx, c.Conn, "site.read.list", none{})
 }
 
 // Status yields how a site stands on each of its nodes.
 func (c Client) Status(ctx context.Context, name string) iter.Seq2[Standing, error] {
-	return frames[Standing](ctx, c.Conn, "site.read.status", removal{name})
+	return bus.Ask[Standing](ctx, c.Conn, "site.read.status", removal{name})
 }
 
 // Diff yields what differs from release a to release b: "" for b is the live one, for a the one before b.
 func (c Client) Diff(ctx context.Context, name, a, b string) iter.Seq2[Change, error] {
-	return frames[Change](ctx, c.Conn, "site.read.diff", difference{name, a, b})
+	return bus.Ask[Change](ctx, c.Conn, "site.read.diff", difference{name, a, b})
 }
 
 // Rollback makes an earlier release live again, and yields what happens.
 func (c Client) Rollback(ctx context.Context, req Rollback) iter.Seq2[Event, error] {
-	return frames[Event](ctx, c.Conn, "site.do.rollback", req)
+	return bus.Ask[Event](ctx, c.Conn, "site.do.rollback", req)
 }
 
 // Remove takes a site from all nodes.
 func (c Client) Remove(ctx context.Context, name string) error {
 	return c.Conn.Call(ctx, "site.do.remove", removal{name}, nil)
-}
-
-// frames yields a stream's frames.
-func frames[T any](ctx context.Context, conn *bus.Conn, subject string, req any) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var none T
-		s, err := conn.Open(ctx, subject, req)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer s.Close()
-		for {
-			var x T
-			data, err := s.Recv()
-			if err == io.EOF {
-				return
-			}
-			if err == nil {
-				err = json.Unmarshal(data, &x)
-			}
-			if !yield(x, err) || err != nil {
-				return
-			}
-		}
-	}
 }
 
 // Publish publishes what the source has, and yields what happens.
