@@ -14,12 +14,9 @@ import (
 
 // showCopies prints what a push or a pull reports, and what became of it.
 func showCopies(e *env, json bool, events iter.Seq2[artefact.Event, error]) error {
-	p := term.NewProgress(e.ctx, e.out)
-	defer p.Stop()
-	s := &copyShow{out: p.Over(e.out), json: json, bars: map[string]*term.Bar{}}
-	if e.out.Stderr.CanRedraw() {
-		s.progress = p
-	}
+	b, stop := newBars(e)
+	defer stop()
+	s := &copyShow{bars: b, json: json}
 	for ev, err := range events {
 		if err != nil {
 			return err
@@ -31,17 +28,39 @@ func showCopies(e *env, json bool, events iter.Seq2[artefact.Event, error]) erro
 	return s.verdict()
 }
 
+// bars are where a long task shows how far it is, by name, and prints over them.
+type bars struct {
+	out      *term.Out
+	progress *term.Progress // nil: no bars
+	drawn    map[string]*term.Bar
+}
+
+// newBars draws none where nothing can be drawn.
+func newBars(e *env) (b bars, stop func()) {
+	p := term.NewProgress(e.ctx, e.out)
+	b = bars{out: p.Over(e.out), drawn: map[string]*term.Bar{}}
+	if e.out.Stderr.CanRedraw() {
+		b.progress = p
+	}
+	return b, p.Stop
+}
+
+func (b *bars) bar(name string, unit term.Unit) *term.Bar {
+	if b.drawn[name] == nil {
+		b.drawn[name] = b.progress.Bar(name, 0, unit)
+	}
+	return b.drawn[name]
+}
+
 // copyShow shows a copy: bars where they can be drawn, and a line for each node's end.
 type copyShow struct {
-	out      *term.Out
-	json     bool
-	progress *term.Progress // nil: no bars
-	bars     map[string]*term.Bar
-	steps    map[string]string // that nodes were last said to be at, where there are no bars
-	names    []string
-	ended    int
-	failed   []string
-	lost     []string
+	bars
+	json   bool
+	steps  map[string]string // that nodes were last said to be at, where there are no bars
+	names  []string
+	ended  int
+	failed []string
+	lost   []string
 }
 
 func (s *copyShow) event(ev artefact.Event) error {
@@ -151,13 +170,6 @@ func (s *copyShow) draw(ev artefact.Event) {
 			s.bar(ev.Node, term.Data).Fail("failed")
 		}
 	}
-}
-
-func (s *copyShow) bar(name string, unit term.Unit) *term.Bar {
-	if s.bars[name] == nil {
-		s.bars[name] = s.progress.Bar(name, 0, unit)
-	}
-	return s.bars[name]
 }
 
 func (s *copyShow) verdict() error {

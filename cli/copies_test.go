@@ -11,7 +11,7 @@ import (
 // Where nobody sees bars, a line says what takes a while, once for each thing that a node begins with.
 func TestCopiesAreTold(t *testing.T) {
 	var out, errs bytes.Buffer
-	s := &copyShow{out: &term.Out{Stdout: &term.Stream{Writer: &out}, Stderr: &term.Stream{Writer: &errs}}}
+	s := &copyShow{bars: bars{out: &term.Out{Stdout: &term.Stream{Writer: &out}, Stderr: &term.Stream{Writer: &errs}}}}
 	moving := func(node, step string, done, total int64) artefact.Event {
 		return artefact.Event{Kind: artefact.Moving, Node: node, Step: step, Done: done, Total: total}
 	}

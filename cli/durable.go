@@ -33,12 +33,9 @@ func (c *storePutCmd) Run(e *env) error {
 		return err
 	}
 	defer cl.Close()
-	p := term.NewProgress(e.ctx, e.out)
-	defer p.Stop()
-	s := &copyShow{out: p.Over(e.out), bars: map[string]*term.Bar{}}
-	if e.out.Stderr.CanRedraw() {
-		s.progress = p
-	}
+	b, stop := newBars(e)
+	defer stop()
+	s := &copyShow{bars: b}
 	req := artefact.Put{Name: c.Name, Copies: c.Copies, On: c.On, Private: c.Private, Source: c.File}
 	for ev, err := range cl.Durables().Put(e.ctx, req) {
 		if err == nil && c.JSON {

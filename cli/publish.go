@@ -127,12 +127,9 @@ func (c *siteRollbackCmd) Run(e *env) error {
 
 // showRollout prints what a publication or a rollback reports.
 func showRollout(e *env, json bool, events iter.Seq2[site.Event, error]) error {
-	p := term.NewProgress(e.ctx, e.out)
-	defer p.Stop()
-	s := &rolloutShow{out: p.Over(e.out), json: json, bars: map[string]*term.Bar{}}
-	if e.out.Stderr.CanRedraw() {
-		s.progress = p
-	}
+	b, stop := newBars(e)
+	defer stop()
+	s := &rolloutShow{bars: b, json: json}
 	for ev, err := range events {
 		if err != nil {
 			return err
@@ -146,15 +143,13 @@ func showRollout(e *env, json bool, events iter.Seq2[site.Event, error]) error {
 
 // rolloutShow shows a publication: bars where they can be drawn, and a line for each node that is not as it should be.
 type rolloutShow struct {
-	out      *term.Out
-	json     bool
-	progress *term.Progress // nil: no bars
-	bars     map[string]*term.Bar
-	moved    int64 // bytes to the nodes
-	live     int
-	failed   []string
-	behind   []string
-	done     *site.Event
+	bars
+	json   bool
+	moved  int64 // bytes to the nodes
+	live   int
+	failed []string
+	behind []string
+	done   *site.Event
 
 	complained []string // nodes on which the command failed
 }
@@ -225,27 +220,20 @@ func (s *rolloutShow) draw(ev site.Event) {
 	}
 	switch ev.Kind {
 	case site.Uploading:
-		bar := s.bar("upload")
+		bar := s.bar("upload", term.Data)
 		bar.Total(ev.Total)
 		bar.Set(ev.Done)
 	case site.Moving:
-		bar := s.bar(ev.Node)
+		bar := s.bar(ev.Node, term.Data)
 		bar.Total(ev.Total)
 		bar.Set(ev.Done)
 	case site.Ready:
-		s.bar(ev.Node).State("ready")
+		s.bar(ev.Node, term.Data).State("ready")
 	case site.Live:
-		s.bar(ev.Node).Done("live")
+		s.bar(ev.Node, term.Data).Done("live")
 	case site.Failed:
-		s.bar(ev.Node).Fail("failed")
+		s.bar(ev.Node, term.Data).Fail("failed")
 	}
-}
-
-func (s *rolloutShow) bar(name string) *term.Bar {
-	if s.bars[name] == nil {
-		s.bars[name] = s.progress.Bar(name, 0, term.Data)
-	}
-	return s.bars[name]
 }
 
 func (s *rolloutShow) verdict() error {

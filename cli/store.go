@@ -127,11 +127,11 @@ func holder(pin string, durable map[string]string) (why, name string) {
 
 // tendStores asks stores for something and returns what they answered, sorted, and which did not.
 func tendStores(e *env, cl *cluster.Cluster, req artefact.StoreRequest) (answers []artefact.StoreEvent, verdict error) {
-	p := term.NewProgress(e.ctx, e.out)
-	defer p.Stop()
-	s := &copyShow{out: p.Over(e.out), bars: map[string]*term.Bar{}}
-	if e.out.Stderr.CanRedraw() && req.Task.Op == artefact.OpVerify {
-		s.progress = p
+	b, stop := newBars(e)
+	defer stop()
+	s := &copyShow{bars: b}
+	if req.Task.Op != artefact.OpVerify { // the rest is quick
+		s.progress = nil
 	}
 	for ev, err := range cl.Durables().Stores(e.ctx, req) {
 		switch {
