@@ -121,23 +121,14 @@ func (n *node) run(ctx context.Context) error {
 		defer closeSites()
 	}
 	var jobs atomic.Pointer[job.Node]
-	conn, err := bus.Dial(ctx, bus.DialOptions{
-		ID: n.cred.Identity(), Heads: n.conf.Heads, Forever: true,
-		TLS: trust.ClientConfig(n.cred, n.verifier.Verify, n.clock.Now),
-		OnConnect: func() {
-			n.Log.Info("connected", "head", n.conf.Heads)
-			member.Greet()
-			if w := jobs.Load(); w != nil {
-				w.Greet()
-			}
-			if sites != nil {
-				sites.Connected()
-			}
-		},
-		OnLost: func(err error) { n.Log.Warn("connection to the head lost", "error", err) },
-		OnRefused: func(err error) {
-			n.Log.Error("the head refuses this node; if it was removed, join it again", "error", err)
-		},
+	conn, err := n.dial(ctx, func() {
+		member.Greet()
+		if w := jobs.Load(); w != nil {
+			w.Greet()
+		}
+		if sites != nil {
+			sites.Connected()
+		}
 	})
 	if err != nil {
 		return err
@@ -182,6 +173,22 @@ func (n *node) run(ctx context.Context) error {
 	runner := fan.Node{Conn: conn, Host: n.Machine, Accounts: n.Machine, Log: n.Log.With("room", "fan")}
 	group.Go(func() error { return runner.Run(ctx) })
 	return group.Wait()
+}
+
+// dial connects to the head, for as long as it takes, and calls greet whenever it is connected anew.
+func (n *node) dial(ctx context.Context, greet func()) (*bus.Conn, error) {
+	return bus.Dial(ctx, bus.DialOptions{
+		ID: n.cred.Identity(), Heads: n.conf.Heads, Forever: true,
+		TLS: trust.ClientConfig(n.cred, n.verifier.Verify, n.clock.Now),
+		OnConnect: func() {
+			n.Log.Info("connected", "head", n.conf.Heads)
+			greet()
+		},
+		OnLost: func(err error) { n.Log.Warn("connection to the head lost", "error", err) },
+		OnRefused: func(err error) {
+			n.Log.Error("the head refuses this node; if it was removed, join it again", "error", err)
+		},
+	})
 }
 
 // openStore opens the node's store; nil for a member that has no disk of its own.
