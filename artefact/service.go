@@ -154,7 +154,7 @@ func (s *Service) each(ctx context.Context, out *bus.Stream, nodes []fleet.Node,
 // follow tells what a node reports, until it has ended.
 func (s *Service) follow(ctx context.Context, n fleet.Node, verb string, data []byte, tell func(Event, *bus.Stream) error) *End {
 	if n.State == fleet.Down {
-		return &End{Code: fault.Unreachable, Error: "down", Try: "bramble nodes", Lost: true}
+		return isDown()
 	}
 	s.copies.Add(1)
 	in, err := s.Conn.Open(ctx, bus.Node("artefact", n.Name, verb), data)
@@ -180,6 +180,11 @@ func (s *Service) follow(ctx context.Context, n fleet.Node, verb string, data []
 			}
 		}
 	}
+}
+
+// isDown is the end of a node that is not asked.
+func isDown() *End {
+	return &End{Code: fault.Unreachable, Error: "down", Try: "bramble nodes", Lost: true}
 }
 
 // silent is the end of a node whose reports broke off.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"bramble/bus"
-	"bramble/fault"
 	"bramble/fleet"
 )
 
@@ -174,8 +173,7 @@ func (p *spreading) rest() error {
 		delete(p.names, n.Name)
 	}
 	for name := range p.names {
-		end := &End{Code: fault.Unreachable, Error: "down", Try: "bramble nodes", Lost: true}
-		if err := p.out.SendJSON(Event{Kind: Ended, Node: name, End: end}); err != nil {
+		if err := p.out.SendJSON(Event{Kind: Ended, Node: name, End: isDown()}); err != nil {
 			return err
 		}
 	}

@@ -128,7 +128,7 @@ func (s *Stores) oneStore(ctx context.Context, n fleet.Node, t StoreTask, tell f
 		})
 	}
 	if n.State == fleet.Down {
-		return &End{Code: fault.Unreachable, Error: "down", Try: "bramble nodes", Lost: true}
+		return isDown()
 	}
 	in, failure := s.Conn.Open(ctx, bus.Node("artefact", n.Name, "store"), t)
 	if failure != nil {
