@@ -143,8 +143,9 @@ func (c *mpiAgentCmd) Run(e *env) error {
 	}
 	switch {
 	case err != nil:
+		mpi.Tell(e.ctx, in, err)
 		status := term.Report(e.out, err) // as long as mpirun reads it
-		mpi.NotStarted(e.ctx, in, line, err)
+		mpi.NotStarted(line)
 		return exitStatus(status)
 	case exit.Signal != "":
 		word, _, _ := strings.Cut(line, " ")

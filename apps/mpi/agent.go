@@ -91,14 +91,19 @@ func isProgram(word string) bool {
 	return strings.Contains(word, "/") && err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-// NotStarted says why a launcher's command did not run on a node: to the job, whose error it becomes, and to MPICH's
-// mpiexec, which has called us and would wait for its proxy for ever.
-func NotStarted(ctx context.Context, in job.Inside, line string, why error) {
-	explain(ctx, in, why) // the launcher passes it on as well, unless it has ended for the same reason
+// Tell says why a launcher's command did not run on a node, or was lost: to the job, whose error it becomes, and to the
+// Launch that waits for the launcher. It comes before anything is written to the launcher, which may have ended for the same
+// reason, so that writing to it ends us.
+func Tell(ctx context.Context, in job.Inside, why error) {
+	explain(ctx, in, why)
 	if f, err := os.OpenFile(os.Getenv(toldVar), os.O_WRONLY|os.O_APPEND, 0); err == nil {
 		fmt.Fprintf(f, "bramble: %s\n", fault.Of(why).Text)
 		f.Close()
 	}
+}
+
+// NotStarted ends MPICH's mpiexec, which has called us and would wait for its proxy for ever.
+func NotStarted(line string) {
 	if parent := os.Getppid(); strings.Contains(line, "hydra_pmi_proxy") && parent > 1 {
 		syscall.Kill(parent, syscall.SIGTERM)
 	}
