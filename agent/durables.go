@@ -17,7 +17,7 @@ func (h *head) durables(ctx context.Context) (*artefact.Stores, error) {
 	}
 	near := nearClient(trust.ClientConfig(h.cred, h.authority.Verify, h.clock.Now, trust.KindNode))
 	return &artefact.Stores{Conn: h.conn, Store: h.store, Self: h.conf.Name, Books: books, Nodes: h.fleet.Nodes, Select: h.fleet.Select, Near: near,
-		Events: h.events, Metrics: h.metrics, Now: h.clock.Now, Log: h.log("artefact")}, nil
+		Events: h.events, Metrics: h.metrics, Spreads: &artefact.Spreads{Now: h.clock.Now}, Now: h.clock.Now, Log: h.log("artefact")}, nil
 }
 
 // filesHandler gives and takes files, those that nodes keep for the cluster among them.

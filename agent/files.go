@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"bramble/artefact"
 	"bramble/fault"
@@ -15,11 +17,16 @@ import (
 )
 
 // taskFiles brings tasks their files from the head and takes back what they made.
-type taskFiles struct{ node *artefact.Node }
+type taskFiles struct {
+	node *artefact.Node
+	dir  string // below which each job has a folder of its number
+}
 
 // Place lays out an artefact whose blobs are held here until it is.
 func (f taskFiles) Place(ctx context.Context, ref, dir string, owner host.Account) error {
-	m, release, err := f.node.FetchHeld(ctx, artefact.Ref(ref))
+	below, _ := filepath.Rel(f.dir, dir)
+	number, _, _ := strings.Cut(filepath.ToSlash(below), "/")
+	m, release, err := f.node.FetchHeld(ctx, "job-"+number, artefact.Ref(ref))
 	if err != nil {
 		return err
 	}

@@ -207,7 +207,7 @@ func (h *head) serve(ctx context.Context) error {
 	group.Go(func() error { return jobs.Run(ctx) })
 	group.Go(func() error { return runner.Run(ctx) })
 	group.Go(func() error { return sites.Run(ctx) })
-	copies := &artefact.Service{Conn: h.conn, Store: h.store, Select: h.fleet.Select, Events: h.events, Metrics: h.metrics, Log: h.log("artefact")}
+	copies := &artefact.Service{Conn: h.conn, Store: h.store, Select: h.fleet.Select, Events: h.events, Metrics: h.metrics, Spreads: h.stores.Spreads, Log: h.log("artefact")}
 	group.Go(func() error { return copies.Run(ctx) })
 	group.Go(func() error { return h.stores.Run(ctx) })
 	group.Go(func() error { return h.servePeers(ctx, peers) })

@@ -148,7 +148,7 @@ func (n *node) run(ctx context.Context) error {
 	})
 	copies := n.copies(conn, store)
 	if copies != nil {
-		n.files = taskFiles{copies}
+		n.files = taskFiles{copies, n.workDir()}
 	}
 	worker := n.worker(conn, member.Facts)
 	jobs.Store(worker)
@@ -209,9 +209,12 @@ func (n *node) copies(conn *bus.Conn, store *artefact.Store) *artefact.Node {
 		Porter: []string{"/proc/self/exe", "porter"}, Log: n.Log.With("room", "artefact")}
 }
 
+// workDir has a folder for each job.
+func (n *node) workDir() string { return cmp.Or(n.Work, filepath.Join(n.layout.Node(), "work")) }
+
 // worker is the half that runs jobs.
 func (n *node) worker(conn *bus.Conn, facts host.Facts) *job.Node {
-	w := job.NewNode(&job.Node{Conn: conn, Keeper: n.keeper, Accounts: n.Machine, Files: n.files, Dir: cmp.Or(n.Work, filepath.Join(n.layout.Node(), "work")),
+	w := job.NewNode(&job.Node{Conn: conn, Keeper: n.keeper, Accounts: n.Machine, Files: n.files, Dir: n.workDir(),
 		Layered: os.Geteuid() == 0 && n.files != nil, Dress: n.Dress, Cores: facts.Cores, Memory: facts.Memory, Log: n.Log.With("room", "job")})
 	if !n.sparse {
 		peers := &neighbours{node: n, jobs: w, tls: trust.ClientConfig(n.cred, n.verifier.Verify, n.clock.Now, trust.KindNode)}

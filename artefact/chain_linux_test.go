@@ -413,7 +413,7 @@ func TestIntroduced(t *testing.T) {
 	var all sync.WaitGroup
 	for _, node := range r.halves {
 		all.Go(func() {
-			_, release, err := node.FetchHeld(t.Context(), ref)
+			_, release, err := node.FetchHeld(t.Context(), "job-7", ref)
 			if err != nil {
 				t.Error(err)
 				return

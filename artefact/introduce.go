@@ -66,8 +66,8 @@ func (a *asked) next(ref Ref, peer string) (near []string) {
 }
 
 // FetchHeld brings a tree that Collect leaves alone, from the moment that its list is known until release is called. What is
-// large comes from nodes that asked for it before, where there are any.
-func (n *Node) FetchHeld(ctx context.Context, ref Ref) (m Manifest, release func(), err error) {
+// large comes from nodes that asked for it before, where there are any. what it is for, as job-7, is for people to read.
+func (n *Node) FetchHeld(ctx context.Context, what string, ref Ref) (m Manifest, release func(), err error) {
 	list := n.Store.Hold(ref)
 	m, near, err := n.Blobs.fetchList(ctx, n.Store, ref)
 	if err != nil {
@@ -80,9 +80,11 @@ func (n *Node) FetchHeld(ctx context.Context, ref Ref) (m Manifest, release func
 		near = nil
 	}
 	chain := &Chain{Head: n.Blobs, Near: n.near(near), Log: n.Log}
-	if err = chain.Fetch(ctx, n.Store, m.Blobs(), nil); err != nil {
+	h := n.herald(what, ref)
+	if err = chain.Fetch(ctx, n.Store, m.Blobs(), h.over(nil)); err != nil {
 		release()
 	}
+	h.end(err)
 	return m, release, err
 }
 

@@ -224,10 +224,8 @@ func (s *Stores) move(ctx context.Context, id string) error {
 	there := s.there()
 	if settled != key {
 		m := moveOf(blobs, d.Ring, ring, d.Copies, there)
-		for node, end := range s.order(ctx, d, ring, m.keep, nil) {
-			if !end.OK() {
-				return fmt.Errorf("%s: %s", node, end.Error)
-			}
+		if err := s.bring(ctx, d, ring, m.keep); err != nil {
+			return err
 		}
 		if len(m.waiting) > 0 {
 			return fmt.Errorf("%w: %s", errWaiting, fleet.Fold(m.waiting))
@@ -244,6 +242,20 @@ func (s *Stores) move(ctx context.Context, id string) error {
 		return nil // what is too much elsewhere may be wanted yet
 	}
 	return s.trim(ctx, r, d)
+}
+
+// bring has nodes have their shares of what is kept; it is told where bytes have to move for that.
+func (s *Stores) bring(ctx context.Context, d Durable, ring []Holder, names []string) (err error) {
+	entry := s.Spreads.begin(SpreadMend, d.Name, "")
+	defer func() { entry.end(err) }()
+	entry.weigh(d.Bytes)
+	tell := func(ev Event) error { entry.note(ev); return nil }
+	for node, end := range s.order(ctx, d, ring, names, tell) {
+		if !end.OK() {
+			err = fmt.Errorf("%s: %s", node, end.Error)
+		}
+	}
+	return err
 }
 
 // moved writes down who keeps an artefact now.

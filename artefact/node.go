@@ -103,7 +103,9 @@ func readTurns(ctx context.Context, from *bus.Stream, turns chan<- []string) {
 // Bring fetches the tree that ref names, which the pin holds from the moment that its list is known, from the nearest of the
 // agents at these addresses that has it, else from the head. moved is how many bytes had to come over the network.
 func (n *Node) Bring(ctx context.Context, pin string, ref Ref, from []string, tell Progress) (m Manifest, moved int64, err error) {
-	return n.bring(ctx, pin, fetchTask{Ref: ref, From: from}, nil, tell)
+	h := n.herald(pin, ref)
+	defer func() { h.end(err) }()
+	return n.bring(ctx, pin, fetchTask{Ref: ref, From: from}, nil, h.over(tell))
 }
 
 func (n *Node) bring(ctx context.Context, pin string, t fetchTask, turns <-chan []string, tell Progress) (m Manifest, moved int64, err error) {

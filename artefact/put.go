@@ -22,7 +22,7 @@ func cutDurable(pin string) (id string, ok bool) { return strings.CutPrefix(pin,
 
 // put waits until the caller names the tree that it has uploaded, has nodes keep it, and answers once all copies are on disks
 // and the name is in the book.
-func (s *Stores) put(ctx context.Context, who bus.Caller, req Put, out *bus.Stream) error {
+func (s *Stores) put(ctx context.Context, who bus.Caller, req Put, out *bus.Stream) (err error) {
 	leave, err := s.working.enter(ctx)
 	if err != nil {
 		return err
@@ -43,6 +43,8 @@ func (s *Stores) put(ctx context.Context, who bus.Caller, req Put, out *bus.Stre
 	if err := s.Store.PinManifest(ctx, d.pin(), d.Ref); err != nil {
 		return err
 	}
+	entry := s.Spreads.begin(SpreadPut, d.Name, who.Name)
+	defer func() { entry.end(err) }()
 	blobs, err := s.describe(ctx, &d)
 	if err == nil {
 		err = s.enlist(ctx, d)
@@ -51,7 +53,8 @@ func (s *Stores) put(ctx context.Context, who bus.Caller, req Put, out *bus.Stre
 		s.Store.Unpin(d.pin())
 		return err
 	}
-	ring, err := s.copyAll(ctx, d, blobs, out)
+	entry.weigh(d.Bytes)
+	ring, err := s.copyAll(ctx, d, blobs, out, entry)
 	if err == nil {
 		d, err = s.commit(ctx, d, used(blobs, ring, d.Copies))
 	}
@@ -136,11 +139,12 @@ func (s *Stores) enlist(ctx context.Context, d Durable) error {
 }
 
 // copyAll has nodes keep all copies; one that fails is left out, and the next of the order takes its place.
-func (s *Stores) copyAll(ctx context.Context, d Durable, blobs []Blob, out *bus.Stream) ([]Holder, error) {
+func (s *Stores) copyAll(ctx context.Context, d Durable, blobs []Blob, out *bus.Stream, entry *entry) ([]Holder, error) {
 	say := make(chan struct{}, 1)
 	tell := func(ev Event) error {
 		say <- struct{}{}
 		defer func() { <-say }()
+		entry.note(ev)
 		return out.SendJSON(PutEvent{Event: ev})
 	}
 	var whole map[string]bool // nodes that have all of their share

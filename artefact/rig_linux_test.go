@@ -208,7 +208,7 @@ func (r *spread) runHead(ctx context.Context, names []string) {
 		members = append(members, fleet.Node{Name: name, State: fleet.Up, Labels: map[string]string{}, Peer: r.nodes[name].peer.Listener.Addr().String(), Facts: links})
 	}
 	members = append(members, fleet.Node{Name: "asleep", State: fleet.Down, Labels: map[string]string{}})
-	service := &Service{Conn: r.head, Store: r.store, Events: events, Metrics: &metric.Set{}, Log: log,
+	service := &Service{Conn: r.head, Store: r.store, Events: events, Metrics: &metric.Set{}, Spreads: &Spreads{Now: time.Now}, Log: log,
 		Select: func(text string) ([]fleet.Node, error) {
 			sel, err := fleet.ParseSelector(text)
 			if err != nil {

@@ -24,6 +24,7 @@ type Service struct {
 	Select  func(selection string) ([]fleet.Node, error)
 	Events  *event.Log
 	Metrics *metric.Set
+	Spreads *Spreads
 	Log     *slog.Logger
 
 	next    atomic.Int64
@@ -42,6 +43,8 @@ func (s *Service) Run(ctx context.Context) error {
 		unpinAll(s.Store),
 		bus.HandleStream(ctx, s.Conn, "artefact.do.push", s.push),
 		bus.HandleStream(ctx, s.Conn, "artefact.do.pull", s.pull),
+		bus.HandleStream(ctx, s.Conn, "artefact.read.spreads", s.spreads),
+		s.Conn.Subscribe(ctx, bus.From("artefact", "*", "coming"), s.Spreads.hear),
 	)
 	if err != nil {
 		return err
@@ -52,12 +55,14 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 // push tells who is chosen, waits until the caller names the tree that it has uploaded, and spreads it.
-func (s *Service) push(ctx context.Context, who bus.Caller, req Push, out *bus.Stream) error {
+func (s *Service) push(ctx context.Context, who bus.Caller, req Push, stream *bus.Stream) (err error) {
 	leave, err := s.working.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	out := told{stream, s.Spreads.begin(SpreadPush, req.To, who.Name)}
+	defer func() { out.entry.end(err) }()
 	if _, err := Land(sourcesOf(req.Many), req.To, Nothing); err != nil {
 		return err
 	}
@@ -80,7 +85,7 @@ func (s *Service) push(ctx context.Context, who bus.Caller, req Push, out *bus.S
 }
 
 // pull has nodes bring their files here, and keeps them until the caller has gone.
-func (s *Service) pull(ctx context.Context, who bus.Caller, req Pull, out *bus.Stream) error {
+func (s *Service) pull(ctx context.Context, who bus.Caller, req Pull, stream *bus.Stream) (err error) {
 	leave, err := s.working.enter(ctx)
 	if err != nil {
 		return err
@@ -89,6 +94,8 @@ func (s *Service) pull(ctx context.Context, who bus.Caller, req Pull, out *bus.S
 	if len(req.Paths) == 0 || slices.Contains(req.Paths, "") {
 		return fault.New(fault.Misused, "no path to copy from").Hint("bramble pull --on SEL PATH LOCALDIR")
 	}
+	out := told{stream, s.Spreads.begin(SpreadPull, req.Paths[0], who.Name)}
+	defer func() { out.entry.end(err) }()
 	nodes, err := s.choose(ctx, who, req.On, req.As, out, "pulls %s", req.Paths[0])
 	if err != nil {
 		return err
@@ -109,7 +116,7 @@ func (s *Service) pull(ctx context.Context, who bus.Caller, req Pull, out *bus.S
 func (s *Service) pinName() string { return fmt.Sprintf("%s%d", pinPrefix, s.next.Add(1)) }
 
 // choose selects the nodes, tells the caller and writes down what was asked for.
-func (s *Service) choose(ctx context.Context, who bus.Caller, on, as string, out *bus.Stream, text, subject string) ([]fleet.Node, error) {
+func (s *Service) choose(ctx context.Context, who bus.Caller, on, as string, out told, text, subject string) ([]fleet.Node, error) {
 	if err := checkAs(as, who.Role); err != nil {
 		return nil, err
 	}
@@ -135,7 +142,7 @@ func (s *Service) choose(ctx context.Context, who bus.Caller, on, as string, out
 }
 
 // each has every node do its task, some at a time, and passes on what they report. check may find fault with one that went well.
-func (s *Service) each(ctx context.Context, out *bus.Stream, nodes []fleet.Node, verb string, width int, task func(i int) any, check func(*End) error) error {
+func (s *Service) each(ctx context.Context, out told, nodes []fleet.Node, verb string, width int, task func(i int) any, check func(*End) error) error {
 	return parallel(ctx, width, len(nodes), func(ctx context.Context, i int) error {
 		data, err := json.Marshal(task(i))
 		if err != nil {

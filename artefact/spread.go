@@ -19,7 +19,7 @@ const (
 // spreading is a tree of the head's store on its way to nodes. What happens is taken in by one goroutine.
 type spreading struct {
 	s      *Service
-	out    *bus.Stream
+	out    told
 	task   fetchTask
 	on     string
 	names  map[string]bool // of all nodes that were chosen
@@ -40,11 +40,12 @@ type report struct {
 }
 
 // spread has nodes bring a tree that is here, and lay it out. Nodes of the selection that come meanwhile have it too.
-func (s *Service) spread(ctx context.Context, out *bus.Stream, on string, nodes []fleet.Node, t fetchTask) error {
+func (s *Service) spread(ctx context.Context, out told, on string, nodes []fleet.Node, t fetchTask) error {
 	m, err := s.Store.GetManifest(ctx, t.Ref)
 	if err != nil {
 		return err
 	}
+	out.entry.weigh(sumOf(m).Bytes)
 	p := &spreading{s: s, out: out, task: t, on: on, names: map[string]bool{}, heard: make(chan report)}
 	for _, n := range nodes {
 		if p.names[n.Name] = true; n.State != fleet.Down {

@@ -31,6 +31,7 @@ type Stores struct {
 	Near    func(address string) *Client // where a node gives its files
 	Events  *event.Log
 	Metrics *metric.Set
+	Spreads *Spreads
 	Now     func() time.Time
 	Log     *slog.Logger
 
