@@ -107,6 +107,7 @@ func (s *Service) pull(ctx context.Context, who bus.Caller, req Pull, stream *bu
 	if err := s.each(ctx, out, nodes, "read", width, func(int) any { return task }, arrived); err != nil {
 		return err
 	}
+	out.entry.end(nil) // what follows is the caller's
 	if _, err := out.Recv(); err != nil && err != io.EOF {
 		return err
 	}
