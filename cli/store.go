@@ -14,19 +14,20 @@ import (
 )
 
 type storeCmd struct {
-	Put    storePutCmd    `cmd:"" help:"Keep a file or a folder on several nodes, whatever becomes of one of them."`
-	Get    storeGetCmd    `cmd:"" help:"Have back what is kept."`
-	Ls     storeLsCmd     `cmd:"" help:"List what is kept."`
-	Stat   storeStatCmd   `cmd:"" help:"Show everything about one thing that is kept, its copies counted."`
-	Rm     storeRmCmd     `cmd:"" help:"Keep something no longer."`
-	Doctor storeDoctorCmd `cmd:"" help:"Count all copies, and say what would be lost if which node died now."`
-	List   storeListCmd   `cmd:"" help:"Show how full the nodes' stores are, and for whom they hold what."`
-	GC     storeGCCmd     `cmd:"" name:"gc" help:"Free what nobody needs now."`
-	Verify storeVerifyCmd `cmd:"" help:"Read all that the stores hold, and move away what is damaged."`
-	Scrub  storeScrubCmd  `cmd:"" help:"Show how far nodes have read through what they hold, which each does slowly all the time."`
-	Pin    storePinCmd    `cmd:"" help:"Have stores hold blobs or trees until unpin, whoever else needs them."`
-	Unpin  storeUnpinCmd  `cmd:"" help:"Let go of what was pinned."`
-	Set    storeSetCmd    `cmd:"" help:"Say how much stores keep, how often they read it through, and how soon copies are made anew."`
+	Put     storePutCmd     `cmd:"" help:"Keep a file or a folder on several nodes, whatever becomes of one of them."`
+	Get     storeGetCmd     `cmd:"" help:"Have back what is kept."`
+	Ls      storeLsCmd      `cmd:"" help:"List what is kept."`
+	Stat    storeStatCmd    `cmd:"" help:"Show everything about one thing that is kept, its copies counted."`
+	Rm      storeRmCmd      `cmd:"" help:"Keep something no longer."`
+	Doctor  storeDoctorCmd  `cmd:"" help:"Count all copies, and say what would be lost if which node died now."`
+	List    storeListCmd    `cmd:"" help:"Show how full the nodes' stores are, and for whom they hold what."`
+	Spreads storeSpreadsCmd `cmd:"" help:"Show what is on its way to nodes, whoever asked for it, and what lately was."`
+	GC      storeGCCmd      `cmd:"" name:"gc" help:"Free what nobody needs now."`
+	Verify  storeVerifyCmd  `cmd:"" help:"Read all that the stores hold, and move away what is damaged."`
+	Scrub   storeScrubCmd   `cmd:"" help:"Show how far nodes have read through what they hold, which each does slowly all the time."`
+	Pin     storePinCmd     `cmd:"" help:"Have stores hold blobs or trees until unpin, whoever else needs them."`
+	Unpin   storeUnpinCmd   `cmd:"" help:"Let go of what was pinned."`
+	Set     storeSetCmd     `cmd:"" help:"Say how much stores keep, how often they read it through, and how soon copies are made anew."`
 }
 
 // storeOn chooses stores.

@@ -62,6 +62,12 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/api/v1/uses", "Who has used how much lately, and how far behind that puts their jobs.", nil, "/api/v1/uses", "", s.apiUses},
 		{"GET", "/api/v1/partitions", "The partitions and their limits.", nil, "/api/v1/partitions", "", s.apiPartitions},
 
+		{"GET", "/api/v1/spreads", "What is on its way to nodes, the latest first, and then what lately was: kind (push, pull, put, mend, site, job), what, user, bytes, and of all nodes and of each how far it is, at what rate, and the seconds left. Of one that has ended, nodes are those that failed.",
+			[]param{{"follow", "1: a line of JSON for each, and from then on for each that changes"}}, "/api/v1/spreads", "", s.apiSpreads},
+		{"GET", "/api/v1/durables", "What nodes keep by name.", nil, "/api/v1/durables", "", s.apiDurables},
+		{"GET", "/api/v1/durables/health", "How safe that is: a standing for each name, its copies counted at the nodes, and a last element with what would be lost with which node.", nil, "/api/v1/durables/health", "", s.apiDoctor},
+		{"GET", "/api/v1/stores", "What each node's store holds, and the head's own; those that do not answer within ten seconds have an end that says so.", nil, "/api/v1/stores", "", s.apiStores},
+
 		{"POST", "/api/v1/trees", "Stores the files of a tar and answers a ref, for inputs of a job: they become its tasks' folder. Needs the role operator. What no job holds is kept for an hour.", nil, "/api/v1/trees", "@files.tar", s.exchange(s.apiPack)},
 		{"GET", "/api/v1/trees/{ref}", "The files of a tree as a tar; such as what a task returned.", nil, "/api/v1/trees/REF", "", s.exchange(s.apiUnpack)},
 		{"POST", "/api/v1/blobs/missing", "For programs that send only what is not there: a list of at most 10,000 SHA-256 hashes; the answer is those that are not here.", nil, "/api/v1/blobs/missing", `["HASH"]`, s.exchange(s.apiBlobs)},

@@ -45,6 +45,7 @@ type house struct {
 	fleet     *fleet.Service
 	events    *event.Log
 	jobs      *jobs
+	store     *artefact.Store
 	stop      func() // ends the dashboard and waits for it
 }
 
@@ -73,6 +74,7 @@ func open(t testing.TB) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.store = store
 	t.Cleanup(func() { store.Close() })
 	server := &web.Server{Listener: listener, Jobs: func(c *bus.Conn) web.Jobs { return h.jobs.as(c.Who()) },
 		Dashboard: agent.Dashboard{URL: h.url, TLS: trust.WebConfig(cred, time.Now), Cluster: "test", Version: "1.0", Conn: head,

@@ -289,3 +289,15 @@ func (s *Server) fragment(page, name, id, box string, data any) (fragment, error
 	html, err := s.pages.part(page, name, data)
 	return fragment{ID: id, HTML: html, Hash: maphash.String(s.watch.seed, string(html)), Box: box}, err
 }
+
+// fragments renders parts of a page that are called as their ids are.
+func (s *Server) fragments(page string, data any, names ...string) (list []fragment, err error) {
+	for _, name := range names {
+		f, err := s.fragment(page, name, name, "", data)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, nil
+}

@@ -52,6 +52,7 @@ func words() template.FuncMap {
 		"join":  func(list []string) string { return strings.Join(list, ", ") },
 		"width": func() int { return sparkWidth }, "height": func() int { return sparkHeight },
 		"num":   func(n int) string { return term.Count(int64(n)) },
+		"num64": term.Count,
 		"long":  func(d time.Duration) string { return term.Duration(roundTime(d)) },
 		"span":  func(seconds float64) string { return term.Duration(roundTime(time.Duration(seconds * 1e9))) },
 		"title": jobTitle, "mention": mentionOf, "command": commandText,

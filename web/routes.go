@@ -30,6 +30,9 @@ func (s *Server) routes() http.Handler {
 		"POST /jobs/{id}/hold":    s.jobChange(holdJob),
 		"POST /jobs/{id}/release": s.jobChange(releaseJob),
 		"POST /jobs/{id}/requeue": s.jobChange(requeueJob),
+		"GET /artefact":           s.artefactPage,
+		"GET /artefact/live":      s.artefactLive,
+		"GET /artefact/kept/live": s.keptLive,
 		"GET /api":                s.apiPage,
 		"GET /{$}":                toNodes,
 		"GET /{path...}":          nowhere,
@@ -60,7 +63,7 @@ func toNodes(w http.ResponseWriter, r *http.Request, _ visitor) error {
 }
 
 func nowhere(_ http.ResponseWriter, r *http.Request, _ visitor) error {
-	return fault.New(fault.NotFound, "there is nothing at %s", r.URL.Path).Hint("/nodes, /jobs, /events or /api")
+	return fault.New(fault.NotFound, "there is nothing at %s", r.URL.Path).Hint("/nodes, /jobs, /artefact, /events or /api")
 }
 
 // static serves the style sheet, the script and the icon, which are the same for everybody.
