@@ -25,7 +25,7 @@ type sitePublishCmd struct {
 	Folder string   `help:"Lay releases out in this folder of the nodes in place of serving them; FOLDER/current is the live one." placeholder:"PATH"`
 	Exec   string   `help:"Command that nodes run after each swap in --folder, as your account there." placeholder:"COMMAND"`
 	As     string   `help:"root: work in --folder as root (admins)." placeholder:"root"`
-	Watch  bool     `help:"Publish again whenever something in the folder changes, until Ctrl-C."`
+	Watch  bool     `help:"Publish again whenever something in the folder changes, until Ctrl-C; bramble site preview shows changes before they are published."`
 	JSON   bool     `help:"A JSON object per line: kind (nodes, upload, progress, ready, failed, committed, live, finished) and what goes with it."`
 }
 
@@ -57,35 +57,41 @@ func (c *sitePublishCmd) Run(e *env) error {
 	if !c.Watch {
 		return publish()
 	}
-	return watch(e, c.Source, publish)
+	return watch(e, c.Source, publishEvery, func() bool { return false }, publish)
 }
 
-// lookEvery is how often a folder that is watched is looked at.
-const lookEvery = 500 * time.Millisecond
+// publishEvery is how often a folder that is published whenever it changes is looked at.
+const publishEvery = 500 * time.Millisecond
 
-// watch publishes, and again each time that the folder has changed and holds still. What cannot be published is said, and the
-// next change waited for.
-func watch(e *env, dir string, publish func() error) error {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	published, seen := "", ""
+// watch publishes, and again each time that the folder has changed and holds still, or what it was published to is lost. What
+// cannot be published is said, and the next change waited for; when somebody else has taken its place, that is the end.
+func watch(e *env, dir string, every time.Duration, lost func() bool, publish func() error) error {
+	published, seen, said := "", "", ""
 	for {
+		begun := time.Now()
 		now, err := look(dir)
-		if err == nil && now == seen && now != published {
+		pause := max(every, 10*time.Since(begun)) // a large folder on a small machine is looked at less often
+		if err == nil && now == seen && (now != published || lost()) {
+			if now != published {
+				said = ""
+			}
 			published = now
 			err = publish()
 		}
-		if e.ctx.Err() != nil {
+		switch {
+		case e.ctx.Err() != nil:
 			return e.ctx.Err()
-		}
-		if err != nil {
+		case fault.Is(err, fault.Conflict) && lost():
+			return err
+		case err != nil && err.Error() != said:
+			said = err.Error()
 			term.Report(e.out, err)
 		}
 		seen = now
 		select {
 		case <-e.ctx.Done():
 			return e.ctx.Err()
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
 }

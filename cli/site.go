@@ -14,6 +14,7 @@ import (
 type siteCmd struct {
 	List     siteListCmd     `cmd:"" default:"withargs" help:"List the sites."`
 	Publish  sitePublishCmd  `cmd:"" help:"Bring a folder to the nodes as a site's new release; all serve it from one moment on."`
+	Preview  sitePreviewCmd  `cmd:"" help:"Show a folder, as it would be published, to those who are signed in to the dashboard."`
 	Releases siteReleasesCmd `cmd:"" help:"List the releases of a site that are kept."`
 	Rollback siteRollbackCmd `cmd:"" help:"Make an earlier release live again."`
 	Diff     siteDiffCmd     `cmd:"" help:"List what differs between two releases."`

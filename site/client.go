@@ -64,20 +64,17 @@ func (c Client) publish(ctx context.Context, req Publish, src Source, tell func(
 	if !tell(first) {
 		return errStopped
 	}
-	p, err := c.pack(ctx, src, first)
+	complete := c.allForms(first.Live)
+	if first.Folder != "" {
+		complete = rawForms
+	}
+	p, err := c.pack(ctx, src, complete)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	for _, skipped := range p.tree.Skipped {
-		if !tell(Event{Kind: LeftOut, Path: skipped.Path, Error: skipped.Why}) {
-			return errStopped
-		}
-	}
-	for _, pair := range p.twins {
-		if !tell(Event{Kind: Noted, Path: pair[1], Error: "differs only in case from " + pair[0]}) {
-			return errStopped
-		}
+	if !p.tellOddities(tell) {
+		return errStopped
 	}
 	ref, moved, err := c.upload(ctx, p, tell)
 	if err != nil {

@@ -60,21 +60,29 @@ func (p *packed) Close() error {
 	return err
 }
 
-// pack reads a folder and makes compressed forms of its texts; those of the live release are not made again.
-func (c Client) pack(ctx context.Context, src Source, chosen Event) (*packed, error) {
+// forms completes a manifest of what was scanned.
+type forms func(ctx context.Context, p *packed) error
+
+// pack reads a source and completes it.
+func (c Client) pack(ctx context.Context, src Source, complete forms) (*packed, error) {
 	p := &packed{made: map[artefact.Ref]string{}}
 	var err error
 	if p.dir, err = os.MkdirTemp("", "bramble-site-"); err != nil {
 		return nil, fault.New(fault.Failed, "make a folder for compressed files: %w", err)
 	}
-	if err := c.fill(ctx, p, src, chosen); err != nil {
+	if err := p.scan(ctx, src); err != nil {
+		p.Close()
+		return nil, err
+	}
+	if err := complete(ctx, p); err != nil {
 		p.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (c Client) fill(ctx context.Context, p *packed, src Source, chosen Event) error {
+// scan reads a source's files.
+func (p *packed) scan(ctx context.Context, src Source) error {
 	dir, err := src.folder(ctx, p.dir)
 	if err != nil {
 		return err
@@ -89,24 +97,54 @@ func (c Client) fill(ctx context.Context, p *packed, src Source, chosen Event) e
 	if n, _ := files.Sum(); n == 0 {
 		return fault.New(fault.Misused, "%s holds no files, and a site needs at least one", string(src)).Hint("a folder with an index.html")
 	}
-	if p.twins, err = twins(files); err != nil {
-		return err
-	}
-	if chosen.Folder != "" {
-		p.manifest = join(files, nil)
-		return nil
-	}
-	check, err := static.Compile(ctx, p.tree, files, static.Options{ID: "check"})
-	if err != nil { // what the nodes would find is found before anything travels
-		return err
-	}
-	check.Close()
-	variants, err := p.compress(ctx, files, c.known(ctx, chosen.Live, p.dir))
+	p.twins, err = twins(files)
+	return err
+}
+
+// rawForms are for another program's web server: the files as they are.
+func rawForms(_ context.Context, p *packed) error {
+	p.manifest = join(p.tree.Manifest, nil)
+	return nil
+}
+
+// plainForms are the files of a site without compressed forms; what nodes would find wrong is found before anything travels.
+func plainForms(ctx context.Context, p *packed) error {
+	check, err := static.Compile(ctx, p.tree, p.tree.Manifest, static.Options{ID: "check"})
 	if err != nil {
 		return err
 	}
-	p.manifest = join(files, variants)
-	return nil
+	check.Close()
+	return rawForms(ctx, p)
+}
+
+// allForms has compressed forms of texts too; those of the live release are not made again.
+func (c Client) allForms(live artefact.Ref) forms {
+	return func(ctx context.Context, p *packed) error {
+		if err := plainForms(ctx, p); err != nil {
+			return err
+		}
+		variants, err := p.compress(ctx, p.tree.Manifest, c.known(ctx, live, p.dir))
+		if err != nil {
+			return err
+		}
+		p.manifest = join(p.tree.Manifest, variants)
+		return nil
+	}
+}
+
+// tellOddities tells what is left out and what may be wrong; false when nobody listens.
+func (p *packed) tellOddities(tell func(Event) bool) bool {
+	for _, skipped := range p.tree.Skipped {
+		if !tell(Event{Kind: LeftOut, Path: skipped.Path, Error: skipped.Why}) {
+			return false
+		}
+	}
+	for _, pair := range p.twins {
+		if !tell(Event{Kind: Noted, Path: pair[1], Error: "differs only in case from " + pair[0]}) {
+			return false
+		}
+	}
+	return true
 }
 
 // known are the compressed forms of the live release, by the file's hash; none when they cannot be had.

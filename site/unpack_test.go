@@ -319,7 +319,7 @@ func TestBadFolders(t *testing.T) {
 // TestUnreadable reads a folder as an account that may not read all of it.
 func TestUnreadable(t *testing.T) {
 	if dir := os.Getenv("UNREADABLE"); dir != "" {
-		_, err := (Client{}).pack(t.Context(), Source(dir), Event{})
+		_, err := (Client{}).pack(t.Context(), Source(dir), plainForms)
 		fmt.Println(err)
 		return
 	}
@@ -346,7 +346,7 @@ func TestUnreadable(t *testing.T) {
 // TestFolderThatChanges has a file change between the scan and the upload.
 func TestFolderThatChanges(t *testing.T) {
 	dir := folder(t, "index.html", strings.Repeat("first ", 200))
-	p, err := (Client{}).pack(t.Context(), Source(dir), Event{Folder: "/srv"})
+	p, err := (Client{}).pack(t.Context(), Source(dir), rawForms)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,6 +76,7 @@ func open(t testing.TB) *house {
 	}
 	h.store = store
 	t.Cleanup(func() { store.Close() })
+	h.store = store
 	server := &web.Server{Listener: listener, Jobs: func(c *bus.Conn) web.Jobs { return h.jobs.as(c.Who()) },
 		Dashboard: agent.Dashboard{URL: h.url, TLS: trust.WebConfig(cred, time.Now), Cluster: "test", Version: "1.0", Conn: head,
 			Connect: h.bus.Connect, Nodes: h.fleet.Follow, SignIn: h.signIn, Store: store, Metrics: metrics, Log: log}}

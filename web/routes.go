@@ -33,6 +33,7 @@ func (s *Server) routes() http.Handler {
 		"GET /artefact":           s.artefactPage,
 		"GET /artefact/live":      s.artefactLive,
 		"GET /artefact/kept/live": s.keptLive,
+		"GET /previews/{name}":    s.toPreview,
 		"GET /api":                s.apiPage,
 		"GET /{$}":                toNodes,
 		"GET /{path...}":          nowhere,
@@ -50,7 +51,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /signin", s.signIn)
 	mux.HandleFunc("POST /signout", s.signOut)
 	mux.HandleFunc("GET /metrics", s.metrics)
-	mux.HandleFunc("GET /static/{file}", static)
+	mux.HandleFunc("GET /static/{file}", asset)
 	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/static/icon.svg", http.StatusSeeOther)
 	})
@@ -66,8 +67,8 @@ func nowhere(_ http.ResponseWriter, r *http.Request, _ visitor) error {
 	return fault.New(fault.NotFound, "there is nothing at %s", r.URL.Path).Hint("/nodes, /jobs, /artefact, /events or /api")
 }
 
-// static serves the style sheet, the script and the icon, which are the same for everybody.
-func static(w http.ResponseWriter, r *http.Request) {
+// asset serves the style sheet, the script and the icon, which are the same for everybody.
+func asset(w http.ResponseWriter, r *http.Request) {
 	data, err := fs.ReadFile(staticFiles, "static/"+r.PathValue("file"))
 	if err != nil {
 		http.NotFound(w, r)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"time"
 
@@ -22,7 +23,10 @@ type none struct{}
 
 // answer registers what the room is asked over the bus.
 func (s *Server) answer(ctx context.Context) error {
-	return bus.Handle(ctx, s.Conn, "web.read.link", s.link)
+	return errors.Join(
+		bus.Handle(ctx, s.Conn, "web.read.link", s.link),
+		bus.HandleStream(ctx, s.Conn, "web.do.preview", s.preview),
+	)
 }
 
 // link makes a login link for the caller's own identity.

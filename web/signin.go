@@ -71,6 +71,9 @@ func errNobody() error {
 	return fault.New(fault.Denied, "nobody is signed in here").Hint("bramble ui")
 }
 
+// cookiePrefix begins the names of the dashboard's cookies, behind what browsers want of theirs.
+const cookiePrefix = "bramble"
+
 // cookieName tells dashboards on other ports apart, since cookies do not; a browser takes the
 // __Host- prefix only over TLS and from this very host.
 func cookieName(r *http.Request) string {
@@ -78,7 +81,7 @@ func cookieName(r *http.Request) string {
 	if err != nil {
 		port = ""
 	}
-	name := "bramble" + port
+	name := cookiePrefix + port
 	if r.TLS != nil {
 		return "__Host-" + name
 	}
@@ -104,6 +107,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		s.fail(w, r, unauthorized{err})
 		return
 	}
+	if r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		w.Header().Set("Refresh", "0") // a browser that was sent here by another site's page shows its cookie at a second try only
+	}
 	s.show(w, r, http.StatusUnauthorized, "signin", nil, "Sign in", signInPage{Next: r.URL.RequestURI()})
 }
 
@@ -119,7 +125,11 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 		s.show(w, r, http.StatusOK, "signin", nil, "Sign in", signInPage{Next: next})
 		return
 	}
-	session, err := s.SignIn.Redeem(r.Context(), hostName(r.RemoteAddr), strings.TrimSpace(secret))
+	var session trust.Session
+	err := embedded(r)
+	if err == nil {
+		session, err = s.SignIn.Redeem(r.Context(), hostName(r.RemoteAddr), strings.TrimSpace(secret))
+	}
 	if err != nil {
 		status := statusOf(err)
 		if status == http.StatusForbidden {
@@ -133,6 +143,14 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 	// A page that goes on by itself, not a redirect: a browser that was sent here by a link in another
 	// site's page would follow a redirect without the new cookie.
 	s.show(w, r, http.StatusOK, "welcome", nil, "Signed in", signInPage{Next: next, Name: session.Identity.Name, Role: session.Identity.Role})
+}
+
+// embedded refuses what a browser asks for on behalf of another page, which would sign its reader in as somebody else unseen.
+func embedded(r *http.Request) error {
+	if dest := r.Header.Get("Sec-Fetch-Dest"); dest != "" && dest != "document" {
+		return fault.New(fault.Denied, "a page may not sign its reader in").Hint("open the link itself")
+	}
+	return nil
 }
 
 func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {

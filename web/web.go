@@ -51,14 +51,16 @@ type Server struct {
 	// Listener takes the connections; nil listens on Dashboard.Listen.
 	Listener net.Listener
 
-	pages   pages
-	watch   *watcher
-	conns   *conns
-	streams *streams
-	bearers bearers
-	blobs   http.Handler   // of the store of files
-	moving  chan struct{}  // a place for each file on its way
-	busy    sync.WaitGroup // requests under way
+	pages    pages
+	watch    *watcher
+	conns    *conns
+	streams  *streams
+	bearers  bearers
+	at       *net.TCPAddr // of the listener
+	previews previews
+	blobs    http.Handler   // of the store of files
+	moving   chan struct{}  // a place for each file on its way
+	busy     sync.WaitGroup // requests under way
 }
 
 const (
@@ -82,6 +84,7 @@ func (s *Server) Run(ctx context.Context) error {
 				Hint("bramble up --web HOST:PORT with a free port")
 		}
 	}
+	s.at = listener.Addr().(*net.TCPAddr)
 	if err := s.answer(ctx); err != nil {
 		listener.Close()
 		return err
@@ -93,7 +96,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	group.Go(func() error { return s.listen(ctx, listener) })
+	group.Go(func() error { return s.listen(ctx, listener, s.handler()) })
 	err := group.Wait()
 	s.busy.Wait()
 	s.conns.close()
@@ -115,11 +118,11 @@ func (s *Server) prepare() error {
 }
 
 // listen serves one port: connections that begin with TLS, and plain ones.
-func (s *Server) listen(ctx context.Context, l net.Listener) error {
+func (s *Server) listen(ctx context.Context, l net.Listener, handler http.Handler) error {
 	secure := s.TLS.Clone()
 	secure.NextProtos = []string{"h2", "http/1.1"} // said here, since whichever of the two Serves comes first decides for both
 	server := &http.Server{
-		Handler: s.handler(), TLSConfig: secure,
+		Handler: handler, TLSConfig: secure,
 		ReadHeaderTimeout: headerTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeader,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
