@@ -68,6 +68,13 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/api/v1/durables/health", "How safe that is: a standing for each name, its copies counted at the nodes, and a last element with what would be lost with which node.", nil, "/api/v1/durables/health", "", s.apiDoctor},
 		{"GET", "/api/v1/stores", "What each node's store holds, and the head's own; those that do not answer within ten seconds have an end that says so.", nil, "/api/v1/stores", "", s.apiStores},
 
+		{"GET", "/api/v1/sites", "The sites, each with its releases and which of them is live.", nil, "/api/v1/sites", "", s.apiSites},
+		{"GET", "/api/v1/sites/{name}", "One site, and how it stands on each of its nodes: state (live, behind, failed, away, new), release, address.", nil, "/api/v1/sites/blog", "", s.apiSite},
+		{"GET", "/api/v1/sites/{name}/diff", "What differs between two releases: path, what (added, changed, removed), size.",
+			[]param{{"a", "a release, by the beginning of its id; the one before b without"}, {"b", "another; the live one without"}}, "/api/v1/sites/blog/diff", "", s.apiSiteDiff},
+		{"POST", "/api/v1/sites/{name}/rollback", "Makes an earlier release live again, on all nodes at one moment; needs the role operator. The answer is the last event: finished, with the site, and behind, the nodes that follow.",
+			[]param{{"to", "the release, by the beginning of its id"}}, "/api/v1/sites/blog/rollback?to=ID", "", s.apiRollback},
+
 		{"POST", "/api/v1/trees", "Stores the files of a tar and answers a ref, for inputs of a job: they become its tasks' folder. Needs the role operator. What no job holds is kept for an hour.", nil, "/api/v1/trees", "@files.tar", s.exchange(s.apiPack)},
 		{"GET", "/api/v1/trees/{ref}", "The files of a tree as a tar; such as what a task returned.", nil, "/api/v1/trees/REF", "", s.exchange(s.apiUnpack)},
 		{"POST", "/api/v1/blobs/missing", "For programs that send only what is not there: a list of at most 10,000 SHA-256 hashes; the answer is those that are not here.", nil, "/api/v1/blobs/missing", `["HASH"]`, s.exchange(s.apiBlobs)},

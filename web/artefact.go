@@ -491,4 +491,3 @@ func (s *Server) apiStores(w http.ResponseWriter, r *http.Request, v visitor) er
 // copies and durables ask as the person signed in, and move no bytes.
 func (v visitor) copies() artefact.Copier     { return artefact.Copier{Conn: v.cluster.Conn} }
 func (v visitor) durables() artefact.Durables { return artefact.Durables{Conn: v.cluster.Conn} }
-

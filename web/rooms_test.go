@@ -249,4 +249,3 @@ func TestArtefactPage(t *testing.T) {
 		t.Errorf("a stranger is told: %d", status)
 	}
 }
-

@@ -14,32 +14,37 @@ import (
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, p := range map[string]page{
-		"GET /nodes":              s.nodesPage,
-		"GET /nodes/live":         s.nodesLive,
-		"GET /nodes/{name}":       s.nodePage,
-		"GET /nodes/{name}/live":  s.nodeLive,
-		"GET /events":             s.eventsPage,
-		"GET /events/live":        s.eventsLive,
-		"GET /jobs":               s.jobsPage,
-		"GET /jobs/live":          s.jobsLive,
-		"GET /jobs/{id}":          s.jobPage,
-		"GET /jobs/{id}/live":     s.jobLive,
-		"GET /jobs/{id}/output":   s.jobOutput,
-		"GET /jobs/timeline/live": s.timelineLive,
-		"POST /jobs/{id}/cancel":  s.jobChange(cancelJob),
-		"POST /jobs/{id}/hold":    s.jobChange(holdJob),
-		"POST /jobs/{id}/release": s.jobChange(releaseJob),
-		"POST /jobs/{id}/requeue": s.jobChange(requeueJob),
-		"GET /artefact":           s.artefactPage,
-		"GET /artefact/live":      s.artefactLive,
-		"GET /artefact/kept/live": s.keptLive,
-		"GET /previews/{name}":    s.toPreview,
-		"GET /api":                s.apiPage,
-		"GET /{$}":                toNodes,
-		"GET /{path...}":          nowhere,
-		"POST /{path...}":         nowhere,
-		"PUT /{path...}":          nowhere,
-		"PATCH /{path...}":        nowhere,
+		"GET /nodes":                 s.nodesPage,
+		"GET /nodes/live":            s.nodesLive,
+		"GET /nodes/{name}":          s.nodePage,
+		"GET /nodes/{name}/live":     s.nodeLive,
+		"GET /events":                s.eventsPage,
+		"GET /events/live":           s.eventsLive,
+		"GET /jobs":                  s.jobsPage,
+		"GET /jobs/live":             s.jobsLive,
+		"GET /jobs/{id}":             s.jobPage,
+		"GET /jobs/{id}/live":        s.jobLive,
+		"GET /jobs/{id}/output":      s.jobOutput,
+		"GET /jobs/timeline/live":    s.timelineLive,
+		"POST /jobs/{id}/cancel":     s.jobChange(cancelJob),
+		"POST /jobs/{id}/hold":       s.jobChange(holdJob),
+		"POST /jobs/{id}/release":    s.jobChange(releaseJob),
+		"POST /jobs/{id}/requeue":    s.jobChange(requeueJob),
+		"GET /artefact":              s.artefactPage,
+		"GET /artefact/live":         s.artefactLive,
+		"GET /artefact/kept/live":    s.keptLive,
+		"GET /site":                  s.sitesPage,
+		"GET /site/-/live":           s.sitesLive,
+		"GET /site/{name}":           s.sitePage,
+		"GET /site/{name}/live":      s.siteLive,
+		"POST /site/{name}/rollback": s.siteRollback,
+		"GET /previews/{name}":       s.toPreview,
+		"GET /api":                   s.apiPage,
+		"GET /{$}":                   toNodes,
+		"GET /{path...}":             nowhere,
+		"POST /{path...}":            nowhere,
+		"PUT /{path...}":             nowhere,
+		"PATCH /{path...}":           nowhere,
 	} {
 		mux.Handle(pattern, s.signedIn(p))
 	}
@@ -64,7 +69,7 @@ func toNodes(w http.ResponseWriter, r *http.Request, _ visitor) error {
 }
 
 func nowhere(_ http.ResponseWriter, r *http.Request, _ visitor) error {
-	return fault.New(fault.NotFound, "there is nothing at %s", r.URL.Path).Hint("/nodes, /jobs, /artefact, /events or /api")
+	return fault.New(fault.NotFound, "there is nothing at %s", r.URL.Path).Hint("/nodes, /jobs, /artefact, /site, /events or /api")
 }
 
 // asset serves the style sheet, the script and the icon, which are the same for everybody.
