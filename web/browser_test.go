@@ -5,8 +5,11 @@ import (
 	"strings"
 	"testing"
 
+	"bramble/artefact"
+	"bramble/fault"
 	"bramble/host"
 	"bramble/job"
+	"bramble/site"
 	"bramble/trust"
 	"bramble/web"
 )
@@ -108,6 +111,70 @@ func TestBrowser(t *testing.T) {
 	tab.eval("document.cookie", &cookies)
 	if strings.Contains(cookies, "bramble") {
 		t.Errorf("scripts can read the cookie: %s", cookies)
+	}
+	tab.clean()
+}
+
+// A person sees a push on its way to several nodes, and takes a site back with the keyboard.
+func TestBrowserSpreadsAndSites(t *testing.T) {
+	h := open(t)
+	r := h.rooms("node1", "node2", "node3")
+	r.publish("blog", "index.html", "one")
+	second := r.publish("blog", "index.html", "two", "about.html", "x")
+	link, err := web.Client{Conn: h.bus.Client("ann", trust.Operator)}.Link(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab := startBrowser(t).tab()
+	tab.goTo(link.URL)
+	tab.sees(`location.pathname === "/nodes"`)
+
+	tab.goTo(h.url + "/artefact")
+	tab.sees(`document.querySelector("#spreads").innerText.includes("Nothing is on its way") && document.querySelector("#stores").innerText.includes("1,234 blobs")`)
+	wait := r.push("bob", "all", "/srv/data", 8*mib)
+	tab.sees(`document.querySelector(".spread h3").innerText === "push to /srv/data" && document.querySelectorAll(".leg.pending").length === 3`)
+	tab.eval(`document.querySelector(".leg a[href='/nodes/node2']").focus(); window.leg = document.activeElement`, nil)
+	bar := `Number(document.querySelectorAll(".leg")[1].querySelector("rect:last-child").getAttribute("width"))`
+	for i, width := range []string{"250", "500", "750"} {
+		for _, node := range []string{"node1", "node2", "node3"} {
+			r.says(node, moving(int64(i+1)*2*mib, 8*mib))
+		}
+		tab.sees(bar + ` === ` + width)
+	}
+	tab.sees(`document.querySelector(".spread .numbers").innerText.startsWith("18.0 MiB of 24.0 MiB, on 0 of 3 nodes") && document.activeElement === window.leg && window.leg.isConnected`)
+	r.says("node1", endedWith(artefact.End{Files: 1, Bytes: 8 * mib}))
+	tab.sees(`document.querySelectorAll(".leg.done").length === 1 && document.querySelectorAll(".leg.running").length === 2`)
+	r.says("node2", endedWith(artefact.End{Files: 1, Bytes: 8 * mib}))
+	r.says("node3", endedWith(artefact.End{Code: fault.Full, Error: "no room"}))
+	wait()
+	tab.sees(`!document.querySelector(".spread") && document.querySelector("#spreads-ended .failed").innerText.includes("node3: no room")`)
+
+	tab.goTo(h.url + "/site")
+	tab.sees(`document.querySelector("#sites b a").innerText === "blog" && document.querySelector("#sites .links a").href === "http://127.0.0.1:8080/"`)
+	tab.eval(`document.querySelector("#sites b a").focus()`, nil)
+	tab.press("Enter")
+	tab.sees(`location.pathname === "/site/blog" && document.querySelector("#site-head .state").innerText === "3 of 3 nodes serve it"`)
+	tab.sees(`document.querySelector(".changes.added").innerText.includes("about.html") && document.querySelector(".changes.changed").innerText.includes("index.html")`)
+
+	// The question stays open while the page goes on, and the answer makes the release live.
+	tab.eval(`document.querySelector("#site-releases summary").focus()`, nil)
+	tab.press("Enter")
+	r.lies("node2", "blog", map[string]any{"release": second.Live, "seq": 1, "address": "127.0.0.1:8080"})
+	tab.sees(`document.querySelector("#site-head .state").innerText === "2 of 3 nodes serve it" && document.querySelector("#site-releases details").open`)
+	r.set("node2", func(c *carrier) { c.lie = nil })
+	tab.press("Tab")
+	tab.press("Enter")
+	tab.sees(`document.querySelector("#site-head code").innerText === ` + "`" + site.Short(second.Releases[1].ID) + "`" + ` && document.querySelector("#site-head .state").innerText === "3 of 3 nodes serve it"`)
+	tab.sees(`document.querySelectorAll("#site-releases .done code")[0].innerText === ` + "`" + site.Short(second.Releases[1].ID) + "`")
+
+	tab.look(360, 700, "dark")
+	for _, path := range []string{"/artefact", "/site", "/site/blog"} {
+		tab.goTo(h.url + path)
+		tab.sees(`location.pathname === "` + path + `" && document.readyState === "complete" && document.querySelector("#lamp").dataset.state === "live"`)
+		var wide int
+		if tab.eval("document.documentElement.scrollWidth", &wide); wide > 360 {
+			t.Errorf("%s is %d pixels wide on a phone of 360", path, wide)
+		}
 	}
 	tab.clean()
 }

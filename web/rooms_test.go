@@ -37,6 +37,7 @@ type carrier struct {
 	mu    sync.Mutex
 	sites map[string]map[string]any // what it reports of each
 	stuck map[string]string         // why it cannot serve one
+	lie   map[string]any            // what it reports of each in place of what is
 }
 
 // rooms starts them; album is in the books as kept by node1 and node2.
@@ -145,9 +146,18 @@ func (c *carrier) wanted(name string, m bus.Message) {
 	defer c.mu.Unlock()
 	c.sites = map[string]map[string]any{}
 	for _, s := range w.Sites {
-		c.sites[s.Spec.Name] = map[string]any{"seq": s.Seq, "release": s.Live.ID, "address": ":8080"}
+		c.sites[s.Spec.Name] = map[string]any{"seq": s.Seq, "release": s.Live.ID, "address": "127.0.0.1:8080"}
+		if c.lie != nil {
+			c.sites[s.Spec.Name] = c.lie
+		}
 	}
 	c.conn.Publish(bus.From("site", name, "report"), map[string]any{"sites": c.sites})
+}
+
+// lies has the node say something else of a site than what is.
+func (r *rooms) lies(node, name string, what map[string]any) {
+	r.set(node, func(c *carrier) { c.lie = what })
+	r.nodes[node].conn.Publish(bus.From("site", node, "report"), map[string]any{"sites": map[string]any{name: what}})
 }
 
 // push begins a push of a file of so many bytes; what it returns waits for its end.
@@ -247,5 +257,127 @@ func TestArtefactPage(t *testing.T) {
 	}
 	if status, _ := h.stranger().get("/api/v1/spreads"); status != http.StatusUnauthorized {
 		t.Errorf("a stranger is told: %d", status)
+	}
+}
+
+// publish makes a release of files, named and written in turn, and returns the site as it is then.
+func (r *rooms) publish(name string, files ...string) (s site.Site) {
+	r.t.Helper()
+	dir := r.t.TempDir()
+	for i := 0; i < len(files); i += 2 {
+		if err := os.WriteFile(filepath.Join(dir, files[i]), []byte(files[i+1]), 0o644); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	ann := site.Client{Conn: r.bus.Client("ann", trust.Operator), Blobs: r.blobs}
+	for ev, err := range ann.Publish(r.ctx, site.Publish{Spec: site.Spec{Name: name}}, site.Source(dir)) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if ev.Site != nil {
+			s = *ev.Site
+		}
+	}
+	return s
+}
+
+func (r *rooms) set(node string, edit func(*carrier)) {
+	c := r.nodes[node]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	edit(c)
+}
+
+func TestSitePages(t *testing.T) {
+	h := open(t)
+	r := h.rooms("node1", "node2")
+	viewer, operator := h.as("vic", trust.Viewer), h.as("ann", trust.Operator)
+	if _, body := viewer.get("/site"); !strings.Contains(body, "bramble site publish DIR --name blog") {
+		t.Errorf("no sites:\n%s", body)
+	}
+	first := r.publish("live", "index.html", "one", "old<b>.html", "x")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	all, _ := viewer.stream(ctx, "/site/-/live")
+	viewer.hears(all, `href="/site/live"`, site.Short(first.Live), "2 of 2 nodes", `href="http://127.0.0.1:8080/"`)
+	second := r.publish("live", "index.html", "two", "new.html", "y")
+	was, is := site.Short(first.Live), site.Short(second.Live)
+
+	_, body := viewer.get("/site/live")
+	for _, want := range []string{"2 of 2 nodes serve it", is, was, ">old&lt;b&gt;.html</span>", ">new.html</span>", `<section class="changes removed">`, ">index.html</span>"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %q in\n%s", want, body)
+		}
+	}
+	if strings.Contains(body, "/rollback") {
+		t.Error("a viewer is shown a button that may not be used")
+	}
+	if _, body := operator.get("/site/live"); strings.Count(body, `action="/site/live/rollback"`) != 1 || !strings.Contains(body, `name="to" value="`+string(first.Live)) {
+		t.Errorf("an operator is shown no button:\n%s", body)
+	}
+	if _, body := viewer.get("/site/live?a=" + is + "&b=nonsense"); !strings.Contains(body, "has no release nonsense") {
+		t.Errorf("a release that there is not:\n%s", body)
+	}
+	to := "?to=" + string(first.Live)
+	for name, try := range map[string]struct {
+		who    *person
+		path   string
+		header http.Header
+		want   int
+	}{
+		"a viewer":       {viewer, "/site/live/rollback" + to, nil, http.StatusForbidden},
+		"by the API":     {viewer, "/api/v1/sites/live/rollback" + to, nil, http.StatusForbidden},
+		"another page":   {operator, "/site/live/rollback" + to, http.Header{"Origin": {"https://evil.example"}}, http.StatusForbidden},
+		"no release":     {operator, "/site/live/rollback", nil, http.StatusBadRequest},
+		"a long one":     {operator, "/site/live/rollback?to=" + strings.Repeat("a", 65), nil, http.StatusBadRequest},
+		"one of nobody":  {operator, "/site/live/rollback?to=ffffffffffff", nil, http.StatusNotFound},
+		"no site":        {operator, "/site/none/rollback" + to, nil, http.StatusNotFound},
+		"no site's name": {operator, "/site/-/rollback" + to, nil, http.StatusBadRequest},
+	} {
+		if status, body := try.who.do("POST", try.path, try.header); status != try.want {
+			t.Errorf("%s: %d\n%s", name, status, body)
+		}
+	}
+	page, _ := operator.stream(ctx, "/site/live/live")
+	operator.hears(page, `id="site-head"`, is)
+	r.set("node2", func(c *carrier) { c.stuck["live"] = "the <disk> is full" })
+	if status, body := operator.do("POST", "/site/live/rollback"+to, nil); status == http.StatusSeeOther || !strings.Contains(body, "node2: the &lt;disk&gt; is full") || !strings.Contains(body, "stays as it was") {
+		t.Errorf("a node is not ready: %d\n%s", status, body)
+	}
+	r.set("node2", func(c *carrier) { delete(c.stuck, "live") })
+	if status, body := operator.do("POST", "/site/live/rollback"+to, nil); status != http.StatusSeeOther {
+		t.Errorf("roll back: %d\n%s", status, body)
+	}
+	operator.hears(page, `id="site-head"`, "release <code>"+was+"</code>", "2 of 2 nodes serve it")
+
+	var one struct {
+		site.Site
+		Nodes []site.Standing
+	}
+	_, body = viewer.get("/api/v1/sites/live")
+	asJSON(t, body, &one)
+	if one.Live != first.Live || len(one.Nodes) != 2 || one.Nodes[1].State != site.Serving {
+		t.Errorf("%s", body)
+	}
+	var back site.Event
+	_, body = operator.do("POST", "/api/v1/sites/live/rollback?to="+is, nil)
+	if asJSON(t, body, &back); back.Kind != site.Finished || back.Site.Live != second.Live {
+		t.Errorf("%s", body)
+	}
+	var changes []site.Change
+	_, body = viewer.get("/api/v1/sites/live/diff")
+	if asJSON(t, body, &changes); len(changes) != 3 || changes[1].What != "added" {
+		t.Errorf("%s", body)
+	}
+	var list []site.Site
+	_, body = viewer.get("/api/v1/sites")
+	if asJSON(t, body, &list); len(list) != 1 {
+		t.Errorf("%s", body)
+	}
+
+	r.lies("node1", "live", map[string]any{"address": `"><script>:80`, "error": "<script>alert(1)"})
+	m := operator.hears(page, `id="site-nodes"`, "alert(1)")
+	if strings.Contains(m, "<script>") || strings.Contains(m, `href="http://&#34;`) {
+		t.Errorf("what a node says is taken for markup or a link: %s", m)
 	}
 }
