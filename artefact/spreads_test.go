@@ -46,7 +46,7 @@ func TestSpreadsAreTold(t *testing.T) {
 		d, _, err := v.put(v.as("ann", trust.Operator), "album", 3<<20, 2)
 		must(t, err)
 		pass(time.Second)
-		put := <-heard
+		var put Spread
 		for len(heard) > 0 {
 			put = <-heard
 		}

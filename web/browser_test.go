@@ -167,6 +167,11 @@ func TestBrowserSpreadsAndSites(t *testing.T) {
 	tab.sees(`document.querySelector("#site-head code").innerText === ` + "`" + site.Short(second.Releases[1].ID) + "`" + ` && document.querySelector("#site-head .state").innerText === "3 of 3 nodes serve it"`)
 	tab.sees(`document.querySelectorAll("#site-releases .done code")[0].innerText === ` + "`" + site.Short(second.Releases[1].ID) + "`")
 
+	// A question about one release never becomes one about another.
+	tab.eval(`document.querySelector("#site-releases details").open = true`, nil)
+	third := r.publish("blog", "index.html", "three")
+	tab.sees(`document.querySelector("#site-releases code").innerText === ` + "`" + site.Short(third.Live) + "`" + ` && !document.querySelector("#site-releases details[open]")`)
+
 	tab.look(360, 700, "dark")
 	for _, path := range []string{"/artefact", "/site", "/site/blog"} {
 		tab.goTo(h.url + path)

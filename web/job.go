@@ -23,6 +23,7 @@ type jobView struct {
 	Left     string // how long the rest will take, as it looks
 	Use      usage
 	Grid     gridView
+	Failed   []alike
 	Timeline timelineView
 	Task     int // whose output is shown
 	HasTask  bool
@@ -44,7 +45,9 @@ func usageOf(d job.Detail) (u usage) {
 	}
 	cores := max(1, d.Spec.CPUs) * max(1, d.Spec.Ranks)
 	u.Time = term.Duration(roundTime(d.Usage.Wall * time.Duration(cores)))
-	u.Each = term.Duration(roundTime(d.Usage.Wall / time.Duration(ended)))
+	if d.Tasks > 1 {
+		u.Each = term.Duration(roundTime(d.Usage.Wall / time.Duration(ended)))
+	}
 	u.Busy = percent(float64(d.Usage.User+d.Usage.System) / float64(d.Usage.Wall) / float64(cores))
 	if d.Usage.MaxRSS > 0 {
 		u.Memory = term.Bytes(d.Usage.MaxRSS)
@@ -88,6 +91,7 @@ func jobViewOf(d job.Detail, g job.Grid, task int, v visitor, now time.Time) job
 		}
 		_, view.HasTask = array.Position(view.Task)
 	}
+	view.Failed = alikeOf(d.Failures)
 	view.Grid = gridViewOf(g, d, view.Task)
 	return view
 }

@@ -244,3 +244,18 @@ func TestLocalPath(t *testing.T) {
 		}
 	}
 }
+
+func TestAlike(t *testing.T) {
+	var list []job.Failure
+	for i := range 40 {
+		list = append(list, job.Failure{Index: 40 - i, Node: fmt.Sprintf("node%d", i%3+1), Code: 1})
+	}
+	list = append(list, job.Failure{Index: 50, Error: "no room"}, job.Failure{Index: 41, Node: "node9", OOM: true}, job.Failure{Index: 42, Node: "node9", OOM: true})
+	got := alikeOf(list)
+	if len(got) != 3 || got[0].Why != "exit status 1" || got[0].On != "node[1-3]" || len(got[0].Tasks) != mostAlike || got[0].Tasks[0] != 1 || got[0].More != 25 {
+		t.Fatalf("%+v", got)
+	}
+	if g := got[1]; g.Why != "took more memory than it may" || g.More != 0 || !slices.Equal(g.Tasks, []int{41, 42}) || got[2].On != "no node" {
+		t.Errorf("%+v", got[1:])
+	}
+}

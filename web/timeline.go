@@ -32,6 +32,7 @@ type timelineView struct {
 	Ticks   []string
 	Windows []window
 	Jobs    []jobChip
+	Ends    []string // how spans ended that have not their job's colour
 	Hidden  int
 	Part    string // which of the nodes are shown, when not all are
 	Whole   string // address of all of them
@@ -164,6 +165,9 @@ func timelineViewOf(t job.Timeline, a timelineAsk, now time.Time) timelineView {
 	hue := map[job.ID]bool{}
 	for _, s := range t.Spans {
 		spans[s.Row] = append(spans[s.Row], s)
+		if end := string(s.State); (s.State == job.Failed || s.State == job.Cancelled) && !slices.Contains(v.Ends, end) {
+			v.Ends = append(v.Ends, end)
+		}
 		if !hue[s.Job] {
 			hue[s.Job] = true
 			v.Jobs = append(v.Jobs, jobChip{s.Job, hueOf(s.Job)})
