@@ -109,8 +109,7 @@ func (b *neighbours) near() func(address string) *artefact.Client { return nearC
 
 // nearClient asks agents of nodes for files.
 func nearClient(config *tls.Config) func(address string) *artefact.Client {
-	dialer := &net.Dialer{Timeout: 5 * time.Second}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DialContext: dialer.DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}}
+	client := artefact.HTTP(config)
 	return func(address string) *artefact.Client {
 		return &artefact.Client{HTTP: client, Base: "https://" + address}
 	}

@@ -226,8 +226,7 @@ func (n *node) worker(conn *bus.Conn, facts host.Facts) *job.Node {
 
 // peerClient speaks to peer ports as the credential's holder.
 func peerClient(cred *trust.Credential, verify trust.Verify, now func() time.Time) *http.Client {
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: trust.ClientConfig(cred, verify, now), MaxIdleConnsPerHost: 8,
-		IdleConnTimeout: time.Minute}}
+	return artefact.HTTP(trust.ClientConfig(cred, verify, now))
 }
 
 // diskFloor is how much of a disk is left free, in bytes.

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 )
 
 // noise is n bytes that are the same each time.
@@ -135,35 +134,6 @@ func TestWanted(t *testing.T) {
 		if got := in.wanted(); got != c.want {
 			t.Errorf("%q from %d: %d, want %d", c.text, c.next, got, c.want)
 		}
-	}
-}
-
-// A link's chunks are slept for most of the time that they take; a link that becomes faster or slower is soon known.
-func TestPacer(t *testing.T) {
-	now := time.Unix(0, 0)
-	p := pacer{last: now}
-	if d := p.wait(meanChunk, 0); d != 0 {
-		t.Errorf("it sleeps %v for the first chunk", d)
-	}
-	read := func(chunks int, took time.Duration) time.Duration {
-		for range chunks {
-			now = now.Add(took)
-			p.after(meanChunk, now)
-		}
-		return p.wait(meanChunk, 0).Round(100 * time.Microsecond)
-	}
-	for _, c := range []struct {
-		took, want time.Duration
-	}{{5 * time.Millisecond, 4 * time.Millisecond}, {500 * time.Microsecond, 0}, {time.Second, tooLong}, {5 * time.Millisecond, 4 * time.Millisecond}} {
-		if got := read(20, c.took); got != c.want {
-			t.Errorf("chunks take %v each: it sleeps %v, want %v", c.took, got, c.want)
-		}
-	}
-	if d := p.wait(meanChunk, 2*time.Millisecond).Round(100 * time.Microsecond); d != 2*time.Millisecond {
-		t.Errorf("2 ms are over and it sleeps %v", d)
-	}
-	if d := p.wait(meanChunk, time.Second); d != 0 {
-		t.Errorf("a second is over and it sleeps %v", d)
 	}
 }
 

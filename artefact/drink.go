@@ -46,19 +46,17 @@ func (c *Chain) drink(ctx context.Context, from *source, in *inflow) try {
 		defer func() { c.less.Add(pieces.less); pieces.Close() }()
 		body = pieces
 	}
-	buf, pace := make([]byte, min(maxPiece, until-have)), pacer{last: time.Now()}
+	buf := make([]byte, min(maxPiece, until-have))
 	for in.next < end {
 		chunks, n := in.recipe[in.next:end].first(mouthful)
 		if err := c.limit(x.ctx, n); err != nil {
 			return x.failed(err)
 		}
-		pace.before(x.ctx, n)
 		if _, err := io.ReadFull(body, buf[:n]); err != nil {
 			t := x.failed(fmt.Errorf("after %d bytes: %w", in.p.Have(), err))
 			t.moved = in.p.Have() > have
 			return t
 		}
-		pace.after(n, time.Now())
 		if err := in.take(chunks, buf[:n]); errors.Is(err, ErrMismatch) {
 			return try{outcome: lied, moved: in.p.Have() > have, err: err}
 		} else if err != nil {
@@ -87,43 +85,6 @@ func (c *Chain) limit(ctx context.Context, n int) error {
 // mouthful is about how many bytes of chunks are read, kept and passed on at a time: a machine that is woken for every packet
 // does nothing else, and each node of a chain is behind the one before it by as much.
 const mouthful = 128 << 10
-
-// pacer lets a chunk arrive before it is read: woken for every packet, a slow machine does nothing else.
-type pacer struct {
-	last time.Time     // when the chunk before had been read
-	each time.Duration // that a KiB took lately
-}
-
-const (
-	early    = 0.8 // of the time that a chunk should take is slept, so that a link which has become faster is noticed
-	tooShort = time.Millisecond
-	tooLong  = 50 * time.Millisecond
-)
-
-// wait is how long to sleep before n bytes are read, so long after the last were.
-func (p pacer) wait(n int, since time.Duration) time.Duration {
-	d := time.Duration(early*float64(p.each)*float64(n)/1024) - since
-	if d < tooShort {
-		return 0
-	}
-	return min(d, tooLong)
-}
-
-// before is called before n bytes are read, and sleeps while they arrive.
-func (p *pacer) before(ctx context.Context, n int) {
-	if d := p.wait(n, time.Since(p.last)); d > 0 {
-		pause(ctx, d)
-	}
-}
-
-// after is called when n bytes have been read.
-func (p *pacer) after(n int, now time.Time) {
-	took := now.Sub(p.last) * 1024 / time.Duration(n)
-	if p.each == 0 {
-		p.each = took
-	}
-	p.each, p.last = (p.each+took)/2, now
-}
 
 func pause(ctx context.Context, d time.Duration) {
 	select {

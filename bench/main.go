@@ -91,6 +91,10 @@ func main() {
 		err = servePages(ctx)
 	case len(os.Args) == 5 && os.Args[1] == storeVerb: // as does the part store
 		err = useStore(ctx, os.Args[2], os.Args[3], os.Args[4])
+	case len(os.Args) == 4 && os.Args[1] == relayVerb: // and the part spread
+		err = relay(ctx, os.Args[2], os.Args[3])
+	case len(os.Args) == 4 && os.Args[1] == sendVerb:
+		err = send(ctx, os.Args[2], os.Args[3])
 	case err == nil:
 		err = run(ctx, o, os.Stdout, os.Stderr)
 	}

@@ -72,7 +72,8 @@ func (b *bench) many(ctx context.Context, s *section) error {
 	return nil
 }
 
-// peers measures how the same file gets to the same nodes without bramble: from one HTTP server, and by BitTorrent. The
+// peers measures how the same file gets to the same nodes without bramble: by a chain that does nothing else, which is the
+// least that these links take of this machine, from one HTTP server, and by BitTorrent. The
 // programs are started through bramble, which is not in their way then.
 func (b *bench) peers(ctx context.Context, s *section, r *rack) error {
 	if lacking := missing("nginx", "curl", "aria2c", "opentracker", "mktorrent"); len(lacking) > 0 {
@@ -96,6 +97,7 @@ func (b *bench) peers(ctx context.Context, s *section, r *rack) error {
 		size int
 		run  func(context.Context, string) (time.Duration, error)
 	}{
+		{"by a bare chain (plain TCP, nothing proved)", b.spreadBytes, p.relays},
 		{"from one HTTP server (nginx, curl)", b.spreadBytes / 4, p.http},
 		{"by BitTorrent (aria2, opentracker)", b.spreadBytes, p.torrent},
 	} {

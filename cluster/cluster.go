@@ -5,7 +5,6 @@ package cluster
 import (
 	"cmp"
 	"context"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -71,8 +70,7 @@ func Dial(ctx context.Context, file *trust.ClientFile) (*Cluster, error) {
 // Files moves blobs to and from the head.
 func (c *Cluster) Files() *artefact.Client {
 	verify := trust.NewVerifier(c.Cred.CA(), time.Now).Verify
-	return &artefact.Client{Base: "https://" + c.File.Join, HTTP: &http.Client{Transport: &http.Transport{
-		TLSClientConfig: trust.ClientConfig(c.Cred, verify, time.Now), MaxIdleConnsPerHost: 16}}}
+	return &artefact.Client{Base: "https://" + c.File.Join, HTTP: artefact.HTTP(trust.ClientConfig(c.Cred, verify, time.Now))}
 }
 
 // Copies brings files to nodes and back.
