@@ -113,6 +113,7 @@ func (b *book) hear(node string, c coming, now time.Time) {
 		b.running[i].of = of
 	}
 	s := b.running[i]
+	s.Bytes = max(s.Bytes, c.Total)
 	s.note(Event{Kind: Moving, Node: node, Step: Fetching, Done: c.Done, Total: c.Total}, now)
 	if c.End != nil {
 		s.note(Event{Kind: Ended, Node: node, End: c.End}, now)

@@ -129,7 +129,7 @@ func TestBookHearsNodes(t *testing.T) {
 	b.hear("n1", coming{For: "job-7", Ref: ref, Done: 9, Total: 4}, now)
 	b.hear("n1", coming{For: "job-7", Ref: "../x", Done: 9, Total: 4}, now)
 	list := b.list(now)
-	if len(list) != 1 || list[0].Kind != SpreadSite || list[0].What != "blog" || list[0].Done != 1 || list[0].Total != 8 {
+	if len(list) != 1 || list[0].Kind != SpreadSite || list[0].What != "blog" || list[0].Done != 1 || list[0].Total != 8 || list[0].Bytes != 4 {
 		t.Fatalf("%+v", list) // the job's has nothing to move
 	}
 	now = now.Add(time.Second)

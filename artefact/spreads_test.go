@@ -79,4 +79,3 @@ func TestSpreadsAreTold(t *testing.T) {
 		}
 	})
 }
-

@@ -18,7 +18,9 @@ type storeSpreadsCmd struct {
 	JSON   bool `help:"A JSON object per spread; with --follow, again whenever it changes."`
 }
 
-func (storeSpreadsCmd) Examples() string { return "bramble store spreads\nbramble store spreads --follow\n" }
+func (storeSpreadsCmd) Examples() string {
+	return "bramble store spreads\nbramble store spreads --follow\n"
+}
 
 func (c *storeSpreadsCmd) Run(e *env) error {
 	cl, err := e.open()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 )
 
 const (
-	keptEvery = 30 * time.Second // how often all stores are asked what they hold, which costs them a look at every file
+	keptLook  = 5 * time.Second  // how often it is looked whether something else is kept
+	keptEvery = time.Minute      // how often all stores are asked what they hold in any case, which costs them a look at every file
 	keptWait  = 10 * time.Second // for those that do not answer
 )
 
@@ -53,7 +55,10 @@ type legView struct {
 	Doing    string
 }
 
-const mostLegs = 120 // nodes of a spread that a page draws
+const (
+	mostLegs = 120 // nodes of a spread that a page draws
+	mostKept = 500 // names that it lists
+)
 
 // spreadTitle says what a spread is, and where one can read more of it.
 func spreadTitle(s artefact.Spread) (what, link string) {
@@ -237,6 +242,7 @@ func readSpreads(ctx context.Context, v visitor) (view spreadsView, err error) {
 // keptView is what nodes keep, and how safe it is.
 type keptView struct {
 	Names  []keptRow
+	More   int // names that are left out
 	Risks  []riskRow
 	Silent string
 	Others string // nodes that hold what the head knows nothing of
@@ -294,7 +300,8 @@ func readKept(ctx context.Context, v visitor, counted bool) (view keptView, err 
 	if err != nil {
 		return view, err
 	}
-	for _, d := range list {
+	view.More = max(0, len(list)-mostKept)
+	for _, d := range list[:len(list)-view.More] {
 		view.Names = append(view.Names, keptRowOf(d))
 	}
 	if !counted {
@@ -429,13 +436,21 @@ func (s *Server) artefactLive(w http.ResponseWriter, r *http.Request, v visitor)
 
 // keptLive streams what nodes keep and how full their stores are, as they are asked from time to time.
 func (s *Server) keptLive(w http.ResponseWriter, r *http.Request, v visitor) error {
-	return s.frames(w, r, v, keptEvery, func(ctx context.Context) (list []fragment, done bool, err error) {
+	var last []fragment
+	var was []artefact.Durable
+	var asked time.Time
+	return s.frames(w, r, v, keptLook, func(ctx context.Context) (list []fragment, done bool, err error) {
+		kept, err := v.durables().List(ctx)
+		if err != nil || last != nil && reflect.DeepEqual(kept, was) && time.Since(asked) < keptEvery {
+			return last, false, err
+		}
 		view, err := readKept(ctx, v, true)
 		if err != nil {
 			return nil, false, err
 		}
-		list, err = s.fragments("artefact", view, "kept", "stores")
-		return list, false, err
+		was, asked = kept, time.Now()
+		last, err = s.fragments("artefact", view, "kept", "stores")
+		return last, false, err
 	})
 }
 
