@@ -146,6 +146,9 @@ func (n *node) run(ctx context.Context) error {
 		}
 		return 0
 	})
+	if sites != nil {
+		sites.Show(set)
+	}
 	copies := n.copies(conn, store)
 	if copies != nil {
 		n.files = taskFiles{copies, n.workDir()}

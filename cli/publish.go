@@ -25,6 +25,7 @@ type sitePublishCmd struct {
 	Folder string   `help:"Lay releases out in this folder of the nodes in place of serving them; FOLDER/current is the live one." placeholder:"PATH"`
 	Exec   string   `help:"Command that nodes run after each swap in --folder, as your account there." placeholder:"COMMAND"`
 	As     string   `help:"root: work in --folder as root (admins)." placeholder:"root"`
+	Log    *bool    `negatable:"" help:"Have nodes keep an access log of up to 16 MB each (--no-log ends it); bramble site log shows it."`
 	Watch  bool     `help:"Publish again whenever something in the folder changes, until Ctrl-C; bramble site preview shows changes before they are published."`
 	JSON   bool     `help:"A JSON object per line: kind (nodes, upload, progress, ready, failed, committed, live, finished) and what goes with it."`
 }
@@ -40,6 +41,9 @@ bramble site publish shop/ --name shop --folder /srv/shop --exec 'apachectl grac
 
 func (c *sitePublishCmd) Run(e *env) error {
 	req := site.Publish{Spec: site.Spec{Name: c.Name, On: c.On, Listen: c.Listen, Hosts: c.Host, Folder: c.Folder, Exec: c.Exec, As: c.As}}
+	if c.Log != nil {
+		req.Log, req.NoLog = *c.Log, !*c.Log
+	}
 	if c.Quorum != "" {
 		if n, err := fmt.Sscanf(c.Quorum, "%d%%", &req.Quorum); n != 1 || err != nil || fmt.Sprintf("%d%%", req.Quorum) != c.Quorum {
 			return fault.New(fault.Misused, "--quorum %.40q is no percentage", c.Quorum).Hint("--quorum 90%%")

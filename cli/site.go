@@ -19,6 +19,7 @@ type siteCmd struct {
 	Rollback siteRollbackCmd `cmd:"" help:"Make an earlier release live again."`
 	Diff     siteDiffCmd     `cmd:"" help:"List what differs between two releases."`
 	Status   siteStatusCmd   `cmd:"" help:"Show how a site stands on each node, and where it is served."`
+	Log      siteLogCmd      `cmd:"" help:"Show who visited a site: nodes' access logs, or visits as they come."`
 	Remove   siteRemoveCmd   `cmd:"" help:"Take a site from all nodes."`
 }
 

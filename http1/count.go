@@ -17,6 +17,22 @@ type Counts struct {
 	Refusals map[Refusal]int64 // messages that were refused, by why
 }
 
+// Add adds another server's.
+func (c *Counts) Add(other Counts) {
+	c.Conns += other.Conns
+	c.Open += other.Open
+	c.Requests += other.Requests
+	c.Lean += other.Lean
+	c.Bytes += other.Bytes
+	c.Panics += other.Panics
+	for why, n := range other.Refusals {
+		if c.Refusals == nil {
+			c.Refusals = map[Refusal]int64{}
+		}
+		c.Refusals[why] += n
+	}
+}
+
 // counters are what a Server counts. Loops keep their own counts and add them after a batch of events.
 type counters struct {
 	conns, ended, lean, other, bytes, panics atomic.Int64

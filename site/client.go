@@ -31,6 +31,11 @@ func (c Client) Diff(ctx context.Context, name, a, b string) iter.Seq2[Change, e
 	return bus.Ask[Change](ctx, c.Conn, "site.read.diff", difference{name, a, b})
 }
 
+// Log yields lines of a site's access logs, those of each node in their order.
+func (c Client) Log(ctx context.Context, req LogRequest) iter.Seq2[LogLines, error] {
+	return bus.Ask[LogLines](ctx, c.Conn, "site.do.log", req)
+}
+
 // Rollback makes an earlier release live again, and yields what happens.
 func (c Client) Rollback(ctx context.Context, req Rollback) iter.Seq2[Event, error] {
 	return bus.Ask[Event](ctx, c.Conn, "site.do.rollback", req)

@@ -15,7 +15,6 @@ import (
 
 	"bramble/fault"
 	"bramble/http1"
-	"bramble/site/static"
 )
 
 // doors are the ports that a node serves sites on, by what people said of them.
@@ -30,14 +29,15 @@ type door struct {
 	said   string // [ADDRESS]:PORT, without an address: on every link
 	sites  map[*hosted][]string
 	routes atomic.Pointer[routes]
+	server *http1.Server
 	stop   context.CancelFunc
 	ended  chan struct{}
 }
 
 // routes is who answers to which host.
 type routes struct {
-	hosts map[string]*static.Server
-	rest  *static.Server // may be nil
+	hosts map[string]*hosted
+	rest  *hosted // may be nil
 }
 
 // find is the door of a site, if it is open; the node's lock is held.
@@ -64,13 +64,16 @@ func (d *doors) open(s Spec, before string) (*door, error) {
 		x.said = ":" + port
 	}
 	x.routes.Store(&routes{})
-	server := &http1.Server{Handler: x.lean, Fallback: x, Log: d.node.Log}
+	x.server = &http1.Server{Handler: x.lean, Fallback: x, Log: d.node.Log}
 	go func() {
 		defer close(x.ended)
-		if err := server.Serve(ctx, l); err != nil {
+		err := x.server.Serve(ctx, l)
+		d.node.traffic.leave(x.server)
+		if err != nil {
 			d.node.Log.Error("a port is served no more", "address", x.said, "error", err)
 		}
 	}()
+	d.node.traffic.enter(x.server)
 	d.node.mu.Lock()
 	defer d.node.mu.Unlock()
 	d.all[s.Listen] = x
@@ -170,21 +173,21 @@ func (d *doors) closeAll() {
 
 // route settles who answers to whom; of two sites for all hosts the first by name does.
 func (x *door) route() {
-	r := &routes{hosts: map[string]*static.Server{}}
+	r := &routes{hosts: map[string]*hosted{}}
 	sites := slices.SortedFunc(maps.Keys(x.sites), func(a, b *hosted) int { return strings.Compare(b.name, a.name) })
 	for _, h := range sites {
 		for _, host := range x.sites[h] {
-			r.hosts[host] = &h.server
+			r.hosts[host] = h
 		}
 		if len(x.sites[h]) == 0 {
-			r.rest = &h.server
+			r.rest = h
 		}
 	}
 	x.routes.Store(r)
 }
 
 // pick is who answers to a host; nil: nobody.
-func (r *routes) pick(host []byte) *static.Server {
+func (r *routes) pick(host []byte) *hosted {
 	if len(r.hosts) == 0 {
 		return r.rest
 	}
@@ -203,22 +206,28 @@ func (r *routes) pick(host []byte) *static.Server {
 	if n > 0 && lower[n-1] == '.' {
 		n--
 	}
-	if s := r.hosts[string(lower[:n])]; s != nil {
-		return s
+	if h := r.hosts[string(lower[:n])]; h != nil {
+		return h
 	}
 	return r.rest
 }
 
 func (x *door) lean(req *http1.Request, a *http1.Answer) bool {
-	s := x.routes.Load().pick(req.Host())
-	return s != nil && s.Lean(req, a)
+	h := x.routes.Load().pick(req.Host())
+	if h == nil || !h.server.Lean(req, a) {
+		return false
+	}
+	h.lean(req, a)
+	return true
 }
 
 func (x *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s := x.routes.Load().pick([]byte(r.Host))
-	if s == nil {
+	h := x.routes.Load().pick([]byte(r.Host))
+	if h == nil {
 		http.Error(w, "no site of this name is served here", http.StatusNotFound)
 		return
 	}
-	s.ServeHTTP(w, r)
+	out := &measured{ResponseWriter: w}
+	h.server.ServeHTTP(out, r)
+	h.other(r, out)
 }

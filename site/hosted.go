@@ -17,6 +17,7 @@ type hosted struct {
 	n      *Node
 	name   string
 	server static.Server
+	visits visits
 	making chan struct{} // held by who makes a release ready
 	wake   chan struct{} // there is something to do
 
@@ -94,6 +95,7 @@ func (h *hosted) swap(r *ready, spec Spec, door *door) {
 		h.old = append(h.old, was)
 	}
 	h.live = r
+	h.visits.keep(spec.Log)
 	if r.pages != nil {
 		h.server.Commit(r.pages)
 		h.server.Keep(pagesOf(h.old))
@@ -162,6 +164,9 @@ func (h *hosted) over() bool {
 	}
 	if err := os.Remove(h.n.keptFile(h.name)); err != nil && !os.IsNotExist(err) {
 		h.n.Log.Warn("a site that was removed comes back when this agent starts again", "site", h.name, "error", err)
+	}
+	for _, older := range []string{"", ".1"} {
+		os.Remove(h.n.logFile(h.name) + older)
 	}
 	if err := h.unpin(nil); err != nil {
 		h.n.Log.Warn("releases of a site that was removed stay", "site", h.name, "error", err)

@@ -68,6 +68,9 @@ func (n *Node) readKept() (all []keeping, err error) {
 		return nil, err
 	}
 	for _, d := range list {
+		if d.IsDir() {
+			continue
+		}
 		name, is := strings.CutSuffix(d.Name(), ".json")
 		if !is || CheckName(name) != nil {
 			os.Remove(filepath.Join(n.Dir, d.Name())) // of a write that was cut off

@@ -24,10 +24,13 @@ type Node struct {
 	Budget  int64  // bytes of bodies in memory, for each release
 	Log     *slog.Logger
 
-	life   context.Context
-	work   sync.WaitGroup
-	doors  doors
-	proved proved
+	life    context.Context
+	work    sync.WaitGroup
+	doors   doors
+	proved  proved
+	traffic traffic
+	logs    chan struct{} // lines of visits wait to be written
+	writing sync.Mutex    // held by who writes them
 
 	said  chan struct{} // there is something to report
 	begun chan struct{} // closed when what is on the disk is known
@@ -67,7 +70,7 @@ type Accounts interface {
 
 // NewNode completes a node.
 func NewNode(n *Node) *Node {
-	n.hosted, n.said, n.begun = map[string]*hosted{}, make(chan struct{}, 1), make(chan struct{})
+	n.hosted, n.said, n.begun, n.logs = map[string]*hosted{}, make(chan struct{}, 1), make(chan struct{}), make(chan struct{}, 1)
 	n.doors.node, n.doors.all = n, map[string]*door{}
 	return n
 }
@@ -86,9 +89,10 @@ func (n *Node) Serve(ctx context.Context) error {
 	}
 	n.mu.Unlock()
 	close(n.begun)
-	<-ctx.Done()
+	n.writeLogs(ctx)
 	n.work.Wait()
 	n.doors.closeAll()
+	n.flushLogs()
 	return nil
 }
 
@@ -121,6 +125,7 @@ func (n *Node) Run(ctx context.Context, l Links) error {
 	err := errors.Join(
 		l.Conn.Subscribe(ctx, bus.Node("site", name, "want"), n.wanted),
 		bus.HandleStream(ctx, l.Conn, bus.Node("site", name, "stage"), n.stage),
+		bus.HandleStream(ctx, l.Conn, bus.Node("site", name, "log"), n.sendLog),
 	)
 	if err != nil {
 		return err

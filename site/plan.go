@@ -18,12 +18,13 @@ func merge(old Site, p Publish) (Site, error) {
 	next := Site{Seq: old.Seq, Live: old.Live, Releases: old.Releases}
 	next.Spec = Spec{
 		Name: p.Name, On: cmp.Or(p.On, was.On, "all"), Quorum: cmp.Or(p.Quorum, was.Quorum, 100),
-		Listen: p.Listen, Hosts: p.Hosts, Folder: p.Folder, Exec: p.Exec, User: p.User, As: p.As,
+		Listen: p.Listen, Hosts: p.Hosts, Folder: p.Folder, Exec: p.Exec, User: p.User, As: p.As, Log: p.Log,
 	}
 	if p.Folder == "" && p.Exec == "" && !p.Serve {
 		next.Folder, next.Exec, next.As = was.Folder, was.Exec, cmp.Or(p.As, was.As)
 	}
 	if next.Folder == "" {
+		next.Log = p.Log || was.Log && !p.NoLog
 		next.Listen = cmp.Or(p.Listen, was.Listen)
 		if len(p.Hosts) == 0 {
 			next.Hosts = was.Hosts

@@ -69,6 +69,7 @@ func (s *Service) Run(ctx context.Context) error {
 		bus.HandleStream(ctx, s.Conn, "site.read.list", s.sendList),
 		bus.HandleStream(ctx, s.Conn, "site.read.diff", s.sendDiff),
 		bus.HandleStream(ctx, s.Conn, "site.read.status", s.sendStatus),
+		bus.HandleStream(ctx, s.Conn, "site.do.log", s.sendLog),
 		s.Conn.Subscribe(ctx, bus.From("site", "*", "report"), s.heard),
 	)
 	if err != nil {

@@ -35,6 +35,8 @@ type Spec struct {
 	Exec   string `json:"exec,omitempty"`
 	User   string `json:"user"`         // who published last, whose account works in Folder
 	As     string `json:"as,omitempty"` // "root", for admins
+	// Log has nodes keep an access log.
+	Log bool `json:"log,omitempty"`
 }
 
 // Release is one version of a site: a tree of the files (and of their compressed forms), named by the hash of its list.
@@ -67,6 +69,8 @@ type Publish struct {
 	Spec
 	// Serve is set when a site that was laid out in a folder shall be served by the nodes again.
 	Serve bool `json:"serve,omitempty"`
+	// NoLog ends the access log that Log has begun.
+	NoLog bool `json:"no_log,omitempty"`
 }
 
 // Rollback asks for an earlier release: the one before the live one, or the one whose id begins with To.
@@ -191,8 +195,8 @@ func (s Spec) Check() error {
 			Hint("--folder /srv/www/%s, of which %s/current is what your web server serves", s.Name, s.Name)
 	case s.Folder != "" && !strings.HasPrefix(s.Folder, "/"):
 		return fault.New(fault.Misused, "--folder %s is not a path from the root", s.Folder).Hint("--folder /srv/www/%s", s.Name)
-	case s.Folder != "" && (s.Listen != "" || len(s.Hosts) > 0):
-		return fault.New(fault.Misused, "a site in a folder is served by another program, so it has no --listen and no --host").Hint("leave them out, or --folder")
+	case s.Folder != "" && (s.Listen != "" || len(s.Hosts) > 0 || s.Log):
+		return fault.New(fault.Misused, "a site in a folder is served by another program, so it has no --listen, no --host and no --log").Hint("leave them out, or --folder")
 	}
 	for _, host := range s.Hosts {
 		if !hostName(host) {

@@ -1,0 +1,193 @@
+package site
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bramble/fault"
+	"bramble/metric"
+)
+
+func TestVisitLines(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("", 3600))
+	line := func(target, agent string) string {
+		return string(appendVisit(nil, netip.MustParseAddr("10.0.0.7"), []byte(at.Format(visitTime)), []byte("GET"), []byte(target), "HTTP/1.1", 200, 512, nil, []byte(agent)))
+	}
+	if got, want := line("/a?b=c", `Mozilla "x"`), `10.0.0.7 - - [01/Mar/2026:12:00:00 +0100] "GET /a?b=c HTTP/1.1" 200 512 "-" "Mozilla \x22x\x22"`+"\n"; got != want {
+		t.Errorf("got  %swant %s", got, want)
+	}
+	for _, odd := range []string{`" 200 1 "`, "a\nb", `\x41`, "\x00\xff", "-", "] \"", strings.Repeat("é", 2000)} {
+		text := line("/"+strings.ReplaceAll(odd, " ", "+"), odd)
+		v, err := ParseVisit(strings.TrimSuffix(text, "\n"))
+		want := odd[:min(len(odd), longestField)]
+		if odd == "-" {
+			want = "" // nobody can tell
+		}
+		if err != nil || v.Agent != want || v.Status != 200 || v.Bytes != 512 || !v.Time.Equal(at) || strings.Count(text, "\n") != 1 {
+			t.Errorf("%q is read as %+v, %v", text, v, err)
+		}
+	}
+	for _, wrong := range []string{"", "x", `10.0.0.7 - - [x] "GET / HTTP/1.1" 200 1 "-" "-"`, strings.TrimSuffix(line("/", "x"), "\"\n")[:60]} {
+		if _, err := ParseVisit(wrong); err == nil {
+			t.Errorf("%q is read", wrong)
+		}
+	}
+}
+
+func TestLogs(t *testing.T) {
+	w := newWorld(t, "one", "two")
+	dir := folder(t, "index.html", "first")
+	if _, err := w.publish(dir, Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	w.serve("first", "one", "two")
+	if _, err := collectLog(w, LogRequest{Name: "blog", Lines: 10}); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a log that nobody keeps: %v", err)
+	}
+
+	// Who follows sees visits of both nodes, though none are kept.
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	seen := map[string]bool{}
+	following := make(chan string)
+	go func() {
+		defer close(following)
+		for l, err := range w.client().Log(ctx, LogRequest{Name: "blog", Follow: true}) {
+			if err != nil {
+				return
+			}
+			for line := range strings.Lines(string(l.Text)) {
+				if v, err := ParseVisit(strings.TrimSuffix(line, "\n")); err == nil && v.Target == "/nowhere" && v.Status == 404 {
+					following <- l.Node
+				}
+			}
+		}
+	}()
+	for len(seen) < 2 {
+		for name := range w.nodes {
+			w.nodes[name].get("blog", "/nowhere")
+		}
+		select {
+		case name := <-following:
+			seen[name] = true
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	stop()
+	for range following {
+	}
+	w.until("nobody follows", func() bool { return !w.nodes["one"].node.hosted["blog"].visits.wanted.Load() })
+
+	if _, err := w.publish(dir, Spec{Log: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.until("visits are kept", func() bool { return w.nodes["one"].node.hosted["blog"].visits.wanted.Load() })
+	for i := range 5 {
+		w.nodes["one"].get("blog", fmt.Sprintf("/?%d", i))
+	}
+	req, _ := http.NewRequest("POST", "http://"+w.nodes["one"].address("blog")+"/old", nil)
+	req.Header.Set("User-Agent", "through net/http")
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		resp.Body.Close()
+	}
+	lines, err := collectLog(w, LogRequest{Name: "blog", On: "one", Lines: 3})
+	if err != nil || len(lines) != 3 || lines[0].Target != "/?3" || lines[0].Bytes != 5 || lines[2].Target != "/old" || lines[2].Agent != "through net/http" {
+		t.Errorf("%+v, %v", lines, err)
+	}
+	w.nodes["two"].kill()
+	if _, err := collectLog(w, LogRequest{Name: "blog", Lines: 3}); !fault.Is(err, fault.Unreachable) {
+		t.Errorf("of a node that is down: %v", err)
+	}
+	if _, err := w.publish(dir, Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	if !w.nodes["one"].node.hosted["blog"].visits.wanted.Load() {
+		t.Error("a publication that does not speak of the log ends it")
+	}
+	if _, err := collect(w.client().Publish(t.Context(), Publish{Spec: Spec{Name: "blog"}, NoLog: true}, Source(dir))); err != nil {
+		t.Fatal(err)
+	}
+	w.until("visits are not kept", func() bool { return !w.nodes["one"].node.hosted["blog"].visits.wanted.Load() })
+
+	set := &metric.Set{}
+	w.nodes["one"].node.Show(set)
+	var text strings.Builder
+	set.Write(&text)
+	for _, want := range []string{`bramble_site_requests_total{site="blog",status="404"} `, `bramble_site_requests_total{site="blog",status="200"} `,
+		`bramble_site_body_bytes_total{site="blog"} `, "bramble_site_connections_total ", "bramble_site_sent_bytes_total "} {
+		if !strings.Contains(text.String(), "\n"+want) || strings.Contains(text.String(), "\n"+want+"0\n") {
+			t.Errorf("no %sin\n%s", want, text.String())
+		}
+	}
+	if err := w.client().Remove(t.Context(), "blog"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the log is removed", func() bool { _, err := os.Stat(w.nodes["one"].node.logFile("blog")); return os.IsNotExist(err) })
+}
+
+// collectLog reads a log; the first fault of a node is the error.
+func collectLog(w *world, req LogRequest) (all []Visit, err error) {
+	for l, err := range w.client().Log(w.t.Context(), req) {
+		if err == nil && l.Fault != nil {
+			err = l.Fault
+		}
+		if err != nil {
+			return all, err
+		}
+		for line := range strings.Lines(string(l.Text)) {
+			v, err := ParseVisit(strings.TrimSuffix(line, "\n"))
+			if err != nil {
+				return all, err
+			}
+			all = append(all, v)
+		}
+	}
+	return all, nil
+}
+
+func TestLogsAreBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log", "blog.log")
+	piece := bytes.Repeat([]byte(strings.Repeat("x", 99)+"\n"), mostLog/100/16)
+	for range 70 {
+		if err := appendLog(path, piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := appendLog(path, []byte("last\n")); err != nil {
+		t.Fatal(err)
+	}
+	var size int64
+	for _, name := range []string{path, path + ".1"} {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += info.Size()
+	}
+	if size > 2*mostLog+int64(len(piece)) {
+		t.Errorf("the logs have %d bytes", size)
+	}
+	lines, err := lastLines(path, 2)
+	if err != nil || len(lines) != 100+5 || !bytes.HasSuffix(lines, []byte("x\nlast\n")) {
+		t.Errorf("the last two lines are %q, %v", lines, err)
+	}
+	if all, err := lastLines(path, MaxLogLines*100); err != nil || int64(len(all)) != size {
+		t.Errorf("all lines have %d of %d bytes, %v", len(all), size, err)
+	}
+	v := &visits{}
+	v.keep(true)
+	for range 100_000 {
+		v.note(netip.Addr{}, []byte("GET"), []byte("/"), "HTTP/1.1", 200, 1, nil, nil)
+	}
+	if len(v.lines) > mostLines+1000 || v.lost == 0 {
+		t.Errorf("%d bytes wait, %d lines are lost", len(v.lines), v.lost)
+	}
+}
