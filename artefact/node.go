@@ -100,12 +100,25 @@ func readTurns(ctx context.Context, from *bus.Stream, turns chan<- []string) {
 	}
 }
 
-// Bring fetches the tree that ref names, which the pin holds from the moment that its list is known, from the nearest of the
+// Bring fetches the tree that list names, which the pin holds from the moment that its list is known, from the nearest of the
 // agents at these addresses that has it, else from the head. moved is how many bytes had to come over the network.
-func (n *Node) Bring(ctx context.Context, pin string, ref Ref, from []string, tell Progress) (m Manifest, moved int64, err error) {
-	h := n.herald(pin, ref)
+// A list whose size is known comes as its files do: what an earlier one had too does not move.
+func (n *Node) Bring(ctx context.Context, pin string, list Blob, from []string, tell Progress) (m Manifest, moved int64, err error) {
+	h := n.herald(pin, list.Ref)
 	defer func() { h.end(err) }()
-	return n.bring(ctx, pin, fetchTask{Ref: ref, From: from}, nil, h.over(tell))
+	if list.Size > MaxManifest {
+		return m, 0, fault.New(fault.Misused, "a list of %d bytes is too long", list.Size)
+	}
+	if err := n.Store.Pin(pin, list.Ref); err != nil {
+		return m, 0, err
+	}
+	if list.Size >= 0 {
+		chain := &Chain{Head: n.Blobs, Near: n.near(from), Log: n.Log}
+		if err := chain.Fetch(ctx, n.Store, []Blob{list}, nil); err != nil {
+			return m, 0, err
+		}
+	}
+	return n.bring(ctx, pin, fetchTask{Ref: list.Ref, From: from}, nil, h.over(tell))
 }
 
 func (n *Node) bring(ctx context.Context, pin string, t fetchTask, turns <-chan []string, tell Progress) (m Manifest, moved int64, err error) {
@@ -121,9 +134,7 @@ func (n *Node) bring(ctx context.Context, pin string, t fetchTask, turns <-chan 
 	if err := n.Store.Pin(pin, refsOf(m)...); err != nil {
 		return Manifest{}, 0, err
 	}
-	for _, b := range m.Blobs() {
-		moved -= n.Store.Have(b.Ref) // an earlier try has brought it, and it counts as done once it is looked at
-	}
+	moved -= n.Store.begun(m) // an earlier try has brought it, and it counts as done once it is looked at
 	chain := &Chain{Head: n.Blobs, Near: n.near(t.From), Limit: t.Limit, Log: n.Log}
 	ctx, stop := context.WithCancel(ctx)
 	var turning sync.WaitGroup

@@ -129,6 +129,24 @@ func (s *Store) Have(ref Ref) int64 {
 	return info.Size()
 }
 
+// begun is how many bytes of a tree's unfinished blobs are here.
+func (s *Store) begun(m Manifest) (sum int64) {
+	list, err := os.ReadDir(s.path("partial")) // there are few, and a tree may have many blobs
+	if err != nil || len(list) == 0 {
+		return 0
+	}
+	unfinished := map[Ref]bool{}
+	for _, d := range list {
+		unfinished[Ref(d.Name())] = true
+	}
+	for _, b := range m.Blobs() {
+		if unfinished[b.Ref] {
+			sum += s.Have(b.Ref)
+		}
+	}
+	return sum
+}
+
 // Resume takes up an unfinished blob where its last writer left it. It waits while another has it, until ctx ends.
 // The caller closes the Partial.
 func (s *Store) Resume(ctx context.Context, ref Ref) (*Partial, error) {

@@ -183,6 +183,18 @@ func (s *Store) Open(ref Ref) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
+// Stat is what the file system says of a blob's file; fault.NotFound when there is none.
+func (s *Store) Stat(ref Ref) (fs.FileInfo, error) {
+	if err := checkRef(ref); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(s.blob(ref))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New(fault.NotFound, "blob %s is not in this store", ref.short())
+	}
+	return info, blame(err, "look at blob %s", ref.short())
+}
+
 // Copy writes the blob to w and verifies it on the way. After an error that wraps ErrCorrupt
 // the blob has been moved away, and what w got is worthless.
 func (s *Store) Copy(ctx context.Context, w io.Writer, ref Ref) (int64, error) {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ type world struct {
 	head  *Service
 	store *artefact.Store
 	files *httptest.Server
+	sent  sync.Map // bytes that the head has sent: by path, an *atomic.Int64
 	stop  func()
 }
 
@@ -124,7 +126,11 @@ func (w *world) startHead() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.bus, w.head, w.store = b, s, store
-	w.files = httptest.NewServer(artefact.Handler(store, func(*http.Request) error { return nil }, artefact.Limits{}))
+	blobs := artefact.Handler(store, func(*http.Request) error { return nil }, artefact.Limits{})
+	w.files = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		sent, _ := w.sent.LoadOrStore(r.URL.Path, &atomic.Int64{})
+		blobs.ServeHTTP(&weighed{rw, sent.(*atomic.Int64)}, r)
+	}))
 	w.stop = func() {
 		cancel()
 		b.StopAll(conn)
@@ -134,6 +140,19 @@ func (w *world) startHead() {
 		store.Close()
 		events.Close()
 	}
+}
+
+// weighed counts what is sent.
+type weighed struct {
+	http.ResponseWriter
+	sent *atomic.Int64
+}
+
+func (x *weighed) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+func (x *weighed) Write(b []byte) (int, error) {
+	x.sent.Add(int64(len(b)))
+	return x.ResponseWriter.Write(b)
 }
 
 // killHead ends the head; what it has not written down is lost.
@@ -203,7 +222,7 @@ type held struct {
 	*artefact.Node
 }
 
-func (h held) Bring(ctx context.Context, pin string, ref artefact.Ref, from []string, tell artefact.Progress) (artefact.Manifest, int64, error) {
+func (h held) Bring(ctx context.Context, pin string, list artefact.Blob, from []string, tell artefact.Progress) (artefact.Manifest, int64, error) {
 	if h.b.hold != nil {
 		select {
 		case <-h.b.hold:
@@ -211,7 +230,7 @@ func (h held) Bring(ctx context.Context, pin string, ref artefact.Ref, from []st
 			return artefact.Manifest{}, 0, ctx.Err()
 		}
 	}
-	return h.Node.Bring(ctx, pin, ref, from, tell)
+	return h.Node.Bring(ctx, pin, list, from, tell)
 }
 
 // Lay lays out with our own rights, which needs no process of its own.

@@ -77,11 +77,11 @@ func (s *Service) admit(ctx context.Context, name string, ref artefact.Ref, user
 	s.mu.Lock()
 	s.staging[name] = ref
 	s.mu.Unlock()
-	if err := s.Store.PinManifest(ctx, pinOf(name, ref), ref); err != nil {
-		return Release{}, err
-	}
 	m, err := s.Store.GetManifest(ctx, ref)
 	if err != nil {
+		return Release{}, err
+	}
+	if err := s.Store.Pin(pinOf(name, ref), append(refsOf(m), ref)...); err != nil {
 		return Release{}, err
 	}
 	files, _, err := split(m)

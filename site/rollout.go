@@ -100,10 +100,14 @@ func (r *rollout) stage(ctx context.Context) <-chan staged {
 	m, err := r.s.Store.GetManifest(ctx, r.release.ID)
 	_, bytes := m.Sum()
 	from, _ := artefact.Routes(r.nodes, bytes)
+	var list int64
+	if info, err := r.s.Store.Stat(r.release.ID); err == nil {
+		list = info.Size()
+	}
 	results := make(chan staged, len(r.nodes))
 	var wg sync.WaitGroup
 	for i, n := range r.nodes {
-		order := stageOrder{Spec: r.site.Spec, Release: r.release, From: from[i]}
+		order := stageOrder{Spec: r.site.Spec, Release: r.release, From: from[i], List: list}
 		wg.Go(func() {
 			if err != nil {
 				results <- staged{node: n.Name, fault: fault.Of(err)}

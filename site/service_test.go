@@ -1,11 +1,13 @@
 package site
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"bramble/artefact"
@@ -131,6 +133,34 @@ func TestDamagedBlobsAreFetchedAgain(t *testing.T) {
 	w.serve("first", "one")
 	if _, body := w.nodes["one"].get("blog", "/big.bin"); body != "a large file" {
 		t.Errorf("a file that was damaged on disk is served as %q", body)
+	}
+}
+
+// A list of many files, of which one has changed, does not move whole.
+func TestLongListsMoveInPart(t *testing.T) {
+	w := newWorld(t, "one")
+	files := []string{"index.html", "first"}
+	for i := range 2500 {
+		files = append(files, fmt.Sprintf("pictures/number-%04d.jpg", i), fmt.Sprint(i))
+	}
+	dir := folder(t, files...)
+	if _, err := w.publish(dir, Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "index.html", "second")
+	events, err := w.publish(dir, Spec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.serve("second", "one")
+	list := events[len(events)-1].Site.Live
+	info, err := w.store.Stat(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, _ := w.sent.Load("/artefact/" + string(list))
+	if n := sent.(*atomic.Int64).Load(); n > info.Size()/2 {
+		t.Errorf("%d of the list's %d bytes were sent", n, info.Size())
 	}
 }
 

@@ -154,6 +154,15 @@ type stageOrder struct {
 	Spec    Spec     `json:"spec"`
 	Release Release  `json:"release"`
 	From    []string `json:"from,omitempty"` // agents that have it before this node, nearest first
+	List    int64    `json:"list,omitempty"` // bytes of the release's list of files; 0: not known
+}
+
+// list is the size of the release's list as the room of files has it.
+func (o stageOrder) list() int64 {
+	if o.List <= 0 {
+		return -1
+	}
+	return o.List
 }
 
 // stageNews is what a node reports while it stages; the last has Ended.

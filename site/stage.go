@@ -86,21 +86,22 @@ func (h *hosted) inMemory(o stageOrder) *ready {
 // bring fetches what is not here of a release, and proves what is.
 func (h *hosted) bring(ctx context.Context, o stageOrder, tell artefact.Progress) (m artefact.Manifest, moved int64, err error) {
 	pin := pinOf(h.name, o.Release.ID)
+	if m, err = h.n.Store.GetManifest(ctx, o.Release.ID); err == nil {
+		if err := h.n.Store.Pin(pin, append(refsOf(m), o.Release.ID)...); err != nil {
+			return m, moved, err
+		}
+		if h.n.prove(ctx, m) {
+			return m, moved, nil
+		}
+	}
+	l := h.n.linked()
+	if l == nil {
+		return m, moved, fault.New(fault.Unreachable, "release %s is not whole on this disk, and the head is away", Short(o.Release.ID))
+	}
 	for range 3 {
-		if m, err = h.n.Store.GetManifest(ctx, o.Release.ID); err == nil {
-			if err := h.n.Store.Pin(pin, append(refsOf(m), o.Release.ID)...); err != nil {
-				return m, moved, err
-			}
-			if h.n.prove(ctx, m) && len(h.n.Store.Has(refsOf(m))) == 0 {
-				return m, moved, nil
-			}
-		}
-		l := h.n.linked()
-		if l == nil {
-			return m, moved, fault.New(fault.Unreachable, "release %s is not whole on this disk, and the head is away", Short(o.Release.ID))
-		}
-		_, n, err := l.Files.Bring(ctx, pin, o.Release.ID, o.From, tell)
-		if moved += max(n, 0); err != nil {
+		var n int64
+		m, n, err = l.Files.Bring(ctx, pin, artefact.Blob{Ref: o.Release.ID, Size: o.list()}, o.From, tell)
+		if moved += max(n, 0); err != nil || h.n.prove(ctx, m) {
 			return m, moved, err
 		}
 	}
@@ -137,7 +138,7 @@ type proved struct {
 	files map[artefact.Ref]fs.FileInfo
 }
 
-// prove reads those files of a release that were not read before; false when one was damaged, which is moved away.
+// prove reads those files of a release that were not read before; false when one is missing, or was damaged and moved away.
 func (n *Node) prove(ctx context.Context, m artefact.Manifest) bool {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(2)
@@ -148,12 +149,7 @@ func (n *Node) prove(ctx context.Context, m artefact.Manifest) bool {
 }
 
 func (n *Node) proveOne(ctx context.Context, ref artefact.Ref) error {
-	f, _, err := n.Store.Open(ref)
-	if err != nil {
-		return err
-	}
-	info, err := f.Stat()
-	f.Close()
+	info, err := n.Store.Stat(ref)
 	if err != nil {
 		return err
 	}
