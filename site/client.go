@@ -8,6 +8,7 @@ import (
 
 	"bramble/artefact"
 	"bramble/bus"
+	"bramble/fault"
 )
 
 // Client asks the head about sites.
@@ -143,6 +144,9 @@ func (c Client) upload(ctx context.Context, p *packed, tell func(Event) bool) (r
 				return "", 0, errStopped
 			}
 		case err := <-ended:
+			if fault.Is(err, fault.Full) {
+				err = fault.New(fault.Full, "the head has no room for it: %w", err).Hint("free some room on the head's disk, or let its store keep more: bramble store list --pins")
+			}
 			return ref, moved, err
 		}
 	}
