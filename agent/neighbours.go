@@ -22,10 +22,11 @@ import (
 // neighbours is where the agents of nodes talk with each other without the head in between, each proved to be the
 // node that it says it is. Who was removed from the cluster is let in no more.
 type neighbours struct {
-	node  *node
-	tls   *tls.Config
-	jobs  *job.Node
-	files *artefact.Store // nil: it gives none
+	node     *node
+	tls      *tls.Config
+	jobs     *job.Node
+	files    *artefact.Store // nil: it gives none
+	courtesy *artefact.Courtesy
 }
 
 const (
@@ -77,7 +78,7 @@ func (b *neighbours) serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+stepPath, func(w http.ResponseWriter, r *http.Request) { b.step(ctx, w, r) })
 	if b.files != nil {
-		mux.Handle("/artefact/", artefact.Handler(b.files, mayRead(b.node.verifier.Verify), artefact.Limits{}))
+		mux.Handle("/artefact/", artefact.Handler(b.files, mayRead(b.node.verifier.Verify), artefact.Limits{Courtesy: b.courtesy}))
 	}
 	server := &http.Server{
 		Handler:           mux,

@@ -157,6 +157,7 @@ func (n *node) run(ctx context.Context) error {
 	jobs.Store(worker)
 	if peers, ok := worker.Peers.(*neighbours); ok && copies != nil {
 		peers.files, copies.Near = copies.Store, peers.near()
+		peers.courtesy = &artefact.Courtesy{Visitors: sites.Sent}
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return member.Run(ctx) })

@@ -37,7 +37,8 @@ type Client struct {
 	Quiet time.Duration // silence after which a source of a Chain is asked whether it is there; 0: 3 s
 	Busy  time.Duration // how long a server may be busy before it counts as gone; 0: 15 min
 
-	limiter *rate.Limiter // of what it sends; nil: none
+	limiter   *rate.Limiter // of what it sends; nil: none
+	courteous bool          // what it asks for yields to visitors
 }
 
 // Limited is the same client, which sends no more than so many bytes a second; 0: as many as go.
@@ -181,6 +182,9 @@ func (x *exchange) send(method, name string, body io.Reader, head func(*http.Req
 		return nil, err
 	}
 	req.Header.Set("Accept-Encoding", "identity")
+	if x.c.courteous {
+		req.Header.Set(headerCourtesy, "yes")
+	}
 	if head != nil {
 		head(req)
 	}

@@ -4,11 +4,12 @@ import "bramble/fault"
 
 // Push asks that files be laid out on the nodes of a selection.
 type Push struct {
-	On      string   `json:"on"`
-	To      string   `json:"to"`              // as cp has its destination; relative to the account's home
-	As      string   `json:"as,omitempty"`    // "root", for admins
-	Sources []string `json:"-"`               // files and folders here, as Scan takes them
-	Limit   int64    `json:"limit,omitempty"` // bytes a second that no link shall carry more of, at least MinLimit; 0: no limit
+	On       string   `json:"on"`
+	To       string   `json:"to"`                 // as cp has its destination; relative to the account's home
+	As       string   `json:"as,omitempty"`       // "root", for admins
+	Sources  []string `json:"-"`                  // files and folders here, as Scan takes them
+	Courtesy bool     `json:"courtesy,omitempty"` // nodes give it on as far as visitors of their sites leave room
+	Limit    int64    `json:"limit,omitempty"`    // bytes a second that no link shall carry more of, at least MinLimit; 0: no limit
 
 	Many bool `json:"many"` // To is a folder whatever it looks like; Copier.Push sets it
 }
@@ -78,8 +79,9 @@ type fetchTask struct {
 	Many bool   `json:"many,omitempty"`
 	// From is where agents of nodes give files to others, HOST:PORT, that have or receive them before this one: the nearest
 	// first, and the head last of all.
-	From  []string `json:"from,omitempty"`
-	Limit int64    `json:"limit,omitempty"` // bytes a second that it may take; 0: no limit
+	From     []string `json:"from,omitempty"`
+	Limit    int64    `json:"limit,omitempty"`    // bytes a second that it may take; 0: no limit
+	Courtesy bool     `json:"courtesy,omitempty"` // who gives it yields to visitors
 }
 
 // reroute is what the head sends to a node at work: From is as in its fetchTask, for what has not come yet.

@@ -18,6 +18,7 @@ type Limits struct {
 	Blob      int64         // bytes of one blob; 1 TiB
 	Idle      time.Duration // longest silence of the other side within a transfer; 30 s
 	Wait      time.Duration // how long an upload waits for another one of the same blob; 2 s
+	Courtesy  *Courtesy     // of what is asked for with courtesy; nil: that is given as all else
 	Late      time.Duration // how long who follows a blob waits for somebody to bring it: nodes of a chain begin at different moments; 5 s
 }
 
@@ -67,6 +68,9 @@ func Handler(s *Store, allow func(*http.Request) error, l Limits) http.Handler {
 			rc.SetReadDeadline(time.Now().Add(l.Idle)) // the server lifts it before the connection's next request
 		}
 		defer rc.SetWriteDeadline(time.Time{})
+		if l.Courtesy != nil && r.Header.Get(headerCourtesy) != "" {
+			w = &courteous{w, l.Courtesy, r, l.Idle}
+		}
 		mux.ServeHTTP(w, r)
 	})
 }

@@ -135,14 +135,16 @@ func (n *Node) bring(ctx context.Context, pin string, t fetchTask, turns <-chan 
 		return Manifest{}, 0, err
 	}
 	moved -= n.Store.begun(m) // an earlier try has brought it, and it counts as done once it is looked at
-	chain := &Chain{Head: n.Blobs, Near: n.near(t.From), Limit: t.Limit, Log: n.Log}
+	head, near := t.clientsFor(n.Blobs, n.near(t.From))
+	chain := &Chain{Head: head, Near: near, Limit: t.Limit, Log: n.Log}
 	ctx, stop := context.WithCancel(ctx)
 	var turning sync.WaitGroup
 	turning.Go(func() {
 		for {
 			select {
 			case from := <-turns:
-				chain.Reroute(n.near(from))
+				_, near := t.clientsFor(n.Blobs, n.near(from))
+				chain.Reroute(near)
 			case <-ctx.Done():
 				return
 			}

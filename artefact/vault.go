@@ -200,6 +200,7 @@ func (v *Vault) sources(ref Ref, t keepTask) []*Client {
 		}
 		c := v.Near(address)
 		c.Tries, c.Idle, c.Busy = 2, 20*time.Second, time.Minute
+		c.courteous = true // copies are made again in the background
 		all = append(all, c)
 	}
 	if len(t.Have) == 0 {

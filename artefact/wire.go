@@ -15,6 +15,7 @@ import (
 //	                        With Bramble-Pack: zstd beside the next, and in the answer, it comes as a packer writes it.
 //	                        With Bramble-Follow: N it may still be arriving, or begin to within N seconds: it is sent as it comes.
 //	                        With Bramble-Near: ask, the head's answer says under that name who asked before, as Introduce has it.
+//	                        With Bramble-Courtesy: yes it yields to what visitors of sites there are sent.
 //	GET  /artefact/REF/chunks  how the blob is cut, as Recipe.encode writes it
 //	HEAD /artefact/REF      200 when the blob is here; else 404, and Bramble-Have says how much of an unfinished upload is
 //	PUT  /artefact/REF      the bytes from Bramble-Offset to the blob's end, which must follow what is here
@@ -24,12 +25,13 @@ import (
 // 409 says that Bramble-Offset is not Bramble-Have; 429 that all transfers are taken, with Retry-After.
 // Refusals carry a fault.Error as JSON.
 const (
-	headerHave   = "Bramble-Have"
-	headerOffset = "Bramble-Offset"
-	headerVerify = "Bramble-Verify"
-	headerFollow = "Bramble-Follow"
-	headerPack   = "Bramble-Pack"
-	prefix       = "/artefact/"
+	headerHave     = "Bramble-Have"
+	headerOffset   = "Bramble-Offset"
+	headerVerify   = "Bramble-Verify"
+	headerFollow   = "Bramble-Follow"
+	headerPack     = "Bramble-Pack"
+	headerCourtesy = "Bramble-Courtesy"
+	prefix         = "/artefact/"
 )
 
 // MaxMissing is how many refs one question may name.

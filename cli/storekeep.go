@@ -60,10 +60,12 @@ func moment(t time.Time) string {
 type storePinCmd struct {
 	storeOn
 	Name  string   `arg:"" help:"A name for what is pinned: small letters, digits, dots and dashes."`
-	Blobs []string `arg:"" name:"blob" help:"Names of blobs or trees, as ls --json tells them, or how they begin."`
+	Blobs []string `arg:"" name:"blob" help:"Names of blobs or trees, as ls --json tells them, or how they begin; or names under which store put keeps something."`
 }
 
-func (storePinCmd) Examples() string { return "bramble store pin data-set 9f86d081884c --on node3\n" }
+func (storePinCmd) Examples() string {
+	return "bramble store pin data-set 9f86d081884c --on node3\nbramble store pin mine photos-2026 --on node3\n"
+}
 
 func (c *storePinCmd) Run(e *env) error {
 	cl, err := e.open()
@@ -71,6 +73,17 @@ func (c *storePinCmd) Run(e *env) error {
 		return err
 	}
 	defer cl.Close()
+	kept, err := cl.Durables().List(e.ctx)
+	if err != nil {
+		return err
+	}
+	for i, name := range c.Blobs {
+		for _, d := range kept {
+			if d.Name == name && d.Ref != "" {
+				c.Blobs[i] = string(d.Ref)
+			}
+		}
+	}
 	answers, verdict := tendStores(e, cl, artefact.StoreRequest{On: c.On, Task: artefact.StoreTask{Op: artefact.OpPin, Name: c.Name, Refs: c.Blobs}})
 	for _, ev := range answers {
 		for _, p := range ev.Pins {

@@ -42,6 +42,9 @@ func (t *traffic) counts() http1.Counts {
 	return sum
 }
 
+// Sent is how many bytes went out to visitors so far.
+func (n *Node) Sent() int64 { return n.traffic.counts().Bytes }
+
 // Show shows what visitors ask of this node.
 func (n *Node) Show(m *metric.Set) {
 	m.Collect("bramble_site_requests_total", "Requests by site and status.", "counter", func(emit metric.Emit) {
