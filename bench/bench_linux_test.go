@@ -17,16 +17,12 @@ import (
 	"bramble/lab/labtest"
 )
 
-// TestMain is the server that the part http measures, when it starts this program so.
+// TestMain is what parts start this program for, when they do.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == serveVerb {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
-		servePages(ctx)
-		return
-	}
-	if len(os.Args) == 5 && os.Args[1] == storeVerb {
-		if err := useStore(context.Background(), os.Args[2], os.Args[3], os.Args[4]); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if part, err := asPart(ctx, os.Args[1:]); part {
+		if err != nil {
 			panic(err)
 		}
 		return
@@ -56,12 +52,12 @@ func TestAll(t *testing.T) {
 	if !strings.Contains(out.String(), string(page)) {
 		t.Error("the terminal does not show the page")
 	}
-	for _, want := range []string{"`bramble --help`", "one writer", "an array of 40", "largest RSS of a process that puts or gets", "the bound, ", "an array of 400", "last answer, p99", "agent and keeper, RssAnon", "a head with 100 nodes"} {
+	for _, want := range []string{"`bramble --help`", "one writer", "an array of 40", "largest RSS of a process that puts or gets", "the bound, ", "an array of 400", "last answer, p99", "the bare engine: ", "agent and keeper, RssAnon", "a head with 100 nodes"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("no %q on the page", want)
 		}
 	}
-	for _, want := range []string{"| `bramble run`", "| Slurm: "} {
+	for _, want := range []string{"| `bramble run`", "| Slurm: ", " by a bare chain", " by BitTorrent"} {
 		if os.Geteuid() == 0 && !strings.Contains(string(page), want) {
 			t.Errorf("no %q on the page", want)
 		}

@@ -85,18 +85,9 @@ func (b *bench) parts() []part {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	o, err := parse(os.Args[1:])
-	switch {
-	case slices.Equal(os.Args[1:], []string{serveVerb}): // the part http starts this program so
-		err = servePages(ctx)
-	case len(os.Args) == 5 && os.Args[1] == storeVerb: // as does the part store
-		err = useStore(ctx, os.Args[2], os.Args[3], os.Args[4])
-	case len(os.Args) == 4 && os.Args[1] == relayVerb: // and the part spread
-		err = relay(ctx, os.Args[2], os.Args[3])
-	case len(os.Args) == 4 && os.Args[1] == sendVerb:
-		err = send(ctx, os.Args[2], os.Args[3])
-	case err == nil:
-		err = run(ctx, o, os.Stdout, os.Stderr)
+	part, err := asPart(ctx, os.Args[1:])
+	if !part {
+		err = measure(ctx, os.Args[1:])
 	}
 	switch {
 	case err == nil || errors.Is(err, flag.ErrHelp):
@@ -107,6 +98,34 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+func measure(ctx context.Context, args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	return run(ctx, o, os.Stdout, os.Stderr)
+}
+
+// asPart does what a part starts this program for, and reports whether that was asked.
+func asPart(ctx context.Context, args []string) (bool, error) {
+	if len(args) == 0 {
+		return false, nil
+	}
+	switch verb, rest := args[0], args[1:]; {
+	case verb == serveVerb && len(rest) == 0:
+		return true, servePages(ctx)
+	case verb == storeVerb && len(rest) == 3:
+		return true, useStore(ctx, rest[0], rest[1], rest[2])
+	case verb == relayVerb && len(rest) == 2:
+		return true, relay(ctx, rest[0], rest[1])
+	case verb == sendVerb && len(rest) == 2:
+		return true, send(ctx, rest[0], rest[1])
+	case verb == answerVerb && len(rest) == 2:
+		return true, answer(ctx, rest[0], rest[1])
+	}
+	return false, nil
 }
 
 func parse(args []string) (options, error) {

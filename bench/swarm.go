@@ -23,9 +23,14 @@ const spare = 500
 // swarm measures a command on simulated nodes, whose work takes no time: what is left is the bus's.
 func (b *bench) swarm(ctx context.Context, s *section, nodes int, target time.Duration) error {
 	s.title = fmt.Sprintf("A command on %s simulated nodes", count(nodes))
-	s.how = fmt.Sprintf("%s agents over a simulated host in one process, joined over TLS to a real head in another, all on this machine. `true` takes them no time, so what is measured, from the request until a client with an open connection has the last node's answer, is the bus's.", count(nodes))
+	s.how = fmt.Sprintf("%s agents over a simulated host in one process, joined over TLS to a real head in another, all on this machine. `true` takes them no time, so what is measured, from the request until a client with an open connection has the last node's answer, is the bus's. The peer is the bare engine: NATS over TLS with nothing of bramble's, one message that as many connections in another process hear and answer at once.", count(nodes))
 	if limit := openFiles(); limit < uint64(nodes+spare) {
 		return fmt.Errorf("a process may open %d files here; try: ulimit -n %d", limit, nodes+spare)
+	}
+	b.say("%s: the bare engine with %s nodes", s.id, count(nodes))
+	bare, err := b.bareEngine(ctx, nodes)
+	if err != nil {
+		return err
 	}
 	r, err := b.raise(ctx, fmt.Sprintf("swarm%d", nodes), 1, false)
 	if err != nil {
@@ -55,9 +60,10 @@ func (b *bench) swarm(ctx context.Context, s *section, nodes int, target time.Du
 	var took []time.Duration
 	busy := both.during(func() error { took, err = fanOutFor(ctx, r, names, b.commands); return err })
 	if len(took) > 0 {
-		p50, p99 := sim.Percentile(took, 0.5), sim.Percentile(took, 0.99)
-		s.add(row{what: "last answer, median", figure: duration(p50)})
-		s.add(row{what: "last answer, p99", figure: duration(p99), target: "≤ " + duration(target), verdict: judge(p99 <= target)})
+		s.add(lastAnswer("median", 0.5, took, bare))
+		p99 := lastAnswer("p99", 0.99, took, bare)
+		p99.target, p99.verdict = "≤ "+duration(target), judge(sim.Percentile(took, 0.99) <= target)
+		s.add(p99)
 		each := busy.over(len(took) + 1)
 		s.note("%d commands, after one that does not count. Each took %s of processor time in the head and %s in the simulated nodes, with what they do all the time, which alone takes %s and %s a second. They share %d cores here, so it could not take less than %s; real boards bring their own.",
 			len(took), duration(each.head), duration(each.nodes), duration(idle.second().head), duration(idle.second().nodes),
@@ -67,6 +73,12 @@ func (b *bench) swarm(ctx context.Context, s *section, nodes int, target time.Du
 		return err
 	}
 	return headMemory(s, r, fmt.Sprintf("the head's memory with %s nodes", count(nodes)), 0)
+}
+
+// lastAnswer is a row about when the last node had answered.
+func lastAnswer(what string, share float64, took, bare []time.Duration) row {
+	ours, theirs := sim.Percentile(took, share), sim.Percentile(bare, share)
+	return row{what: "last answer, " + what, figure: duration(ours), peer: "the bare engine: " + duration(theirs), ratio: times(float64(ours), float64(theirs))}
 }
 
 // idleLooked is how long it is looked at what head and nodes take without a command.
