@@ -54,6 +54,8 @@ func Handler(s *Store, allow func(*http.Request) error, l Limits) http.Handler {
 	mux.HandleFunc("GET "+prefix+"{ref}/chunks", h.recipe)
 	mux.HandleFunc("HEAD "+prefix+"{ref}", h.head)
 	mux.HandleFunc("PUT "+prefix+"{ref}", h.put)
+	mux.HandleFunc("POST "+prefix+"{ref}/chunks", h.lack)
+	mux.HandleFunc("PUT "+prefix+"{ref}/chunks", h.fill)
 	mux.HandleFunc("POST "+prefix+"missing", h.missing)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := allow(r); err != nil {

@@ -280,7 +280,7 @@ func TestBrokenConnections(t *testing.T) {
 	w := &watch{t: t}
 	ref, err := c.Upload(t.Context(), src, m, w.tell)
 	must(t, err)
-	if n := counted.bytes.Load(); cut.cuts.Load() != 5 || n > int64(len(data))+8<<10 {
+	if n := counted.bytes.Load(); cut.cuts.Load() != 5 || n > int64(len(data))+5*(256<<10)+64<<10 { // with each cut a piece that had not come whole
 		t.Errorf("upload: %d cuts, %d bytes arrived for %d", cut.cuts.Load(), n, len(data))
 	}
 	if w.done != int64(len(data)) || w.total != w.done {
@@ -583,7 +583,7 @@ func TestSameBlobFromManySides(t *testing.T) {
 	if n := counted.bytes.Load(); n > 2*int64(len(data)) {
 		t.Errorf("%d bytes arrived for %d", n, len(data))
 	}
-	if node.Used() != head.Used() {
+	if more := head.Used() - node.Used(); more < 0 || more > 8<<10 { // the head also keeps how the blob is cut
 		t.Errorf("node %d, head %d", node.Used(), head.Used())
 	}
 }

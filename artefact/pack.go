@@ -35,80 +35,106 @@ type packer struct {
 	out  []byte
 }
 
+// piece is bytes as they are sent, valid until the next.
+type piece struct {
+	wire    []byte
+	size    int           // of the bytes
+	packing time.Duration // 0 when it was not tried
+	ready   time.Time
+}
+
 // Write sends one piece.
 func (p *packer) Write(data []byte) (int, error) {
-	p.out = binary.AppendUvarint(p.out[:0], uint64(len(data)))
-	begun := p.now()
-	packed, err := p.pack(data)
+	piece, err := p.piece(data)
 	if err != nil {
 		return 0, err
 	}
-	ready := p.now()
-	if packed == nil {
-		p.out = append(append(p.out, 0), data...)
-	} else {
-		p.out = append(binary.AppendUvarint(p.out, uint64(len(packed))), packed...)
-	}
-	if _, err := p.to.Write(p.out); err != nil {
+	if _, err := p.to.Write(piece.wire); err != nil {
 		return 0, err
 	}
-	p.plan.sent(ready.Sub(begun), p.now().Sub(ready))
+	p.sent(piece)
 	return len(data), nil
 }
 
-// pack is data packed, or nil when that is not tried or does not help.
-func (p *packer) pack(data []byte) ([]byte, error) {
-	if !p.plan.try() {
-		return nil, nil
-	}
-	e, err := p.pool.take()
-	if err != nil {
-		return nil, err
-	}
-	defer p.pool.Put(e)
-	packed := e.EncodeAll(data, nil)
-	if !p.plan.packed(len(data), len(packed)) {
-		return nil, nil
-	}
-	return packed, nil
+// sent is called when the link has taken a piece.
+func (p *packer) sent(last piece) {
+	p.plan.sent(last.size, len(last.wire), last.packing, p.now().Sub(last.ready))
 }
 
-// packPlan decides which pieces are packed: none for a while where packing did not help, and none while it takes longer than
-// the link, which is then not what is waited for.
+// piece makes one.
+func (p *packer) piece(data []byte) (piece, error) {
+	next := piece{size: len(data)}
+	var packed []byte
+	small := false
+	if p.plan.try() {
+		begun := p.now()
+		e, err := p.pool.take()
+		if err != nil {
+			return piece{}, err
+		}
+		packed = e.EncodeAll(data, nil)
+		p.pool.Put(e)
+		next.packing, small = p.now().Sub(begun), p.plan.packed(len(data), len(packed))
+	}
+	p.out = binary.AppendUvarint(p.out[:0], uint64(len(data)))
+	if small {
+		p.out = append(binary.AppendUvarint(p.out, uint64(len(packed))), packed...)
+	} else {
+		p.out = append(append(p.out, 0), data...)
+	}
+	next.wire, next.ready = p.out, p.now()
+	return next, nil
+}
+
+// packPlan decides which pieces are packed: none for a while where packing did not help, and none where it takes longer than
+// the link takes for what it saves.
 type packPlan struct {
-	skip, pass int           // pieces to go without a try; how many that were last
-	cost       time.Duration // of the last try
-	wait       time.Duration // for the link, with the last piece
-	known      bool
+	skip, pass int // pieces to go without a try; how many that were last
+	row        int // pieces packed since one went as it is
+
+	// Of one byte, in nanoseconds; 0 when it is not known.
+	cost, link float64
+	gain       float64 // the share of a piece that packing saved last
 }
 
-const mostSkip = 64
+const (
+	mostSkip = 64
+	mostRow  = 64 // then one goes as it is, and shows how fast the link has become
+)
 
 func (p *packPlan) try() bool {
 	if p.skip > 0 {
 		p.skip--
 		return false
 	}
-	return !p.known || p.wait > p.cost
+	return p.cost == 0 || p.row < mostRow && p.link*p.gain > p.cost
 }
 
 // packed takes in how small a piece has become, and reports whether it is small enough.
 func (p *packPlan) packed(from, to int) bool {
 	if to < from-from/10 {
-		p.pass = 0
+		p.pass, p.gain = 0, 1-float64(to)/float64(from)
 		return true
 	}
 	p.pass = min(max(1, 2*p.pass), mostSkip)
-	p.skip = p.pass
+	p.skip, p.gain = p.pass, 1 // it may be worth it again
 	return false
 }
 
-// sent takes in how long a piece took to pack, if it was tried, and to send.
-func (p *packPlan) sent(packing, sending time.Duration) {
-	if packing > 10*time.Microsecond || !p.known {
-		p.cost = packing
+// sent takes in how long a piece of n bytes, of which so many were sent, took to pack, 0 if that was not tried, and to send.
+func (p *packPlan) sent(n, wire int, packing, sending time.Duration) {
+	if packing > 0 {
+		p.cost = float64(packing) / float64(n)
 	}
-	p.wait, p.known = sending, true
+	link := float64(sending) / float64(wire)
+	switch {
+	case wire < n: // what is small is gone at once, which says little about the link
+		p.row++
+	case p.link == 0:
+		p.row, p.link = 0, link
+	default:
+		p.row, p.link = 0, (3*p.link+link)/4
+	}
 }
 
 var errPack = errors.New("it is not packed as it should be")

@@ -35,7 +35,7 @@ func TestPack(t *testing.T) {
 		least float64 // of the length that is sent
 		most  float64
 	}{
-		{"text over a slow link", text, time.Millisecond, 0, 0.05},
+		{"text over a slow link", text, time.Millisecond, 0, 0.2}, // the second piece shows how slow
 		{"text over a link that nobody waits for", text, 0, 0.9, 1.001},
 		{"random bytes", random, time.Millisecond, 1, 1.001},
 		{"both", append(bytes.Clone(random), text...), time.Millisecond, 0.4, 0.65},
@@ -70,27 +70,40 @@ func TestPack(t *testing.T) {
 
 // What does not help is tried less and less often, and again at once when it helps.
 func TestPackPlan(t *testing.T) {
+	const ms, n = time.Millisecond, 1000
 	p, tries := packPlan{}, 0
 	for range 1000 {
+		cost := time.Duration(0)
 		if p.try() {
 			tries++
-			p.packed(100, 95)
+			cost = ms
+			p.packed(n, 950)
 		}
-		p.sent(time.Millisecond, time.Second)
+		p.sent(n, n, cost, time.Second)
 	}
 	if tries < 12 || tries > 25 {
 		t.Errorf("tried %d times of 1000", tries)
 	}
 	for !p.try() {
 	}
-	p.packed(100, 50)
-	if p.sent(time.Millisecond, time.Second); !p.try() {
-		t.Error("not tried after it helped")
+	p.packed(n, 500)
+	p.sent(n, 500, ms, 0)
+	for i := range mostRow - 1 {
+		if !p.try() {
+			t.Fatalf("not tried after it helped %d times, for a small piece goes at once", i+1)
+		}
+		p.sent(n, 500, ms, 0)
 	}
-	if p.sent(time.Millisecond, time.Microsecond); p.try() {
-		t.Error("tried while nobody waits for the link")
+	if p.try() {
+		t.Error("the link is never looked at again")
 	}
-	if p.sent(0, time.Second); !p.try() {
+	for range 50 { // it has become fast
+		p.sent(n, n, 0, ms)
+	}
+	if p.try() {
+		t.Error("tried although half of a piece is sooner sent than packed")
+	}
+	if p.sent(n, n, 0, 10*ms); !p.try() {
 		t.Error("not tried although the link is waited for")
 	}
 }

@@ -115,13 +115,22 @@ type putting struct {
 	best  int64 // the most it ever said
 	probe bool  // ask for have first
 	part  *part
+
+	plain  bool   // it comes as it is, and is not offered chunk by chunk
+	recipe Recipe // nil until it was cut
 }
 
 // upload sends one blob.
 func (c *Client) upload(ctx context.Context, b Blob, open func() (io.ReadSeekCloser, error), m *meter) error {
-	p := &putting{Blob: b, open: open, probe: b.Size >= probeFrom, part: &part{m: m}}
+	p := &putting{Blob: b, open: open, probe: b.Size >= probeFrom, part: &part{m: m}, plain: b.Size <= maxChunk}
 	return c.persist(ctx, "send blob "+b.Ref.short(), func(ctx context.Context) try {
-		t := c.put(ctx, p)
+		var t try
+		if !p.plain {
+			t = c.offer(ctx, p)
+		}
+		if p.plain { // also when the offer was not understood
+			t = c.put(ctx, p)
+		}
 		if t.outcome == done {
 			p.part.set(b.Size)
 		}
@@ -195,7 +204,8 @@ func (c *Client) send(ctx context.Context, p *putting) try {
 	}
 	x, stop := c.exchange(ctx)
 	defer stop()
-	body := &sentBody{x: x, r: io.LimitReader(f, rest), at: p.have, part: p.part}
+	at := p.have
+	body := &sentBody{x: x, r: io.LimitReader(f, rest), read: func(n int) { at += int64(n); p.part.set(at) }}
 	defer body.Close()
 	var payload io.Reader = http.NoBody
 	if rest > 0 {
@@ -212,6 +222,11 @@ func (c *Client) send(ctx context.Context, p *putting) try {
 		return x.failed(err)
 	}
 	defer resp.Body.Close()
+	return c.taken(ctx, x, p, f, resp)
+}
+
+// taken is a try whose bytes were sent.
+func (c *Client) taken(ctx context.Context, x *exchange, p *putting, f io.ReadSeeker, resp *http.Response) try {
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusCreated:
 		return try{}
@@ -254,8 +269,7 @@ type sentBody struct {
 	x    *exchange
 	mu   sync.Mutex
 	r    io.Reader
-	at   int64
-	part *part
+	read func(n int) // is told of what was read; may be nil
 	shut bool
 }
 
@@ -269,8 +283,9 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	if limiter := b.x.c.limiter; limiter != nil && limiter.WaitN(b.x.ctx, n) != nil {
 		return 0, context.Cause(b.x.ctx)
 	}
-	b.at += int64(n)
-	b.part.set(b.at)
+	if b.read != nil {
+		b.read(n)
+	}
 	wait := b.x.idle()
 	if err == io.EOF {
 		wait *= 5 // a board's disk may take a while to write what is in memory

@@ -19,10 +19,13 @@ import (
 //	GET  /artefact/REF/chunks  how the blob is cut, as Recipe.encode writes it
 //	HEAD /artefact/REF      200 when the blob is here; else 404, and Bramble-Have says how much of an unfinished upload is
 //	PUT  /artefact/REF      the bytes from Bramble-Offset to the blob's end, which must follow what is here
+//	POST /artefact/REF/chunks  how a blob is cut: the length of the recipe as a uvarint, and it; the answer is an offer as JSON
+//	PUT  /artefact/REF/chunks  the same; then, as uvarints, runs of the chunks that are not sent and of those that are, in turns,
+//	                        as many as there are; then those chunks' bytes, as a packer writes them
 //	POST /artefact/missing  a JSON list of at most MaxMissing refs; the answer lists those that are not here
 //
 // A PUT that breaks leaves what arrived. One that ends is verified: 201, or 422 and the bytes are thrown away.
-// 409 says that Bramble-Offset is not Bramble-Have; 429 that all transfers are taken, with Retry-After.
+// 409 says that Bramble-Offset is not Bramble-Have, or that a chunk that was here is not any more; 429 that all transfers are taken, with Retry-After.
 // Refusals carry a fault.Error as JSON.
 const (
 	headerHave     = "Bramble-Have"
