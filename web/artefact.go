@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"bramble/artefact"
 	"bramble/fleet"
+	"bramble/site"
 	"bramble/term"
 )
 
@@ -60,7 +62,7 @@ const (
 	mostKept = 500 // names that it lists
 )
 
-// spreadTitle says what a spread is, and where one can read more of it.
+// spreadTitle says what a spread is, and where one can read more of it: a node may say what it likes, so only a name becomes a link.
 func spreadTitle(s artefact.Spread) (what, link string) {
 	switch s.Kind {
 	case artefact.SpreadPush:
@@ -72,9 +74,15 @@ func spreadTitle(s artefact.Spread) (what, link string) {
 	case artefact.SpreadMend:
 		return "copies of " + s.What + ", made anew", ""
 	case artefact.SpreadSite:
-		return "release of the site " + s.What, "/site/" + s.What
+		if site.CheckName(s.What) == nil {
+			link = "/site/" + s.What
+		}
+		return "release of the site " + s.What, link
 	case artefact.SpreadJob:
-		return "files of job " + s.What, "/jobs/" + s.What
+		if id, err := strconv.ParseUint(s.What, 10, 63); err == nil {
+			link = fmt.Sprintf("/jobs/%d", id)
+		}
+		return "files of job " + s.What, link
 	}
 	return string(s.Kind) + " " + s.What, ""
 }
@@ -241,13 +249,15 @@ func readSpreads(ctx context.Context, v visitor) (view spreadsView, err error) {
 
 // keptView is what nodes keep, and how safe it is.
 type keptView struct {
-	Names  []keptRow
-	More   int // names that are left out
-	Risks  []riskRow
-	Silent string
-	Others string // nodes that hold what the head knows nothing of
-	Stores []storeRow
-	Asked  bool // the nodes have been asked
+	Names   []keptRow
+	More    int // names that are left out
+	Risks   []riskRow
+	Silent  string
+	Others  string // nodes that hold what the head knows nothing of
+	Stores  []storeRow
+	Asked   bool // the nodes have been asked
+	Counted bool // they have said how safe all is
+	Lost    bool // something is nowhere
 }
 
 // keptRow is a durable artefact.
@@ -323,19 +333,31 @@ func (k *keptView) count(ctx context.Context, v visitor) error {
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
+	k.take(reports)
+	return nil
+}
+
+// take takes in reports, of which the last is no name's: without it nothing has been counted.
+func (k *keptView) take(reports []artefact.Report) {
 	for _, r := range reports {
 		if r.Standing == nil {
+			k.Counted = true
 			for _, risk := range r.Risks {
 				k.Risks = append(k.Risks, riskRow{risk, fmt.Sprintf("%s, %s", count(risk.Blobs, "blob"), term.Bytes(risk.Bytes))})
 			}
 			k.Silent, k.Others = fleet.Fold(r.Silent), fleet.Fold(r.Unknown)
 			continue
 		}
+		k.Lost = k.Lost || r.Standing.Lost > 0
 		if i := slices.IndexFunc(k.Names, func(row keptRow) bool { return row.Name == r.Standing.Name }); i >= 0 {
 			k.Names[i].judge(*r.Standing)
 		}
 	}
-	return nil
+	for i := range k.Names {
+		if row := &k.Names[i]; !k.Counted && row.State == "pending" {
+			row.Health = "not counted"
+		}
+	}
 }
 
 // storeEvents is what all stores say of themselves, by node; those that take too long have an end that says so.

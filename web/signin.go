@@ -145,10 +145,12 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 	s.show(w, r, http.StatusOK, "welcome", nil, "Signed in", signInPage{Next: next, Name: session.Identity.Name, Role: session.Identity.Role})
 }
 
-// embedded refuses what a browser asks for on behalf of another page, which would sign its reader in as somebody else unseen.
+// embedded refuses what a browser asks for on behalf of another page, which would sign its reader in as somebody else: in a frame,
+// ahead of time, or by going there. A link that was typed, pasted or opened by a terminal comes from no page.
 func embedded(r *http.Request) error {
-	if dest := r.Header.Get("Sec-Fetch-Dest"); dest != "" && dest != "document" {
-		return fault.New(fault.Denied, "a page may not sign its reader in").Hint("open the link itself")
+	dest, from := r.Header.Get("Sec-Fetch-Dest"), r.Header.Get("Sec-Fetch-Site")
+	if dest != "" && dest != "document" || from == "same-site" || from == "cross-site" || r.Header.Get("Sec-Purpose") != "" {
+		return fault.New(fault.Denied, "a page may not sign its reader in").Hint("paste the link where the browser shows addresses")
 	}
 	return nil
 }

@@ -58,7 +58,13 @@ func TestSignIn(t *testing.T) {
 		t.Errorf("nodes: %d", status)
 	}
 	secret := h.signIn.NewLink(trust.Identity{Kind: trust.KindClient, Name: "bob", Role: trust.Viewer}, time.Minute)
-	if status, _ := h.stranger().get("/signin?key=" + secret); status != http.StatusOK {
+	for _, header := range []http.Header{{"Sec-Fetch-Dest": {"document"}, "Sec-Purpose": {"prefetch;prerender"}}, {"Sec-Fetch-Dest": {"document"}, "Sec-Fetch-Site": {"same-site"}},
+		{"Sec-Fetch-Dest": {"document"}, "Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-User": {"?1"}}, {"Sec-Fetch-Dest": {"image"}}} {
+		if status, body := h.stranger().do("GET", "/signin?key="+secret, header); status != http.StatusUnauthorized || !strings.Contains(body, "may not sign its reader in") {
+			t.Errorf("a link that a page has opened, with %v: %d", header, status)
+		}
+	}
+	if status, _ := h.stranger().do("GET", "/signin?key="+secret, http.Header{"Sec-Fetch-Dest": {"document"}, "Sec-Fetch-Site": {"none"}, "Sec-Fetch-User": {"?1"}}); status != http.StatusOK {
 		t.Errorf("a link: %d", status)
 	}
 	if status, body := h.stranger().get("/signin?key=" + secret); status != http.StatusUnauthorized || !strings.Contains(body, "was used") {
