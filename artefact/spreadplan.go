@@ -103,10 +103,13 @@ func (b *book) hear(node string, c coming, now time.Time) {
 		return
 	}
 	kind, what, _ := strings.Cut(c.For, "-")
+	if kind != string(SpreadSite) && kind != string(SpreadJob) {
+		return // nobody else has nodes bring trees
+	}
 	of := c.For + " " + string(c.Ref)
 	i := slices.IndexFunc(b.running, func(s *Spread) bool { return s.of == of })
 	if i < 0 {
-		if b.coming() >= maxComing || b.begin(SpreadKind(clip(kind)), clip(what), "", now) == nil {
+		if b.coming() >= maxComing || b.begin(SpreadKind(kind), clip(what), "", now) == nil {
 			return
 		}
 		i = len(b.running) - 1

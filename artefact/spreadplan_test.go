@@ -128,6 +128,9 @@ func TestBookHearsNodes(t *testing.T) {
 	b.hear("n2", coming{For: "site-blog", Ref: ref, Done: -5, Total: 4}, now)
 	b.hear("n1", coming{For: "job-7", Ref: ref, Done: 9, Total: 4}, now)
 	b.hear("n1", coming{For: "job-7", Ref: "../x", Done: 9, Total: 4}, now)
+	for _, kind := range []string{"push-/etc", "mend-album", "anything", ""} {
+		b.hear("evil", coming{For: kind, Ref: ref, Done: 1, Total: 4}, now)
+	}
 	list := b.list(now)
 	if len(list) != 1 || list[0].Kind != SpreadSite || list[0].What != "blog" || list[0].Done != 1 || list[0].Total != 8 || list[0].Bytes != 4 {
 		t.Fatalf("%+v", list) // the job's has nothing to move
