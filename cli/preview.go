@@ -82,9 +82,23 @@ func (s *previewShow) close() {
 // lost reports whether the preview is closed, so that it is to be opened and filled again.
 func (s *previewShow) lost() bool { return s.preview == nil || s.preview.Over() }
 
+// taken is the error of a preview whose name another took: to take it back would go on for ever.
+func (s *previewShow) taken() error {
+	if s.preview == nil {
+		return nil
+	}
+	if err := s.preview.Err(); fault.Is(err, fault.Conflict) {
+		return err
+	}
+	return nil
+}
+
 // show shows the folder as it is now.
 func (s *previewShow) show() error {
 	if s.lost() {
+		if err := s.taken(); err != nil {
+			return err
+		}
 		if err := s.open(); err != nil {
 			return err
 		}

@@ -50,17 +50,30 @@ func (p *Preview) Show(ref artefact.Ref) (Shown, error) {
 	return p.next()
 }
 
-// Over reports whether the preview is closed, which Show then says why.
+// Over reports whether the preview is closed; Err then says why.
 func (p *Preview) Over() bool { return p.s.Over() }
+
+// Err waits until the preview is closed, and is why.
+func (p *Preview) Err() error {
+	for {
+		if _, err := p.receive(); err != nil {
+			return err
+		}
+	}
+}
 
 // Close ends the preview.
 func (p *Preview) Close() { p.s.Close() }
 
-func (p *Preview) next() (shown Shown, err error) {
-	data, err := p.s.Recv()
-	if err == io.EOF {
+func (p *Preview) receive() (data []byte, err error) {
+	if data, err = p.s.Recv(); err == io.EOF {
 		err = fault.New(fault.Unreachable, "the head has ended the preview").Hint("the same again")
 	}
+	return data, err
+}
+
+func (p *Preview) next() (shown Shown, err error) {
+	data, err := p.receive()
 	if err == nil {
 		err = json.Unmarshal(data, &shown)
 	}

@@ -152,8 +152,8 @@ func TestPreviewNames(t *testing.T) {
 	if second.URL != first.URL {
 		t.Errorf("it was at %s and is at %s", first.URL, second.URL)
 	}
-	if _, err := first.Show(h.tree("index.html", "<p>third")); !fault.Is(err, fault.Conflict) {
-		t.Errorf("one that was taken over: %v", err)
+	if _, err := first.Show(h.tree("index.html", "<p>third")); !fault.Is(err, fault.Conflict) || !fault.Is(first.Err(), fault.Conflict) {
+		t.Errorf("one that was taken over: %v, %v", err, first.Err())
 	}
 	if _, body := h.as("vic", trust.Viewer).at(second.URL).get("/"); body != "<p>second" {
 		t.Errorf("shown is %q", body)
