@@ -33,18 +33,31 @@ func (c *siteLogCmd) Run(e *env) error {
 	defer cl.Close()
 	show := term.NewPrefixer(e.out, nil)
 	defer show.Close()
-	var failed []string
+	var failed, broken []string
+	came := map[string]bool{} // nodes
 	for l, err := range cl.Sites().Log(e.ctx, site.LogRequest{Name: c.Name, On: c.On, Lines: c.Last, Follow: c.Follow}) {
 		switch {
 		case err != nil:
 			return err
 		case l.Fault != nil:
-			failed = append(failed, l.Node)
+			if came[l.Node] {
+				broken = append(broken, l.Node)
+			} else {
+				failed = append(failed, l.Node)
+			}
 			fmt.Fprintf(e.out.Stderr, "%s: %s\n", e.out.Stderr.Name(l.Node), e.out.Stderr.Bad(clean(l.Fault.Text)))
+			if l.Fault.Try != "" {
+				fmt.Fprintf(e.out.Stderr, "%s: try: %s\n", e.out.Stderr.Name(l.Node), clean(l.Fault.Try))
+			}
 			continue
+		case l.Left > 0:
+			came[l.Node] = true
+			_, err = fmt.Fprintf(e.out.Stderr, "%s: %s lines left out: they came faster than they were read\n", e.out.Stderr.Name(l.Node), term.Count(int64(l.Left)))
 		case c.JSON:
+			came[l.Node] = true
 			err = c.objects(e, l)
 		default:
+			came[l.Node] = true
 			if err = show.Write(l.Node, term.Stdout, l.Text); err == nil {
 				err = show.Flush()
 			}
@@ -53,7 +66,10 @@ func (c *siteLogCmd) Run(e *env) error {
 			return err
 		}
 	}
-	if len(failed) > 0 {
+	switch {
+	case len(broken) > 0:
+		return fault.New(fault.Partial, "the log of %s broke off", strings.Join(append(broken, failed...), ", ")).Hint("bramble site status %s", c.Name)
+	case len(failed) > 0:
 		return fault.New(fault.Partial, "nothing came from %s", strings.Join(failed, ", ")).Hint("bramble site status %s", c.Name)
 	}
 	return nil

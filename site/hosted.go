@@ -14,12 +14,13 @@ import (
 
 // hosted is one site on a node. Its fields are guarded by the node's lock.
 type hosted struct {
-	n      *Node
-	name   string
-	server static.Server
-	visits visits
-	making chan struct{} // held by who makes a release ready
-	wake   chan struct{} // there is something to do
+	n        *Node
+	name     string
+	server   static.Server
+	visits   visits
+	unlogged bool          // visits could not be written; guarded by the node's writing
+	making   chan struct{} // held by who makes a release ready
+	wake     chan struct{} // there is something to do
 
 	recalled *keeping                // what the disk said at the start, until it is served
 	target   *wanted                 // what is wanted; nil: nothing
@@ -95,7 +96,9 @@ func (h *hosted) swap(r *ready, spec Spec, door *door) {
 		h.old = append(h.old, was)
 	}
 	h.live = r
-	h.visits.keep(spec.Log)
+	if h.visits.keep(spec.Log); !spec.Log {
+		h.n.wakeLogs()
+	}
 	if r.pages != nil {
 		h.server.Commit(r.pages)
 		h.server.Keep(pagesOf(h.old))
@@ -149,9 +152,14 @@ func (h *hosted) run(ctx context.Context) {
 
 // over takes the site away when nothing of it is wanted.
 func (h *hosted) over() bool {
+	if !h.idle() {
+		return false
+	}
+	h.n.writing.Lock() // or what is written meanwhile would bring the log back
+	defer h.n.writing.Unlock()
 	h.n.mu.Lock()
 	defer h.n.mu.Unlock()
-	if h.target != nil || h.recalled != nil || h.stagings > 0 || len(h.staged) > 0 {
+	if !h.unwanted() {
 		return false
 	}
 	h.n.doors.leave(h)
@@ -165,8 +173,8 @@ func (h *hosted) over() bool {
 	if err := os.Remove(h.n.keptFile(h.name)); err != nil && !os.IsNotExist(err) {
 		h.n.Log.Warn("a site that was removed comes back when this agent starts again", "site", h.name, "error", err)
 	}
-	for _, older := range []string{"", ".1"} {
-		os.Remove(h.n.logFile(h.name) + older)
+	if err := removeLog(h.n.logFile(h.name)); err != nil {
+		h.n.Log.Warn("the log of a site that was removed stays", "site", h.name, "error", err)
 	}
 	if err := h.unpin(nil); err != nil {
 		h.n.Log.Warn("releases of a site that was removed stay", "site", h.name, "error", err)
@@ -175,6 +183,17 @@ func (h *hosted) over() bool {
 	h.n.doors.sweep()
 	h.n.report()
 	return true
+}
+
+// unwanted reports whether nothing of the site is wanted; n.mu is held.
+func (h *hosted) unwanted() bool {
+	return h.target == nil && h.recalled == nil && h.stagings == 0 && len(h.staged) == 0
+}
+
+func (h *hosted) idle() bool {
+	h.n.mu.Lock()
+	defer h.n.mu.Unlock()
+	return h.unwanted()
 }
 
 // settle does what is wanted and returns how long to wait until there is something to do again.

@@ -3,6 +3,7 @@ package site
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"time"
@@ -26,6 +27,7 @@ type LogRequest struct {
 type LogLines struct {
 	Node  string       `json:"node"`
 	Text  []byte       `json:"text,omitempty"`
+	Left  int          `json:"left,omitempty"` // lines that were left out, since they came faster than they were taken
 	Fault *fault.Error `json:"fault,omitempty"`
 }
 
@@ -33,6 +35,8 @@ const (
 	// MaxLogLines is how many of a node's last lines may be asked for.
 	MaxLogLines = 100_000
 	logPiece    = 32 << 10 // bytes of one message, and a line
+	// leftOut is what a node sends in the place of lines that a reader did not take; a line begins with an address.
+	leftOut = "# %d lines left out\n"
 )
 
 // sendLog sends what the nodes of a site have logged, as it comes: who visits is for those to see who answer for a site.
@@ -114,7 +118,11 @@ func (s *Service) askLog(ctx context.Context, n fleet.Node, req LogRequest, to c
 			send(LogLines{Fault: fault.Of(err)})
 			return
 		}
-		if !send(LogLines{Text: text}) {
+		l := LogLines{Text: text}
+		if n, _ := fmt.Sscanf(string(text[:min(len(text), 40)]), leftOut, &l.Left); n == 1 {
+			l.Text = nil
+		}
+		if !send(l) {
 			return
 		}
 	}
@@ -131,20 +139,11 @@ func (n *Node) sendLog(ctx context.Context, _ bus.Caller, req LogRequest, out *b
 	if h == nil || CheckName(req.Name) != nil {
 		return fault.New(fault.NotFound, "it does not serve %.80s", req.Name).Hint("bramble site status %.80s", req.Name)
 	}
-	var coming <-chan []byte
-	if req.Follow {
-		lines, stop := h.visits.read()
-		if lines == nil {
-			return fault.New(fault.Full, "%d follow this log already", mostReaders).Hint("end one of them")
-		}
-		defer stop()
-		coming = lines
-	}
-	n.flushLogs()
-	last, err := lastLines(n.logFile(req.Name), min(req.Lines, MaxLogLines))
+	last, coming, stop, err := n.beginLog(h, req)
 	if err != nil {
 		return err
 	}
+	defer stop()
 	if err := sendPieces(out, last); err != nil || !req.Follow {
 		return err
 	}
@@ -152,12 +151,34 @@ func (n *Node) sendLog(ctx context.Context, _ bus.Caller, req LogRequest, out *b
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case lines := <-coming:
-			if err := sendPieces(out, lines); err != nil {
-				return err
-			}
+		case <-coming.ready:
+		}
+		lines, left := h.visits.take(coming)
+		if err := sendPieces(out, lines); err != nil {
+			return err
+		}
+		if left == 0 {
+			continue
+		}
+		if err := out.Send(fmt.Appendf(nil, leftOut, left)); err != nil {
+			return err
 		}
 	}
+}
+
+// beginLog is what has been logged, and with Follow a reader of all that is not in it.
+func (n *Node) beginLog(h *hosted, req LogRequest) (last []byte, coming *reader, stop func(), err error) {
+	n.writing.Lock()
+	defer n.writing.Unlock()
+	n.flush(h)
+	last, err = lastLines(n.logFile(req.Name), min(req.Lines, MaxLogLines))
+	if err != nil || !req.Follow {
+		return last, nil, func() {}, err
+	}
+	if coming, stop = h.visits.read(); coming == nil {
+		return nil, nil, nil, fault.New(fault.Full, "%d follow this log already", mostReaders).Hint("end one of them")
+	}
+	return last, coming, stop, nil
 }
 
 // sendPieces sends lines in messages that end with one.
@@ -205,9 +226,18 @@ func (n *Node) writeLogs(ctx context.Context) {
 func (n *Node) flushLogs() {
 	n.writing.Lock()
 	defer n.writing.Unlock()
-	n.each(func(h *hosted) {
-		if err := h.visits.flush(n.logFile(h.name)); err != nil {
-			n.Log.Warn("visits are not logged", "site", h.name, "error", err)
-		}
-	})
+	n.each(n.flush)
+}
+
+// flush writes what is to be logged of a site, and says when that cannot be done any more, and when it can again; writing is held.
+func (n *Node) flush(h *hosted) {
+	written, err := h.visits.flush(n.logFile(h.name))
+	switch {
+	case err != nil && !h.unlogged:
+		n.Log.Warn("visits are not logged", "site", h.name, "error", err)
+		h.unlogged = true
+	case written > 0 && err == nil && h.unlogged:
+		h.unlogged = false
+		n.Log.Warn("visits are logged again", "site", h.name)
+	}
 }

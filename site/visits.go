@@ -24,15 +24,24 @@ type visits struct {
 
 	mu      sync.Mutex
 	kept    bool   // in the file
+	discard bool   // what the files have was kept before, and is to go
 	lines   []byte // not yet written
-	lost    int    // lines that came faster than they could be written
+	lost    int    // lines that came faster than they could be written, or that could not be
 	second  int64  // of stamp
 	stamp   []byte
-	readers map[chan []byte]bool
+	readers map[*reader]bool
+}
+
+// reader is who follows lines as they come. Its fields are guarded by the visits' lock.
+type reader struct {
+	lines []byte        // not yet taken
+	left  int           // lines that were left out, because it takes too few
+	ready chan struct{} // there is something to take
 }
 
 const (
-	// mostLines is how many bytes of lines wait at most; what comes while a disk is slower is lost, for visitors do not wait.
+	// mostLines is how many bytes of lines wait at most, for the disk or for a reader; what comes while those are slower is lost, for visitors
+	// do not wait.
 	mostLines = 1 << 20
 	// gather is how long lines are gathered before they are written.
 	gather = 200 * time.Millisecond
@@ -112,69 +121,133 @@ func (v *visits) note(remote netip.Addr, method, target []byte, version string, 
 	return first
 }
 
-// keep says whether lines go into the file.
+// keep says whether lines go into the file; if not, the next flush removes what it has.
 func (v *visits) keep(kept bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.kept = kept
+	v.kept, v.discard = kept, v.discard || !kept
 	v.wanted.Store(kept || len(v.readers) > 0)
 }
 
-// read gives the lines from now on, in pieces, to a reader that is quick enough; nil when there are too many.
-func (v *visits) read() (lines <-chan []byte, stop func()) {
+// read gives the lines from now on to a reader; nil when there are too many.
+func (v *visits) read() (r *reader, stop func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.readers) >= mostReaders {
 		return nil, nil
 	}
 	if v.readers == nil {
-		v.readers = map[chan []byte]bool{}
+		v.readers = map[*reader]bool{}
 	}
-	reader := make(chan []byte, 16)
-	v.readers[reader] = true
+	r = &reader{ready: make(chan struct{}, 1)}
+	v.readers[r] = true
 	v.wanted.Store(true)
-	return reader, func() {
+	return r, func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		delete(v.readers, reader)
+		delete(v.readers, r)
 		v.wanted.Store(v.kept || len(v.readers) > 0)
 	}
 }
 
-// flush hands on what has gathered.
-func (v *visits) flush(path string) error {
+// take is what waits for a reader, and how many lines were left out before it could.
+func (v *visits) take(r *reader) (lines []byte, left int) {
 	v.mu.Lock()
-	lines, kept := v.lines, v.kept
-	v.lines = nil
-	for reader := range v.readers {
-		select {
-		case reader <- lines:
-		default:
+	defer v.mu.Unlock()
+	lines, left = r.lines, r.left
+	r.lines, r.left = nil, 0
+	return lines, left
+}
+
+// give has lines wait for a reader, or none of them when it is too far behind.
+func (r *reader) give(lines []byte) {
+	if len(r.lines)+len(lines) > mostLines+logPiece {
+		r.left += countLines(lines)
+	} else {
+		r.lines = append(r.lines, lines...)
+	}
+	select {
+	case r.ready <- struct{}{}:
+	default:
+	}
+}
+
+func countLines(lines []byte) int { return bytes.Count(lines, []byte{'\n'}) }
+
+// flush hands on what has gathered, and returns how many bytes are in the file; the node's writing is held. Lines that cannot be
+// written are lost.
+func (v *visits) flush(path string) (written int, err error) {
+	v.mu.Lock()
+	lines, kept, discard := v.lines, v.kept, v.discard
+	v.lines, v.discard = nil, false
+	if len(lines) > 0 {
+		for r := range v.readers {
+			r.give(lines)
 		}
 	}
 	v.mu.Unlock()
-	if !kept || len(lines) == 0 {
-		return nil
+	if discard {
+		err = removeLog(path)
 	}
-	return appendLog(path, lines)
+	undone := err != nil
+	if err == nil && kept && len(lines) > 0 {
+		written, err = appendLog(path, lines)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.discard = v.discard || undone
+	if kept {
+		v.lost += countLines(lines[written:])
+	}
+	return written, err
 }
 
-// appendLog adds lines to a log, after which it may become the older one.
-func appendLog(path string, lines []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+// removeLog removes a log and the one before it.
+func removeLog(path string) (err error) {
+	for _, name := range []string{path, path + ".1"} {
+		if e := os.Remove(name); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// appendLog adds lines to a log, after which it may become the older one, and returns how many bytes of them it has.
+func appendLog(path string, lines []byte) (written int, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
-			f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+			f, err = os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 		}
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = f.Write(lines)
-	info, statErr := f.Stat()
-	if err = errors.Join(err, statErr, f.Close()); err == nil && info.Size() >= mostLog {
+	info, err := f.Stat()
+	if err == nil {
+		err = endLine(f, info.Size())
+	}
+	if err == nil {
+		written, err = f.Write(lines)
+	}
+	if err = errors.Join(err, f.Close()); err == nil && info.Size()+int64(written) >= mostLog {
 		err = os.Rename(path, path+".1")
 	}
+	return written, err
+}
+
+// endLine ends the last line of a log, which was cut off when the disk was full or the machine stopped.
+func endLine(f *os.File, size int64) error {
+	last := []byte{'\n'}
+	if size > 0 {
+		if _, err := f.ReadAt(last, size-1); err != nil {
+			return err
+		}
+	}
+	if last[0] == '\n' {
+		return nil
+	}
+	_, err := f.WriteString("\n")
 	return err
 }
 

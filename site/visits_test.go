@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"bramble/artefact"
 	"bramble/fault"
 	"bramble/metric"
 )
@@ -157,11 +159,11 @@ func TestLogsAreBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log", "blog.log")
 	piece := bytes.Repeat([]byte(strings.Repeat("x", 99)+"\n"), mostLog/100/16)
 	for range 70 {
-		if err := appendLog(path, piece); err != nil {
+		if _, err := appendLog(path, piece); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := appendLog(path, []byte("last\n")); err != nil {
+	if _, err := appendLog(path, []byte("last\n")); err != nil {
 		t.Fatal(err)
 	}
 	var size int64
@@ -189,5 +191,127 @@ func TestLogsAreBounded(t *testing.T) {
 	}
 	if len(v.lines) > mostLines+1000 || v.lost == 0 {
 		t.Errorf("%d bytes wait, %d lines are lost", len(v.lines), v.lost)
+	}
+}
+
+// logged is a site on a node that keeps its log, and what the node says of it.
+func logged(t *testing.T) (*hosted, *bytes.Buffer) {
+	t.Helper()
+	said := &bytes.Buffer{}
+	store, err := artefact.OpenStore(t.TempDir(), artefact.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := NewNode(&Node{Dir: t.TempDir(), Store: store, Log: slog.New(slog.NewTextHandler(said, nil))})
+	h := newHosted(n, "blog")
+	n.hosted["blog"] = h
+	h.visits.keep(true)
+	return h, said
+}
+
+func (v *visits) visit(times int) {
+	for range times {
+		v.note(netip.Addr{}, []byte("GET"), []byte("/"), "HTTP/1.1", 200, 1, nil, nil)
+	}
+}
+
+// TestFollowersMissNothing is of readers, who get each line once, and hear of those that they were too slow for.
+func TestFollowersMissNothing(t *testing.T) {
+	h, _ := logged(t)
+	h.visits.visit(1)
+	_, early, stop, err := h.n.beginLog(h, LogRequest{Name: "blog", Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	h.visits.visit(1)
+	last, late, stop, err := h.n.beginLog(h, LogRequest{Name: "blog", Lines: 10, Follow: true})
+	if err != nil || countLines(last) != 2 {
+		t.Fatalf("%q, %v", last, err)
+	}
+	defer stop()
+	for range 100 {
+		h.n.flushLogs()
+	}
+	h.visits.visit(1)
+	h.n.flushLogs()
+	for r, want := range map[*reader]int{early: 2, late: 1} {
+		if lines, left := h.visits.take(r); countLines(lines) != want || left != 0 {
+			t.Errorf("%q, %d left out", lines, left)
+		}
+	}
+	const all, each = 40_000, 1000
+	for range all / each {
+		h.visits.visit(each)
+		h.n.flushLogs()
+	}
+	lines, left := h.visits.take(late)
+	if got := countLines(lines); left == 0 || got+left != all || len(lines) > mostLines+logPiece {
+		t.Errorf("%d lines, %d bytes, %d left out", got, len(lines), left)
+	}
+}
+
+// TestLogWithoutRoom is of a log that cannot be written for a while.
+func TestLogWithoutRoom(t *testing.T) {
+	h, said := logged(t)
+	path := h.n.logFile("blog")
+	if err := os.MkdirAll(path, 0o700); err != nil { // nothing can be written to a folder
+		t.Fatal(err)
+	}
+	for range 5 {
+		h.visits.visit(2)
+		h.n.flushLogs()
+	}
+	h.n.flushLogs()
+	if n := strings.Count(said.String(), "not logged"); n != 1 || strings.Contains(said.String(), "again") || h.visits.lost != 10 {
+		t.Errorf("%d lines lost, and it says\n%s", h.visits.lost, said)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("cut o"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.visits.visit(1)
+	h.n.flushLogs()
+	if data, _ := os.ReadFile(path); strings.Count(said.String(), "logged again") != 1 || countLines(data) != 2 || !bytes.HasPrefix(data, []byte("cut o\n")) {
+		t.Errorf("%q, and it says\n%s", data, said)
+	}
+}
+
+// TestLogsGo is of visitors' addresses, which do not stay on a disk where nobody wants them any more.
+func TestLogsGo(t *testing.T) {
+	h, _ := logged(t)
+	path := h.n.logFile("blog")
+	write := func() {
+		t.Helper()
+		for range 2 {
+			if _, err := appendLog(path, bytes.Repeat([]byte("x\n"), mostLog/2)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.visits.visit(1)
+		h.n.flush(h)
+	}
+	there := func() (list []string) { list, _ = filepath.Glob(path + "*"); return list }
+	write()
+	if len(there()) != 2 {
+		t.Fatal(there())
+	}
+	h.visits.visit(1)
+	h.visits.keep(false)
+	h.n.flushLogs()
+	if len(there()) > 0 {
+		t.Errorf("not kept any more, and there are %s", there())
+	}
+	h.visits.keep(true)
+	h.n.writing.Lock()
+	ended := make(chan bool)
+	go func() { ended <- h.over() }()
+	time.Sleep(20 * time.Millisecond)
+	write()
+	h.n.writing.Unlock()
+	if !<-ended || len(there()) > 0 {
+		t.Errorf("the site was removed, and there are %s", there())
 	}
 }
