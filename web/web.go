@@ -51,16 +51,19 @@ type Server struct {
 	// Listener takes the connections; nil listens on Dashboard.Listen.
 	Listener net.Listener
 
-	pages    pages
-	watch    *watcher
-	conns    *conns
-	streams  *streams
-	bearers  bearers
-	at       *net.TCPAddr // of the listener
-	previews previews
-	blobs    http.Handler   // of the store of files
-	moving   chan struct{}  // a place for each file on its way
-	busy     sync.WaitGroup // requests under way
+	pages      pages
+	watch      *watcher
+	conns      *conns
+	streams    *streams
+	bearers    bearers
+	at         *net.TCPAddr // of the listener
+	previews   previews
+	life       context.Context // ends with Run
+	reports    common[[]artefact.Report]
+	storesSaid common[[]artefact.StoreEvent]
+	blobs      http.Handler   // of the store of files
+	moving     chan struct{}  // a place for each file on its way
+	busy       sync.WaitGroup // requests under way
 }
 
 const (
@@ -90,6 +93,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	s.life = ctx
 	group.Go(func() error {
 		for list := range s.Nodes(ctx) {
 			s.watch.take(list)
