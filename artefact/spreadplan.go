@@ -33,6 +33,35 @@ type Spread struct {
 	at    map[string]int
 }
 
+// State is running, done, or failed, which it is when a single node failed.
+func (s Spread) State() string {
+	switch {
+	case s.Ended.IsZero():
+		return "running"
+	case s.Error != "" || len(s.Failures()) > 0:
+		return "failed"
+	}
+	return "done"
+}
+
+// Of is how many nodes were to have it.
+func (s Spread) Of() int {
+	if s.Ended.IsZero() {
+		return len(s.Nodes) + s.More
+	}
+	return s.Whole + len(s.Failures())
+}
+
+// Failures are the nodes that failed.
+func (s Spread) Failures() (names []string) {
+	for _, l := range s.Nodes {
+		if l.Error != "" {
+			names = append(names, l.Node)
+		}
+	}
+	return names
+}
+
 // SpreadKind is what makes a tree travel.
 type SpreadKind string
 

@@ -149,3 +149,22 @@ func TestBookHearsNodes(t *testing.T) {
 		t.Errorf("one node fills the book with %d", len(b.running))
 	}
 }
+
+// TestSpreadIsOver is of what is reported of a spread that has ended, which changes nothing.
+func TestSpreadIsOver(t *testing.T) {
+	s := &Spreads{Now: time.Now}
+	e := s.begin(SpreadPush, "/srv", "ann")
+	e.note(Event{Kind: Chosen, Names: []string{"n1", "n2"}})
+	if list := s.list(); list[0].State() != "running" || list[0].Of() != 2 {
+		t.Errorf("%+v", list)
+	}
+	e.note(Event{Kind: Ended, Node: "n1", End: &End{}})
+	e.note(Event{Kind: Ended, Node: "n2", End: &End{Code: fault.Full, Error: "no room"}})
+	e.end(nil)
+	e.note(Event{Kind: Moving, Node: "n3", Done: 1, Total: 2})
+	e.end(nil)
+	list := s.list()
+	if len(list) != 1 || list[0].State() != "failed" || list[0].Of() != 2 || !slices.Equal(list[0].Failures(), []string{"n2"}) {
+		t.Errorf("%+v", list)
+	}
+}

@@ -67,13 +67,16 @@ type entry struct {
 	spread *Spread
 }
 
+// change changes a spread that has not ended.
 func (e *entry) change(do func(s *Spread, now time.Time)) {
 	if e == nil {
 		return
 	}
 	e.in.mu.Lock()
 	defer e.in.mu.Unlock()
-	do(e.spread, e.in.Now())
+	if e.spread.Ended.IsZero() {
+		do(e.spread, e.in.Now())
+	}
 }
 
 // note takes in what is reported of it.

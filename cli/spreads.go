@@ -78,38 +78,11 @@ func spreadCells(s artefact.Spread) []string {
 	if s.Rate > 0 {
 		rate = term.Rate(s.Rate)
 	}
-	return []string{spreadName(s), cmp.Or(s.User, "-"), when(s.Began), spreadState(s), fmt.Sprintf("%d/%d", s.Whole, spreadNodes(s)),
-		term.Bytes(s.Done), term.Bytes(s.Total), rate, left, cmp.Or(fleet.Fold(spreadFailed(s)), "-")}
+	return []string{spreadName(s), cmp.Or(s.User, "-"), when(s.Began), s.State(), fmt.Sprintf("%d/%d", s.Whole, s.Of()),
+		term.Bytes(s.Done), term.Bytes(s.Total), rate, left, cmp.Or(fleet.Fold(s.Failures()), "-")}
 }
 
 func spreadName(s artefact.Spread) string { return string(s.Kind) + " " + clean(s.What) }
-
-func spreadState(s artefact.Spread) string {
-	switch {
-	case s.Ended.IsZero():
-		return "running"
-	case s.Error != "" || len(spreadFailed(s)) > 0:
-		return "failed"
-	}
-	return "done"
-}
-
-// spreadNodes is how many nodes were to have it.
-func spreadNodes(s artefact.Spread) int {
-	if s.Ended.IsZero() {
-		return len(s.Nodes) + s.More
-	}
-	return s.Whole + len(s.Nodes)
-}
-
-func spreadFailed(s artefact.Spread) (names []string) {
-	for _, l := range s.Nodes {
-		if l.Error != "" {
-			names = append(names, l.Node)
-		}
-	}
-	return names
-}
 
 // spread moves a spread's bar.
 func (b *bars) spread(s artefact.Spread) {
@@ -119,7 +92,7 @@ func (b *bars) spread(s artefact.Spread) {
 	bar := b.bar(fmt.Sprintf("%s (%d)", spreadName(s), s.ID), term.Data)
 	bar.Total(s.Total)
 	bar.Set(s.Done)
-	switch spreadState(s) {
+	switch s.State() {
 	case "done":
 		bar.Done("done")
 	case "failed":
@@ -129,7 +102,7 @@ func (b *bars) spread(s artefact.Spread) {
 
 // endLine prints how a spread ended.
 func endLine(out *term.Stream, s artefact.Spread) error {
-	text := fmt.Sprintf("%s: %s on %d of %d nodes", spreadName(s), spreadState(s), s.Whole, spreadNodes(s))
+	text := fmt.Sprintf("%s: %s on %d of %d nodes", spreadName(s), s.State(), s.Whole, s.Of())
 	reasons := map[string][]string{}
 	for _, l := range s.Nodes {
 		reasons[clean(l.Error)] = append(reasons[clean(l.Error)], l.Node)

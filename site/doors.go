@@ -65,6 +65,7 @@ func (d *doors) open(s Spec, before string) (*door, error) {
 	}
 	x.routes.Store(&routes{})
 	x.server = &http1.Server{Handler: x.lean, Fallback: x, Log: d.node.Log}
+	d.node.traffic.enter(x.server)
 	go func() {
 		defer close(x.ended)
 		err := x.server.Serve(ctx, l)
@@ -73,7 +74,6 @@ func (d *doors) open(s Spec, before string) (*door, error) {
 			d.node.Log.Error("a port is served no more", "address", x.said, "error", err)
 		}
 	}()
-	d.node.traffic.enter(x.server)
 	d.node.mu.Lock()
 	defer d.node.mu.Unlock()
 	d.all[s.Listen] = x

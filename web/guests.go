@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/site"
 	"bramble/trust"
 )
 
@@ -146,9 +147,13 @@ func (a *shown) end() {
 
 // toPreview leads who is signed in from the dashboard to a preview.
 func (s *Server) toPreview(w http.ResponseWriter, r *http.Request, _ visitor) error {
-	p := s.previews.find(r.PathValue("name"))
+	name := r.PathValue("name")
+	if err := site.CheckName(name); err != nil {
+		return err
+	}
+	p := s.previews.find(name)
 	if p == nil {
-		return fault.New(fault.NotFound, "no preview of that name is open").Hint("bramble site preview DIR --name %s", "NAME")
+		return fault.New(fault.NotFound, "no preview of that name is open").Hint("bramble site preview DIR --name %s", name)
 	}
 	port, err := strconv.Atoi(p.url.Port())
 	if err != nil {

@@ -57,7 +57,7 @@ type previews struct {
 }
 
 // enter takes the preview's name. One that the same person has under it ends: its client may have been killed a moment ago.
-func (all *previews) enter(p *preview) error {
+func (all *previews) enter(ctx context.Context, p *preview) error {
 	for {
 		all.mu.Lock()
 		was := all.open[p.name]
@@ -78,7 +78,11 @@ func (all *previews) enter(p *preview) error {
 			return fault.New(fault.Conflict, "%s shows a preview named %s", was.user, p.name).Hint("another name: --name %s2", p.name)
 		}
 		was.stop(fault.New(fault.Conflict, "another preview of %s took over", p.name).Hint("another name: --name %s2", p.name))
-		<-was.ended
+		select {
+		case <-was.ended:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -103,7 +107,7 @@ func (s *Server) preview(ctx context.Context, who bus.Caller, req previewing, ou
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	p := &preview{name: req.Name, user: who.Name, stop: stop, ended: make(chan struct{}), changed: make(chan struct{})}
-	if err := s.previews.enter(p); err != nil {
+	if err := s.previews.enter(ctx, p); err != nil {
 		return err
 	}
 	defer s.previews.leave(p)

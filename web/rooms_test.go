@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,12 +34,13 @@ type rooms struct {
 
 // carrier is a node that answers as a test says.
 type carrier struct {
-	says  chan artefact.Event // of what is pushed to it, until it has ended
-	conn  *bus.Conn
-	mu    sync.Mutex
-	sites map[string]map[string]any // what it reports of each
-	stuck map[string]string         // why it cannot serve one
-	lie   map[string]any            // what it reports of each in place of what is
+	says   chan artefact.Event // of what is pushed to it, until it has ended
+	conn   *bus.Conn
+	looked atomic.Int32 // how often its store was asked what it holds
+	mu     sync.Mutex
+	sites  map[string]map[string]any // what it reports of each
+	stuck  map[string]string         // why it cannot serve one
+	lie    map[string]any            // what it reports of each in place of what is
 }
 
 // rooms starts them; album is in the books as kept by node1 and node2.
@@ -122,6 +124,7 @@ func (r *rooms) carrier(name string) {
 		}
 	})
 	order("artefact", "store", func(_ context.Context, _ bus.Caller, _ json.RawMessage, out *bus.Stream) error {
+		c.looked.Add(1)
 		return out.SendJSON(artefact.StoreEvent{Report: &artefact.StoreReport{Blobs: 1234, Used: 3 << 30, Held: 1 << 30, Keep: 4 << 30, Free: 9 << 30, Damaged: 5}})
 	})
 	order("artefact", "held", func(context.Context, bus.Caller, json.RawMessage, *bus.Stream) error { return nil })
@@ -233,6 +236,9 @@ func TestArtefactPage(t *testing.T) {
 	asJSON(t, doctor, &health)
 	if len(stores) != 3 || stores[2].Node != "node3" || len(durables) != 1 || durables[0].Name != "album" || len(health) != 2 || health[0].Standing.Lost != 1 {
 		t.Errorf("%s\n%s\n%s", body, kinds, doctor)
+	}
+	if n := r.nodes["node1"].looked.Load(); n != 1 {
+		t.Errorf("a page and a program have the store of a node looked through %d times", n)
 	}
 	if err := (artefact.Durables{Conn: h.bus.Client("ann", trust.Operator)}).Remove(ctx, "album"); err != nil {
 		t.Fatal(err)

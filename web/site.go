@@ -258,8 +258,8 @@ func roll(r *http.Request, v visitor, req site.Rollback) (last site.Event, err e
 		case decided && errors.Is(ctx.Err(), context.DeadlineExceeded):
 			return last, nil // the rest follows by itself
 		case errors.Is(ctx.Err(), context.DeadlineExceeded):
-			return last, fault.New(fault.Unreachable, "not enough nodes were ready within %s; %s stays as it was", term.Duration(rollWithin), req.Name).
-				Hint("bramble site rollback %s --to %s, which waits", req.Name, req.To)
+			return last, fault.New(fault.Unreachable, "not enough nodes were ready within %s; %s may have stayed as it was", term.Duration(rollWithin), req.Name).
+				Hint("bramble site status %s", req.Name)
 		case err != nil && len(why) > 0:
 			f := fault.Of(err)
 			return last, fault.New(f.Code, "%s (%s)", f.Text, strings.Join(why[:min(3, len(why))], "; ")).Hint("bramble site status %s", req.Name)

@@ -83,23 +83,13 @@ func spreadTitle(s artefact.Spread) (what, link string) {
 func spreadViewOf(s artefact.Spread) spreadView {
 	v := spreadView{Spread: s, By: cmp.Or(s.User, "the cluster"), Progress: bytesProgress(s.Done, s.Total, placedOf(s), "running")}
 	v.What, v.Link = spreadTitle(s)
-	failed := 0
-	for _, l := range s.Nodes {
-		if l.Error != "" {
-			failed++
-		}
-	}
-	all := len(s.Nodes) + s.More
-	if !s.Ended.IsZero() {
-		all = s.Whole + failed
-		v.State, v.Outcome = "done", countOf(s.Whole, all)
-		if failed > 0 || s.Error != "" {
-			v.State = "failed"
-		}
+	all := s.Of()
+	if v.State = s.State(); !s.Ended.IsZero() {
+		v.Outcome = countOf(s.Whole, all)
 		v.Took, v.Failed = term.Duration(roundTime(s.Ended.Sub(s.Began))), failGroups(s.Nodes)
 		return v
 	}
-	v.State, v.Numbers = "running", spreadNumbers(s, all)
+	v.Numbers = spreadNumbers(s, all)
 	legs := slices.Clone(s.Nodes)
 	if len(legs) > mostLegs { // those that matter most
 		slices.SortStableFunc(legs, func(a, b artefact.Leg) int { return cmp.Compare(legRank(a), legRank(b)) })
