@@ -66,6 +66,7 @@ function follow(element) {
   function close() { source?.close(); source = null; }
   function end() { over = true; close(); }
   document.addEventListener('visibilitychange', () => document.hidden ? close() : open());
+  document.addEventListener('submit', e => { if (e.target.matches('form.who')) end(); }); // who signs out is let go of, not turned away
   if (!document.hidden) open();
 }
 
