@@ -20,6 +20,7 @@ import (
 	"bramble/job"
 	"bramble/keeper"
 	"bramble/metric"
+	"bramble/site"
 	"bramble/trust"
 )
 
@@ -48,6 +49,8 @@ type Options struct {
 	PeerHost string
 	// Dress completes what an allocation's command finds in its environment; nil: nothing more.
 	Dress job.Dress
+	// serves is told, on a head, what serves sites there; nil: nobody is.
+	serves func(*site.Node)
 	// Ready is called once when the agent is in service; nil: nothing.
 	Ready func(Info)
 }

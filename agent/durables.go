@@ -23,13 +23,21 @@ func (h *head) durables(ctx context.Context) (*artefact.Stores, error) {
 // filesHandler gives and takes files, those that nodes keep for the cluster among them.
 func (h *head) filesHandler() http.Handler {
 	allow := mayExchange(h.authority.Verify)
-	own := artefact.Handler(h.store, allow, artefact.Limits{})
+	own := artefact.Handler(h.store, allow, artefact.Limits{Courtesy: &artefact.Courtesy{Visitors: h.visitors}})
 	return h.stores.Relay(artefact.Introduce(own, h.peerOf), func(r *http.Request) (trust.Identity, error) {
 		if err := allow(r); err != nil {
 			return trust.Identity{}, err
 		}
 		return trust.Peer(r.TLS, h.authority.Verify)
 	})
+}
+
+// visitors is how many bytes have gone out from here to visitors of sites.
+func (h *head) visitors() int64 {
+	if s := h.sites.Load(); s != nil {
+		return s.Sent()
+	}
+	return 0
 }
 
 // peerOf is where the node that asks gives files to others; "" when it is none, or does not.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -42,7 +43,8 @@ type head struct {
 	fleet     *fleet.Service
 	store     *artefact.Store
 	stores    *artefact.Stores
-	open      chan struct{} // closed when the books are read, so that it is known who was revoked
+	sites     atomic.Pointer[site.Node] // that this machine serves; nil at first
+	open      chan struct{}             // closed when the books are read, so that it is known who was revoked
 }
 
 // MakeHead makes the cluster, without running it.
@@ -344,6 +346,10 @@ func (h *head) ownNode(ctx context.Context) error {
 func (h *head) nodeOptions() Options {
 	o := h.Options
 	o.Metrics = "" // the dashboard has them
+	o.serves = func(s *site.Node) {
+		s.Show(h.metrics)
+		h.sites.Store(s)
+	}
 	o.PeerHost, _, _ = net.SplitHostPort(h.conf.Peer)
 	if h.Ready != nil {
 		o.Ready = func(Info) {

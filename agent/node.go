@@ -148,6 +148,9 @@ func (n *node) run(ctx context.Context) error {
 	})
 	if sites != nil {
 		sites.Show(set)
+		if n.serves != nil {
+			n.serves(sites)
+		}
 	}
 	copies := n.copies(conn, store)
 	if copies != nil {

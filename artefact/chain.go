@@ -109,7 +109,7 @@ const atWork = 32
 
 // one brings one blob.
 func (c *Chain) one(ctx context.Context, f *fetching, b Blob) error {
-	recipe, err := c.recipe(ctx, f.s, b)
+	recipe, err := c.recipe(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -136,11 +136,17 @@ func (c *Chain) one(ctx context.Context, f *fetching, b Blob) error {
 	if <-c.wire; err != nil {
 		return err
 	}
-	return blame(p.Commit(), "fetch blob %s", b.Ref.short())
+	if err := p.Commit(); err != nil {
+		return blame(err, "fetch blob %s", b.Ref.short())
+	}
+	if len(recipe) > 1 {
+		f.s.keepRecipe(b.Ref, recipe)
+	}
+	return nil
 }
 
 // recipe is how a blob is cut; of a small one that is known. nil when the head does not say: it is older than we are.
-func (c *Chain) recipe(ctx context.Context, s *Store, b Blob) (r Recipe, err error) {
+func (c *Chain) recipe(ctx context.Context, b Blob) (r Recipe, err error) {
 	if b.Size <= maxChunk {
 		chunk := Chunk{Size: b.Size}
 		if hex.Decode(chunk.Sum[:], []byte(b.Ref)); b.Size == 0 {
@@ -172,9 +178,6 @@ func (c *Chain) recipe(ctx context.Context, s *Store, b Blob) (r Recipe, err err
 	if err != nil && ctx.Err() == nil {
 		c.Log.Debug("a blob comes from the head, which does not say how it is cut", "blob", b.Ref.short(), "error", err)
 		return nil, nil
-	}
-	if err == nil {
-		s.keepRecipe(b.Ref, r)
 	}
 	return r, err
 }

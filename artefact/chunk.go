@@ -206,7 +206,9 @@ func (s *Store) keepRecipe(ref Ref, r Recipe) {
 	}
 	if putFile(s.path("tmp"), s.recipePath(ref), data, unsettled) != nil {
 		s.release(n)
+		return
 	}
+	s.index.add(ref, r)
 }
 
 // place is where a chunk lies in a blob.
@@ -215,8 +217,7 @@ type place struct {
 	offset int64
 }
 
-// find looks for chunks of a recipe, from one on, in the blobs that are here and whose cuts are known. Nothing of it is kept
-// in memory between two blobs: a board has little.
+// find looks for chunks of a recipe, from one on, in the blobs that are here and whose cuts are known.
 func (s *Store) find(r Recipe, from int) map[int]place {
 	if len(r)-from < 2 {
 		return nil
@@ -225,27 +226,15 @@ func (s *Store) find(r Recipe, from int) map[int]place {
 	for i, c := range r[from:] {
 		at[c] = append(at[c], from+i)
 	}
-	names, err := os.ReadDir(s.path("recipes"))
-	if err != nil {
-		return nil
-	}
 	known := map[int]place{}
-	for _, d := range names {
-		ref := Ref(d.Name())
-		if len(at) == 0 {
-			break
-		}
-		if !ref.Valid() {
-			continue
-		}
+	for _, ref := range s.holders(r[from:]) {
 		if _, err := os.Stat(s.blob(ref)); err != nil { // to be looked at keeps nothing from being collected
 			continue
 		}
-		data, err := os.ReadFile(s.recipePath(ref))
-		if err != nil {
+		other, ok := s.readRecipe(ref)
+		if !ok {
 			continue
 		}
-		other, _ := decodeRecipe(data, -1)
 		offset := int64(0)
 		for _, c := range other {
 			for _, i := range at[c] {

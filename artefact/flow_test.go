@@ -77,7 +77,7 @@ func inflowInto(t *testing.T, b Blob) *inflow {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Close() })
-	recipe, _ := (&Chain{}).recipe(t.Context(), s, b)
+	recipe, _ := (&Chain{}).recipe(t.Context(), b)
 	in := &inflow{b: b, p: p, recipe: recipe, part: &part{m: &meter{}}}
 	if err := in.begin(); err != nil {
 		t.Fatal(err)

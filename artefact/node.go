@@ -100,10 +100,16 @@ func readTurns(ctx context.Context, from *bus.Stream, turns chan<- []string) {
 	}
 }
 
-// Bring fetches the tree that list names, which the pin holds from the moment that its list is known, from the nearest of the
-// agents at these addresses that has it, else from the head. moved is how many bytes had to come over the network.
+// Way is where files come from, and how.
+type Way struct {
+	From     []string // addresses of agents: the nearest that has them, else the head
+	Courtesy bool     // who gives yields to visitors
+}
+
+// Bring fetches the tree that list names, which the pin holds from the moment that its list is known. moved is how many bytes had to come over the network.
 // A list whose size is known comes as its files do: what an earlier one had too does not move.
-func (n *Node) Bring(ctx context.Context, pin string, list Blob, from []string, tell Progress) (m Manifest, moved int64, err error) {
+func (n *Node) Bring(ctx context.Context, pin string, list Blob, way Way, tell Progress) (m Manifest, moved int64, err error) {
+	t := fetchTask{Ref: list.Ref, From: way.From, Courtesy: way.Courtesy}
 	h := n.herald(pin, list.Ref)
 	defer func() { h.end(err) }()
 	if list.Size > MaxManifest {
@@ -113,12 +119,13 @@ func (n *Node) Bring(ctx context.Context, pin string, list Blob, from []string, 
 		return m, 0, err
 	}
 	if list.Size >= 0 {
-		chain := &Chain{Head: n.Blobs, Near: n.near(from), Log: n.Log}
+		head, near := t.clientsFor(n.Blobs, n.near(t.From))
+		chain := &Chain{Head: head, Near: near, Log: n.Log}
 		if err := chain.Fetch(ctx, n.Store, []Blob{list}, nil); err != nil {
 			return m, 0, err
 		}
 	}
-	return n.bring(ctx, pin, fetchTask{Ref: list.Ref, From: from}, nil, h.over(tell))
+	return n.bring(ctx, pin, t, nil, h.over(tell))
 }
 
 func (n *Node) bring(ctx context.Context, pin string, t fetchTask, turns <-chan []string, tell Progress) (m Manifest, moved int64, err error) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"bramble/fault"
@@ -107,8 +108,11 @@ func (h *handler) offered(ref Ref, from *bufio.Reader) (Recipe, error) {
 	if err != nil {
 		return nil, blame(err, "read the chunks of blob %s", ref.short())
 	}
-	data := make([]byte, n)
-	if _, err := io.ReadFull(from, data); err != nil {
+	data, err := io.ReadAll(io.LimitReader(from, int64(n))) // its memory grows with what comes
+	if err == nil && uint64(len(data)) < n {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
 		return nil, blame(err, "read the chunks of blob %s", ref.short())
 	}
 	recipe, err := decodeRecipe(data, -1)
@@ -194,11 +198,17 @@ func (p *Partial) fill(ctx context.Context, recipe Recipe, sent []bool, body *bu
 	if err != nil {
 		return err
 	}
-	known := p.s.find(recipe, next)
+	known := map[int]place{}
+	if slices.Contains(sent[next:], false) {
+		known = p.s.find(recipe, next)
+	}
 	pieces := &unpacker{from: body}
 	defer pieces.Close()
 	buf := make([]byte, maxChunk)
 	for i, c := range recipe {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		data := buf[:c.Size]
 		if sent[i] {
 			if _, err := io.ReadFull(pieces, data); err != nil {
@@ -209,7 +219,12 @@ func (p *Partial) fill(ctx context.Context, recipe Recipe, sent []bool, body *bu
 			continue
 		}
 		if !sent[i] {
-			if at, ok := known[i]; !ok || !p.s.readPlace(at, data) || !c.is(data) {
+			at, ok := known[i]
+			if ok && (!p.s.readPlace(at, data) || !c.is(data)) {
+				p.s.distrust(at.ref)
+				ok = false
+			}
+			if !ok {
 				return fault.New(fault.Conflict, "chunk %d is not here any more", i).Hint("send it again")
 			}
 		} else if !c.is(data) {
@@ -219,16 +234,19 @@ func (p *Partial) fill(ctx context.Context, recipe Recipe, sent []bool, body *bu
 			return err
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
-// align throws away what is here beyond the last whole chunk, and returns which is next.
+// align throws away what is here beyond the chunks that are proved, and returns which is next.
 func (p *Partial) align(ctx context.Context, recipe Recipe) (next int, err error) {
-	next, n := recipe.within(p.in.size)
-	if n == p.in.size {
-		return next, nil
-	}
 	f := p.in.file
+	if err := seekTo(f, 0); err != nil {
+		return 0, err
+	}
+	next, n := recipe.prefix(f)
+	if n == p.in.size {
+		return next, seekTo(f, n)
+	}
 	if err := errors.Join(f.Truncate(n), seekTo(f, 0)); err != nil {
 		return 0, fmt.Errorf("cut to %d bytes: %w", n, err)
 	}

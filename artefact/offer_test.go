@@ -68,26 +68,58 @@ func TestUploadToAnOlderServer(t *testing.T) {
 	}
 }
 
-// A chunk that the server had and has no more when it counts on it comes with the next try.
+// A chunk that the server had and has no more, or not as it was, when it counts on it comes with the next try.
 func TestUploadWhoseChunksWentAway(t *testing.T) {
-	dir := t.TempDir()
-	s := openIn(t, dir, Options{})
-	now := Handler(s, anybody, Limits{})
-	var old Ref
-	fills := 0
-	c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/chunks") && r.Method == http.MethodPut {
-			if fills++; fills == 2 { // the second file's first try
-				os.Remove(blobPath(dir, old))
+	for name, spoil := range map[string]func(string) error{
+		"gone": os.Remove,
+		"damaged": func(path string) error {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
 			}
+			_, err = f.WriteAt([]byte("xxxx"), 100)
+			return errors.Join(err, f.Close())
+		},
+	} {
+		dir := t.TempDir()
+		s := openIn(t, dir, Options{})
+		now := Handler(s, anybody, Limits{})
+		var old Ref
+		fills := 0
+		c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/chunks") && r.Method == http.MethodPut {
+				if fills++; fills == 2 { // the second file's first try
+					must(t, spoil(blobPath(dir, old)))
+				}
+			}
+			now.ServeHTTP(w, r)
+		}))
+		data := noise(1, 2<<20)
+		old = upload(t, c, data)
+		ref := upload(t, c, slices.Concat(data, []byte("more")))
+		if len(s.Has([]Ref{ref})) != 0 || fills != 3 {
+			t.Errorf("%s: it is not there, or was sent in %d tries, want two", name, fills-1)
 		}
-		now.ServeHTTP(w, r)
-	}))
-	data := noise(1, 2<<20)
-	old = upload(t, c, data)
-	ref := upload(t, c, slices.Concat(data, []byte("more")))
-	if len(s.Has([]Ref{ref})) != 0 || fills != 3 {
-		t.Errorf("it is not there, or was sent in %d tries, want two", fills-1)
+	}
+}
+
+// What an earlier upload left is no part of a blob whose chunks are said to be others, even if their sizes are right.
+func TestOfferThatLiesAboutItsBeginning(t *testing.T) {
+	s := open(t, Options{})
+	c := serve(t, Handler(s, anybody, Limits{}))
+	a, b := noise(1, 20<<10), noise(2, 20<<10)
+	ref := RefOf(slices.Concat(a, b))
+	p, err := s.Resume(t.Context(), ref)
+	must(t, err)
+	_, err = p.Append(t.Context(), bytes.NewReader(a))
+	must(t, errors.Join(err, p.Close()))
+	wrong := append([]byte{1}, slices.Concat(chunkOf(noise(3, 20<<10)), chunkOf(b))...)
+	body := slices.Concat(binary.AppendUvarint(nil, uint64(len(wrong))), wrong, []byte{1, 1}, binary.AppendUvarint(nil, uint64(len(b))), []byte{0}, b)
+	if resp, text := raw(t, c, "PUT", "/artefact/"+string(ref)+"/chunks", bytes.NewReader(body)); resp.StatusCode != http.StatusConflict {
+		t.Errorf("%s, %s; want a conflict", resp.Status, text)
+	}
+	if len(s.Has([]Ref{ref})) == 0 {
+		t.Error("it was believed")
 	}
 }
 

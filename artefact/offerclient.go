@@ -48,6 +48,7 @@ func (c *Client) offer(ctx context.Context, p *putting) try {
 func (c *Client) lacks(ctx context.Context, p *putting, question []byte) (lacked []bool, moved bool, t try) {
 	x, stop := c.exchange(ctx)
 	defer stop()
+	x.alive(10 * x.idle()) // a board's disk takes a while to find what it has
 	resp, err := x.send(http.MethodPost, string(p.Ref)+"/chunks", bytes.NewReader(question), nil)
 	if err != nil {
 		return nil, false, x.failed(err)
@@ -88,6 +89,7 @@ func (c *Client) fill(ctx context.Context, p *putting, f io.ReadSeeker, head []b
 		return x.failed(err)
 	}
 	defer resp.Body.Close()
+	body.Close() // nothing reads the file any more
 	return c.taken(ctx, x, p, f, resp)
 }
 

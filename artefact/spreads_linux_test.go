@@ -54,7 +54,7 @@ func TestSpreadsAreSeen(t *testing.T) {
 
 	for what, bring := range map[string]func(Ref) error{
 		"blog": func(ref Ref) error {
-			_, _, err := r.halves[1].Bring(t.Context(), "site-blog."+string(ref), Blob{ref, -1}, nil, nil)
+			_, _, err := r.halves[1].Bring(t.Context(), "site-blog."+string(ref), Blob{ref, -1}, Way{}, nil)
 			return err
 		},
 		"7": func(ref Ref) error {

@@ -45,6 +45,7 @@ type Store struct {
 	collecting sync.Mutex
 	cutting    singleflight.Group // of blobs into chunks, by ref
 	flusher    flusher
+	index      chunkIndex
 
 	tellDamaged func(Ref, []string) // nil: nobody is told
 
@@ -124,7 +125,10 @@ func (s *Store) recover() error {
 }
 
 // Close lets another process open the store. No other method may be running.
-func (s *Store) Close() error { return s.lock.Close() }
+func (s *Store) Close() error {
+	s.index.close()
+	return s.lock.Close()
+}
 
 // Used is how many bytes the store holds, arriving and damaged blobs included.
 func (s *Store) Used() int64 {

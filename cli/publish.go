@@ -16,18 +16,19 @@ import (
 )
 
 type sitePublishCmd struct {
-	Source string   `arg:"" help:"A folder, a .tar, .tar.gz, .tar.zst or .zip, or the http(s) address of one." placeholder:"SOURCE"`
-	Name   string   `required:"" help:"Name of the site: a lower-case letter, then letters, digits and dashes." placeholder:"NAME"`
-	On     string   `help:"Which nodes: all, node[01-16], model=pi3, a label; , or & and ! (default all, then as before)." placeholder:"SEL"`
-	Quorum string   `help:"How many of the nodes that are up must be ready before all swap (default 100%)." placeholder:"P%"`
-	Listen string   `help:"Where nodes serve it (default port 80 as root, 8080 else, or what is free)." placeholder:"[ADDRESS]:PORT"`
-	Host   []string `help:"Host name that it answers to, so that several sites share a port; repeat." placeholder:"NAME"`
-	Folder string   `help:"Lay releases out in this folder of the nodes in place of serving them; FOLDER/current is the live one." placeholder:"PATH"`
-	Exec   string   `help:"Command that nodes run after each swap in --folder, as your account there." placeholder:"COMMAND"`
-	As     string   `help:"root: work in --folder as root (admins)." placeholder:"root"`
-	Log    *bool    `negatable:"" help:"Have nodes keep an access log of up to 16 MB each (--no-log ends it); bramble site log shows it."`
-	Watch  bool     `help:"Publish again whenever something in the folder changes, until Ctrl-C; bramble site preview shows changes before they are published."`
-	JSON   bool     `help:"A JSON object per line: kind (nodes, upload, progress, ready, failed, committed, live, finished) and what goes with it."`
+	Source   string   `arg:"" help:"A folder, a .tar, .tar.gz, .tar.zst or .zip, or the http(s) address of one." placeholder:"SOURCE"`
+	Name     string   `required:"" help:"Name of the site: a lower-case letter, then letters, digits and dashes." placeholder:"NAME"`
+	On       string   `help:"Which nodes: all, node[01-16], model=pi3, a label; , or & and ! (default all, then as before)." placeholder:"SEL"`
+	Quorum   string   `help:"How many of the nodes that are up must be ready before all swap (default 100%)." placeholder:"P%"`
+	Listen   string   `help:"Where nodes serve it (default port 80 as root, 8080 else, or what is free)." placeholder:"[ADDRESS]:PORT"`
+	Host     []string `help:"Host name that it answers to, so that several sites share a port; repeat." placeholder:"NAME"`
+	Folder   string   `help:"Lay releases out in this folder of the nodes in place of serving them; FOLDER/current is the live one." placeholder:"PATH"`
+	Exec     string   `help:"Command that nodes run after each swap in --folder, as your account there." placeholder:"COMMAND"`
+	As       string   `help:"root: work in --folder as root (admins)." placeholder:"root"`
+	Log      *bool    `negatable:"" help:"Have nodes keep an access log of up to 16 MB each (--no-log ends it); bramble site log shows it."`
+	Courtesy bool     `help:"Leave visitors of sites the room that they need while the files come."`
+	Watch    bool     `help:"Publish again whenever something in the folder changes, until Ctrl-C; bramble site preview shows changes before they are published."`
+	JSON     bool     `help:"A JSON object per line: kind (nodes, upload, progress, ready, failed, committed, live, finished) and what goes with it."`
 }
 
 func (sitePublishCmd) Examples() string {
@@ -40,7 +41,7 @@ bramble site publish shop/ --name shop --folder /srv/shop --exec 'apachectl grac
 }
 
 func (c *sitePublishCmd) Run(e *env) error {
-	req := site.Publish{Spec: site.Spec{Name: c.Name, On: c.On, Listen: c.Listen, Hosts: c.Host, Folder: c.Folder, Exec: c.Exec, As: c.As}}
+	req := site.Publish{Spec: site.Spec{Name: c.Name, On: c.On, Listen: c.Listen, Hosts: c.Host, Folder: c.Folder, Exec: c.Exec, As: c.As}, Courtesy: c.Courtesy}
 	if c.Log != nil {
 		req.Log, req.NoLog = *c.Log, !*c.Log
 	}

@@ -222,7 +222,7 @@ type held struct {
 	*artefact.Node
 }
 
-func (h held) Bring(ctx context.Context, pin string, list artefact.Blob, from []string, tell artefact.Progress) (artefact.Manifest, int64, error) {
+func (h held) Bring(ctx context.Context, pin string, list artefact.Blob, way artefact.Way, tell artefact.Progress) (artefact.Manifest, int64, error) {
 	if h.b.hold != nil {
 		select {
 		case <-h.b.hold:
@@ -230,7 +230,7 @@ func (h held) Bring(ctx context.Context, pin string, list artefact.Blob, from []
 			return artefact.Manifest{}, 0, ctx.Err()
 		}
 	}
-	return h.Node.Bring(ctx, pin, list, from, tell)
+	return h.Node.Bring(ctx, pin, list, way, tell)
 }
 
 // Lay lays out with our own rights, which needs no process of its own.

@@ -52,7 +52,7 @@ type Links struct {
 // Files brings trees to the node.
 type Files interface {
 	// Bring fetches a tree, named by its list, which the pin holds.
-	Bring(ctx context.Context, pin string, list artefact.Blob, from []string, tell artefact.Progress) (m artefact.Manifest, moved int64, err error)
+	Bring(ctx context.Context, pin string, list artefact.Blob, way artefact.Way, tell artefact.Progress) (m artefact.Manifest, moved int64, err error)
 	// Lay lays a tree that is in the store out in a folder, with the rights of the user's account.
 	Lay(ctx context.Context, user, as string, ref artefact.Ref, m artefact.Manifest, to string) error
 }

@@ -45,7 +45,7 @@ func (s *Service) publish(ctx context.Context, who bus.Caller, req Publish, out 
 		return err
 	}
 	defer leave()
-	r := &rollout{s: s, who: who, site: site, out: out, begun: begun}
+	r := &rollout{s: s, who: who, site: site, out: out, begun: begun, courtesy: req.Courtesy}
 	if err := r.choose(); err != nil {
 		return err
 	}

@@ -26,6 +26,8 @@ type rollout struct {
 	out     *bus.Stream
 	begun   time.Time
 	nodes   []fleet.Node // of the selection, those that are up
+
+	courtesy bool // files come as far as visitors leave room
 }
 
 // choose finds the nodes and tells who they are.
@@ -107,7 +109,7 @@ func (r *rollout) stage(ctx context.Context) <-chan staged {
 	results := make(chan staged, len(r.nodes))
 	var wg sync.WaitGroup
 	for i, n := range r.nodes {
-		order := stageOrder{Spec: r.site.Spec, Release: r.release, From: from[i], List: list}
+		order := stageOrder{Spec: r.site.Spec, Release: r.release, From: from[i], List: list, Courtesy: r.courtesy}
 		wg.Go(func() {
 			if err != nil {
 				results <- staged{node: n.Name, fault: fault.Of(err)}

@@ -71,6 +71,8 @@ type Publish struct {
 	Serve bool `json:"serve,omitempty"`
 	// NoLog ends the access log that Log has begun.
 	NoLog bool `json:"no_log,omitempty"`
+	// Courtesy has the files come as far as visitors of sites leave room.
+	Courtesy bool `json:"courtesy,omitempty"`
 }
 
 // Rollback asks for an earlier release: the one before the live one, or the one whose id begins with To.
@@ -155,6 +157,8 @@ type stageOrder struct {
 	Release Release  `json:"release"`
 	From    []string `json:"from,omitempty"` // agents that have it before this node, nearest first
 	List    int64    `json:"list,omitempty"` // bytes of the release's list of files; 0: not known
+
+	Courtesy bool `json:"courtesy,omitempty"` // who gives it yields to visitors
 }
 
 // list is the size of the release's list as the room of files has it.
