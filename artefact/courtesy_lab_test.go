@@ -42,15 +42,13 @@ func TestCourtesyOverALink(t *testing.T) {
 	beside := func(node string, args ...string) float64 {
 		ctx, stop := context.WithCancel(t.Context())
 		var all sync.WaitGroup
-		defer all.Wait()
-		defer stop()
 		push := exec.CommandContext(ctx, labtest.Binary(t), append([]string{"push", file, "--on", node, "--to", "/tmp/"}, args...)...)
 		push.Env = append(os.Environ(), "BRAMBLE_CLUSTER="+l.State)
 		push.Cancel = func() error { return push.Process.Signal(syscall.SIGINT) }
 		said, err := push.StderrPipe()
 		must(t, err)
 		must(t, push.Start())
-		defer push.Wait()
+		defer func() { stop(); push.Wait(); all.Wait() }()
 		lines := bufio.NewScanner(said)
 		for lines.Scan() && !strings.Contains(lines.Text(), node+": gets") {
 		}
