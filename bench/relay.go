@@ -135,10 +135,6 @@ func (p *spreadPeers) self() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	data, err := os.ReadFile(exe)
-	if err != nil {
-		return "", err
-	}
 	path := filepath.Join(p.dir, "bench")
-	return path, os.WriteFile(path, data, 0o755)
+	return path, copyFile(exe, path)
 }

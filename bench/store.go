@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"bramble/artefact"
@@ -23,8 +22,17 @@ const (
 // storeVerb makes this program one that puts a file into a store, or gets one out of it: storeVerb put|get STORE FILE.
 const storeVerb = "use-store"
 
-// useStore does what the part store measures, in a process of its own.
+// useStore does what the part store measures, in a process of its own, and says the most memory that this had, in bytes: what
+// the kernel tells who waits for it counts that of the process that forked it, too.
 func useStore(ctx context.Context, what, dir, file string) error {
+	if err := putOrGet(ctx, what, dir, file); err != nil {
+		return err
+	}
+	_, err := fmt.Println(kilobytes("/proc/self/status", "VmHWM"))
+	return err
+}
+
+func putOrGet(ctx context.Context, what, dir, file string) error {
 	s, err := artefact.OpenStore(dir, artefact.Options{})
 	if err != nil {
 		return err
@@ -107,15 +115,16 @@ func (u *storeUse) use(ctx context.Context, what string) (time.Duration, error) 
 		file = filepath.Join(u.dir, "out")
 		os.Remove(file)
 	}
-	cmd := exec.CommandContext(ctx, u.exe, storeVerb, what, store, file)
-	took, err := timed(func() error { return said(cmd) })
-	if err != nil {
-		return 0, err
-	}
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		u.rss = max(u.rss, usage.Maxrss<<10)
-	}
-	return took, nil
+	var peak int64
+	took, err := timed(func() error {
+		out, err := exec.CommandContext(ctx, u.exe, storeVerb, what, store, file).Output()
+		if err == nil {
+			_, err = fmt.Sscan(string(out), &peak)
+		}
+		return err
+	})
+	u.rss = max(u.rss, peak)
+	return took, err
 }
 
 func (u *storeUse) cp(ctx context.Context) (time.Duration, error) {
