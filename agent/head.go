@@ -246,7 +246,11 @@ func (h *head) room() error {
 // busy refuses what would pull a node away from under its work.
 func busy(ctx context.Context, jobs *job.Service, name string) error {
 	load, err := jobs.Load(ctx, name)
-	if err == nil && load.Running+load.Waiting > 0 {
+	switch {
+	case err != nil:
+	case load.Untold:
+		err = fault.New(fault.Unreachable, "the head has just started, and %s has not told yet what it runs", name).Hint("the same again in a few seconds")
+	case load.Running+load.Waiting > 0:
 		err = fault.New(fault.Conflict, "%s has %d tasks", name, load.Running+load.Waiting).Hint("wait until they have ended: bramble queue")
 	}
 	return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -50,7 +51,7 @@ func (c *drainCmd) Run(e *env) error {
 	for _, l := range loads {
 		running += l.Running + l.Waiting
 	}
-	text := "nothing runs there"
+	text := cmp.Or(untoldText(loads), "nothing runs there")
 	if running > 0 {
 		text = fmt.Sprintf("%d tasks still run there", running)
 	}
@@ -73,7 +74,7 @@ func (c *drainCmd) wait(e *env, cl *cluster.Cluster, names []string) error {
 		if err != nil && !fault.Is(err, fault.Unreachable) {
 			return err
 		}
-		text := stillRunning(loads)
+		text := cmp.Or(stillRunning(loads), untoldText(loads))
 		if err == nil && text == "" {
 			kept, err := keptBy(e, cl, names)
 			switch {
@@ -133,6 +134,20 @@ func stillRunning(loads []job.Load) string {
 		return "1 task still runs on " + busy[0]
 	}
 	return fmt.Sprintf("%d tasks still run on %s", tasks, fleet.Fold(busy))
+}
+
+// untoldText is what a head that has just started does not know yet; "" when it knows all.
+func untoldText(loads []job.Load) string {
+	var names []string
+	for _, l := range loads {
+		if l.Untold {
+			names = append(names, l.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "the head has just started and does not know yet what runs on " + fleet.Fold(names)
 }
 
 type undrainCmd struct {

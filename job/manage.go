@@ -179,9 +179,7 @@ func (s *Service) loads(ctx context.Context, _ bus.Caller, names []string) (list
 			names = slices.Sorted(maps.Keys(st.nodes))
 		}
 		for _, name := range names {
-			if load, ok := st.Load(name); ok {
-				list = append(list, load)
-			}
+			list = append(list, st.Load(name))
 		}
 	})
 	return list, err

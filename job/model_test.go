@@ -573,7 +573,7 @@ func (w *world) judge() {
 		}
 	}
 	for _, m := range w.machines {
-		if load, _ := w.s.Load(m.name); load.Running+load.Waiting > 0 || len(m.slots.Running())+len(m.slots.Waiting()) > 0 {
+		if load := w.s.Load(m.name); load.Running+load.Waiting > 0 || len(m.slots.Running())+len(m.slots.Waiting()) > 0 {
 			w.t.Fatalf("%s still holds work: %+v", m.name, load)
 		}
 	}

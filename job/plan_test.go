@@ -272,7 +272,7 @@ func TestCoresAndMemory(t *testing.T) {
 	c.want(ended("a", long, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.3.1")
 	c.want(ended("a", long, "1.2.1"), "final 1.2.1", "forget a 1.2.1")
 	c.want(ended("a", long, "1.3.1"), "final 1.3.1", "forget a 1.3.1", "start a 2.0.1", "ended 1")
-	if load, _ := c.s.Load("a"); load.Used != 4 || load.MemUsed != 0 || load.Running != 2 {
+	if load := c.s.Load("a"); load.Used != 4 || load.MemUsed != 0 || load.Running != 2 {
 		t.Errorf("load is %+v", load)
 	}
 }
@@ -323,7 +323,7 @@ func TestShortTasksAreHandedOutAheadOfTime(t *testing.T) {
 	c.want(up("a", 2))
 	c.want(submit(spec("1-9"), "a"), "accepted 1", "start a 1.1.1 1.2.1") // nothing is known of their length
 	c.want(ended("a", 100*time.Millisecond, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.3.1 1.4.1 1.5.1")
-	if load, _ := c.s.Load("a"); load.Running != 2 || load.Waiting != 2 {
+	if load := c.s.Load("a"); load.Running != 2 || load.Waiting != 2 {
 		t.Errorf("load is %+v", load)
 	}
 	if sum, _ := c.s.Job(1); sum.Counts != (Counts{Pending: 6, Running: 2, Done: 1}) {
@@ -339,14 +339,14 @@ func TestTinyTasksAreHandedOutFurtherAhead(t *testing.T) {
 	c.want(up("a", 2))
 	c.want(submit(spec("1-99"), "a"), "accepted 1", "start a 1.1.1 1.2.1")
 	c.want(ended("a", aheadFor/5, "1.1.1"), "final 1.1.1", "forget a 1.1.1", "start a 1.3.1 1.4.1 1.5.1 1.6.1 1.7.1 1.8.1 1.9.1 1.10.1 1.11.1 1.12.1 1.13.1")
-	if load, _ := c.s.Load("a"); load.Running != 2 || load.Waiting != 2*5 {
+	if load := c.s.Load("a"); load.Running != 2 || load.Waiting != 2*5 {
 		t.Errorf("load is %+v", load)
 	}
 	c = newScene(t)
 	c.want(up("a", 2))
 	Step(c.s, submit(spec("1-99"), "a"), c.now)
 	Step(c.s, ended("a", time.Millisecond, "1.1.1"), c.now)
-	if load, _ := c.s.Load("a"); load.Running != 2 || load.Waiting != 2*maxAhead {
+	if load := c.s.Load("a"); load.Running != 2 || load.Waiting != 2*maxAhead {
 		t.Errorf("load is %+v", load)
 	}
 }
@@ -363,7 +363,7 @@ func TestWaitingWorkIsRecalledForAnIdleNode(t *testing.T) {
 
 	c.want(ended("b", time.Millisecond, "1.3.2"), "final 1.3.2", "forget b 1.3.2")
 	c.want(ended("a", time.Millisecond, "1.2.1"), "final 1.2.1", "forget a 1.2.1", "ended 1")
-	if load, _ := c.s.Load("a"); load.Running+load.Waiting != 0 {
+	if load := c.s.Load("a"); load.Running+load.Waiting != 0 {
 		t.Errorf("load is %+v", load)
 	}
 }
@@ -403,7 +403,7 @@ func TestRefusalPausesTheNode(t *testing.T) {
 	c.want(ended("a", 0, "1.0.2"), "final 1.0.2", "forget a 1.0.2", "start a 2.1.1", "ended 1")
 	c.want(ended("a", 0, "2.1.1"), "final 2.1.1", "forget a 2.1.1", "start a 2.2.1 2.3.1")
 	c.want(Rejected{Node: "a", Keys: []Key{key("2.2.1")}}, "moved a 2.2.1: ", "wake 10s")
-	if load, _ := c.s.Load("a"); load.Running != 1 || load.Waiting != 0 {
+	if load := c.s.Load("a"); load.Running != 1 || load.Waiting != 0 {
 		t.Errorf("after a refusal the next one runs; load is %+v", load)
 	}
 	c.want(Rejected{Node: "a", Keys: []Key{key("1.0.1")}, Reason: "late"}) // of an attempt that is over
@@ -574,6 +574,48 @@ func TestHeadRestartEndsItsWaitWhenAllNodesHaveSpoken(t *testing.T) {
 	c.want(up("a", 1, held("1.1.1")))
 	c.want(up("b", 1), "start b 1.2.2")
 	c.later(time.Minute)
+}
+
+// After a start of the head, what a node does is not known until it has told, or is waited for no longer.
+func TestLoadOfANodeThatHasNotTold(t *testing.T) {
+	c := newScene(t)
+	c.want(up("a", 1))
+	c.want(submit(spec("1-2"), "a", "b"), "accepted 1", "start a 1.1.1")
+	untold := func() string {
+		var names []string
+		for _, name := range []string{"a", "b", "c"} {
+			if load := c.s.Load(name); load.Name != name {
+				t.Errorf("the load of %s is %+v", name, load)
+			} else if load.Untold {
+				names = append(names, name)
+			}
+		}
+		return strings.Join(names, " ")
+	}
+	if got := untold(); got != "" {
+		t.Errorf("before the start %s have not told", got)
+	}
+	c.restart([]string{"a", "b"}, "wake 15s")
+	c.do(Drained{Name: "a"}) // as a new head hears of it, before the node comes
+	if got := untold(); got != "a b c" {
+		t.Errorf("after the start %q have not told", got)
+	}
+	c.want(up("a", 1, held("1.1.1")))
+	if got := untold(); got != "b c" || c.s.Load("a").Running != 1 {
+		t.Errorf("when a has told, %q have not, and a does %+v", got, c.s.Load("a"))
+	}
+	c.later(15 * time.Second)
+	if got := untold(); got != "" {
+		t.Errorf("%s are waited for too long", got)
+	}
+	c.want(ended("a", 0, "1.1.1"), "final 1.1.1", "forget a 1.1.1")
+	c.restart([]string{"a", "b"}, "wake 30s")
+	c.want(Cancel{ID: 1})
+	c.later(15*time.Second, "ended 1")
+	c.restart(nil)
+	if got := untold(); got != "" {
+		t.Errorf("%s might do what no open job asks for", got)
+	}
 }
 
 // A task that no node claimed in time and that no other node has got yet is claimed even later.

@@ -32,7 +32,7 @@ func TestSpreadTaskTakesAllItsNodesOrNone(t *testing.T) {
 	}
 	c.want(ended("a", long, "2.0.1"), "final 2.0.1", "forget a 2.0.1", "kill b 2.0.1: its allocation is over\nkill c 2.0.1: its allocation is over", "ended 2")
 	c.want(Rejected{Node: "b", Keys: []Key{key("2.0.1")}})
-	if load, _ := c.s.Load("b"); load.Used != 0 {
+	if load := c.s.Load("b"); load.Used != 0 {
 		t.Errorf("b still uses %d cores", load.Used)
 	}
 }

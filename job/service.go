@@ -413,6 +413,6 @@ func (s *Service) specsFor(c *courier, attempts []Attempt) map[ID]Spec {
 
 // Load tells what a node does, for who would take it away.
 func (s *Service) Load(ctx context.Context, name string) (load Load, err error) {
-	err = s.ask(ctx, func(st *State) { load, _ = st.Load(name) })
+	err = s.ask(ctx, func(st *State) { load = st.Load(name) })
 	return load, err
 }

@@ -59,6 +59,7 @@ type Load struct {
 	MemUsed int64  `json:"mem_used"` // bytes reserved by what runs
 	Running int    `json:"running"`  // attempts
 	Waiting int    `json:"waiting"`
+	Untold  bool   `json:"untold,omitempty"` // the head has just started, and the node has not said yet what it does
 }
 
 // Job is the summary of one job; ok is false when it never was or is forgotten.
@@ -208,16 +209,17 @@ func (s *State) TaskState(id ID, index int) (state TaskState, ok bool) {
 	return Pending, true
 }
 
-// Load is what a node does; ok is false for a node that is not known.
-func (s *State) Load(name string) (load Load, ok bool) {
+// Load is what a node does. After a start of the head, each may still do what an earlier epoch handed out, until it has
+// said what it does or is waited for no longer.
+func (s *State) Load(name string) Load {
 	n := s.nodes[name]
 	if n == nil {
-		return load, false
+		return Load{Name: name, Untold: !s.window.IsZero()}
 	}
 	return Load{
 		Name: name, Cores: n.slots.Cores, Used: n.slots.cpus, Memory: n.slots.Memory, MemUsed: n.slots.memory,
-		Running: len(n.slots.running), Waiting: len(n.slots.waiting),
-	}, true
+		Running: len(n.slots.running), Waiting: len(n.slots.waiting), Untold: !s.window.IsZero() && !n.told,
+	}
 }
 
 // Drained reports whether a node gets no new work.

@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -53,7 +54,7 @@ func jobBlock(r Row, now time.Time) string {
 	}
 	p.line("StartTime=%s EndTime=%s Deadline=N/A", zone(start), zone(end))
 	p.line("SuspendTime=None SecsPreSuspend=0 LastSchedEval=%s Scheduler=Main", zone(now))
-	p.line("Partition=%s AllocNode:Sid=%s:N/A", r.Partition(), orElse(s.SubmitHost, "N/A"))
+	p.line("Partition=%s AllocNode:Sid=%s:N/A", r.Partition(), cmp.Or(s.SubmitHost, "N/A"))
 	p.line("ReqNodeList=(null) ExcNodeList=(null)")
 	p.line("NodeList=%s", fleet.Fold(r.Nodes))
 	if len(r.Nodes) > 0 {
@@ -78,7 +79,7 @@ func jobBlock(r Row, now time.Time) string {
 	if s.Comment != "" {
 		p.line("Comment=%s", s.Comment)
 	}
-	p.line("StdErr=%s", outputText(r, orElse(s.Error, s.Output)))
+	p.line("StdErr=%s", outputText(r, cmp.Or(s.Error, s.Output)))
 	p.line("StdIn=/dev/null")
 	p.line("StdOut=%s", outputText(r, s.Output))
 	if gres := gresText(s); gres != "N/A" {
@@ -142,7 +143,7 @@ func partitionBlock(g group) string {
 		nodes = fmt.Sprint(part.MaxNodes)
 	}
 	p.line("PartitionName=%s", part.Name)
-	p.line("AllowGroups=%s AllowAccounts=%s AllowQos=ALL", orElse(strings.Join(part.Users, ","), "ALL"), orElse(strings.Join(part.Accounts, ","), "ALL"))
+	p.line("AllowGroups=%s AllowAccounts=%s AllowQos=ALL", cmp.Or(strings.Join(part.Users, ","), "ALL"), cmp.Or(strings.Join(part.Accounts, ","), "ALL"))
 	p.line("AllocNodes=ALL Default=%s QoS=N/A", yes(part.Default))
 	p.line("DefaultTime=%s DisableRootJobs=NO ExclusiveUser=NO GraceTime=0 Hidden=NO", limitText(part.DefaultTime, longClock, "NONE"))
 	p.line("MaxNodes=%s MaxTime=%s MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED", nodes, limitText(part.MaxTime, longClock, "UNLIMITED"))

@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -94,7 +95,7 @@ func jobFields(now time.Time) []field[Row] {
 		{letter: 'o', name: "command", title: "COMMAND", text: func(r Row) string { return commandText(r.Spec) }},
 		{letter: 'Z', name: "workdir", title: "WORK_DIR", text: func(r Row) string { return workDir(r) }},
 		{name: "stdout", title: "STDOUT", text: func(r Row) string { return outputText(r, r.Spec.Output) }},
-		{name: "stderr", title: "STDERR", text: func(r Row) string { return outputText(r, orElse(r.Spec.Error, r.Spec.Output)) }},
+		{name: "stderr", title: "STDERR", text: func(r Row) string { return outputText(r, cmp.Or(r.Spec.Error, r.Spec.Output)) }},
 		{name: "exit_code", title: "EXIT_CODE", text: number(func(r Row) int { return max(0, r.Code) })},
 		{name: "restartcnt", title: "RESTART_COUNT", text: number(func(r Row) int { return max(0, r.Attempts-r.Detail.Tasks) })},
 		{name: "cluster", title: "CLUSTER", text: fixed("bramble")},
@@ -137,14 +138,7 @@ func taskText(r Row) string {
 	return strconv.Itoa(r.Index)
 }
 
-func workDir(r Row) string { return orNull(orElse(r.Spec.WorkDir, r.Spec.SubmitDir)) }
-
-func orElse(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
+func workDir(r Row) string { return orNull(cmp.Or(r.Spec.WorkDir, r.Spec.SubmitDir)) }
 
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {

@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -51,7 +52,7 @@ func nodeFields(t *Tool) []field[group] {
 			return g.least(func(b board) int64 { return max(0, b.Sample.MemTotal-b.Sample.MemUsed) >> 20 })
 		}},
 		{letter: 'O', name: "cpusload", title: "CPU_LOAD", text: func(g group) string { return fmt.Sprintf("%.2f", g.first().Sample.Load) }},
-		{letter: 'E', name: "reason", title: "REASON", text: func(g group) string { return orElse(reasonText(g.first()), "none") }},
+		{letter: 'E', name: "reason", title: "REASON", text: func(g group) string { return cmp.Or(reasonText(g.first()), "none") }},
 		{letter: 'u', name: "user", title: "USER", text: fixed("Unknown")},
 		{letter: 'U', name: "userlong", title: "USER", text: fixed("Unknown")},
 		{letter: 'H', name: "timestamp", title: "TIMESTAMP", text: fixed("Unknown")},
@@ -70,7 +71,7 @@ func nodeFields(t *Tool) []field[group] {
 		}},
 		{letter: 'r', name: "root", title: "ROOT", text: fixed("no")},
 		{letter: 'h', name: "oversubscribe", title: "OVERSUBSCRIBE", text: fixed("NO")},
-		{letter: 'g', name: "groups", title: "GROUPS", text: func(g group) string { return orElse(strings.Join(g.part.Users, ","), "all") }},
+		{letter: 'g', name: "groups", title: "GROUPS", text: func(g group) string { return cmp.Or(strings.Join(g.part.Users, ","), "all") }},
 		{letter: 'S', name: "allocnodes", title: "ALLOCNODES", text: fixed("all")},
 		{letter: 'w', name: "weight", title: "WEIGHT", text: fixed("1")},
 		{letter: 'd', name: "disk", title: "TMP_DISK", text: fixed("0")},
@@ -79,7 +80,7 @@ func nodeFields(t *Tool) []field[group] {
 		{letter: 'I', name: "priorityjobfactor", title: "PRIO_JOB_FACTOR", text: fixed("1")},
 		{letter: 'p', name: "prioritytier", title: "PRIO_TIER", text: func(g group) string { return strconv.Itoa(g.part.Priority) }},
 		{letter: 'M', name: "preemptmode", title: "PREEMPT_MODE", text: fixed("OFF")},
-		{letter: 'V', name: "cluster", title: "CLUSTER", text: fixed(orElse(t.Name, "bramble"))},
+		{letter: 'V', name: "cluster", title: "CLUSTER", text: fixed(cmp.Or(t.Name, "bramble"))},
 	}
 }
 

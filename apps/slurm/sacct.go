@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -58,8 +59,8 @@ func (t *Tool) Sacct(ctx context.Context, args []string) error {
 // accountRows is the jobs that were asked for.
 func (t *Tool) accountRows(ctx context.Context, v view) ([]Row, error) {
 	now := t.now()
-	v.users, v.states = orElse(v.users, v.set["uid"]), orElse(v.states, v.set["state"])
-	v.accounts = orElse(v.accounts, v.set["accounts"])
+	v.users, v.states = cmp.Or(v.users, v.set["uid"]), cmp.Or(v.states, v.set["state"])
+	v.accounts = cmp.Or(v.accounts, v.set["accounts"])
 	if given(v, "allusers") {
 		v.users = ""
 	} else if v.users == "" && v.jobs == "" {

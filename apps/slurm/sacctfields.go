@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -129,7 +130,7 @@ func accountFields(now time.Time) []field[Row] {
 		{title: "Constraints", width: 19, text: job(func(r Row) string { return r.Spec.On })},
 		{title: "WorkDir", width: 20, text: job(workDir)},
 		{title: "StdOut", width: 20, text: job(func(r Row) string { return outputText(r, r.Spec.Output) })},
-		{title: "StdErr", width: 20, text: job(func(r Row) string { return outputText(r, orElse(r.Spec.Error, r.Spec.Output)) })},
+		{title: "StdErr", width: 20, text: job(func(r Row) string { return outputText(r, cmp.Or(r.Spec.Error, r.Spec.Output)) })},
 		{title: "Cluster", width: 10, text: func(Row) string { return "bramble" }},
 		{title: "Planned", width: 10, text: job(func(r Row) string {
 			if r.Started.IsZero() {

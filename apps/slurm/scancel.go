@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ func (t *Tool) Scancel(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	v.names, v.states = orElse(v.names, v.set["jobname"]), orElse(v.states, v.set["state"])
+	v.names, v.states = cmp.Or(v.names, v.set["jobname"]), cmp.Or(v.states, v.set["state"])
 	filtered := v.users+v.names+v.states+v.partitions+v.accounts+v.nodes != ""
 	switch {
 	case given(v, "help", "usage"):

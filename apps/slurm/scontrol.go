@@ -1,6 +1,7 @@
 package slurm
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"strconv"
@@ -81,7 +82,7 @@ func HostNames(words []string, getenv func(string) string) func() (string, error
 	if len(words) < 2 || !strings.EqualFold(words[0], "show") {
 		return nil
 	}
-	list := orElse(strings.Join(words[2:], ","), getenv("SLURM_JOB_NODELIST"))
+	list := cmp.Or(strings.Join(words[2:], ","), getenv("SLURM_JOB_NODELIST"))
 	switch strings.ToLower(words[1]) {
 	case "hostnames", "hostname":
 		return func() (string, error) {
@@ -232,7 +233,7 @@ func (t *Tool) show(ctx context.Context, words []string, line bool) error {
 	case what == "partition" || what == "partitions" || what == "partitionname":
 		blocks, err = t.partitionBlocks(ctx, name)
 	case what == "config":
-		blocks = []string{"ClusterName = " + orElse(t.Name, "bramble") + "\n   SLURM_VERSION = bramble " + t.Version}
+		blocks = []string{"ClusterName = " + cmp.Or(t.Name, "bramble") + "\n   SLURM_VERSION = bramble " + t.Version}
 	default:
 		return fault.New(fault.Misused, "scontrol show knows no %q", clip(what)).Hint("scontrol show job 7, node NAME, partition NAME, hostnames LIST")
 	}

@@ -118,7 +118,7 @@ func (t *Tool) lookAround(ctx context.Context) (parts []group, err error) {
 		list = append([]job.Partition{{Name: job.DefaultPartition, Default: true}}, list...)
 	}
 	for _, p := range list {
-		sel, err := fleet.ParseSelector(orElse(p.On, "all"))
+		sel, err := fleet.ParseSelector(cmp.Or(p.On, "all"))
 		if err != nil {
 			return nil, err
 		}
@@ -167,7 +167,7 @@ func (t *Tool) Sinfo(ctx context.Context, args []string) error {
 	case given(v, "version"):
 		return t.version()
 	}
-	v.nodes = orElse(v.nodes, v.set["nodes"])
+	v.nodes = cmp.Or(v.nodes, v.set["nodes"])
 	for {
 		if err := t.sinfo(ctx, v); err != nil || v.every == 0 {
 			return err

@@ -160,7 +160,7 @@ func (v view) keeps(s job.Summary) bool {
 	return in(v.users, s.Spec.User) && in(v.names, s.Spec.Name) && in(v.partitions, partitionOf(s.Spec.Partition)) && in(v.accounts, accountOf(s.Spec))
 }
 
-func accountOf(s job.Spec) string { return orElse(s.Account, job.DefaultAccount) }
+func accountOf(s job.Spec) string { return cmp.Or(s.Account, job.DefaultAccount) }
 
 // recently is how long squeue still shows a job that has ended.
 const recently = 5 * time.Minute
