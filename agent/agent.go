@@ -49,8 +49,10 @@ type Options struct {
 	PeerHost string
 	// Dress completes what an allocation's command finds in its environment; nil: nothing more.
 	Dress job.Dress
-	// serves is told, on a head, what serves sites there; nil: nobody is.
-	serves func(*site.Node)
+	// serves is told what serves sites on this machine, whose link courtesy is then about; both nil but on a head, which
+	// gives files too.
+	serves   func(*site.Node)
+	courtesy *artefact.Courtesy
 	// Ready is called once when the agent is in service; nil: nothing.
 	Ready func(Info)
 }

@@ -23,7 +23,7 @@ func (h *head) durables(ctx context.Context) (*artefact.Stores, error) {
 // filesHandler gives and takes files, those that nodes keep for the cluster among them.
 func (h *head) filesHandler() http.Handler {
 	allow := mayExchange(h.authority.Verify)
-	own := artefact.Handler(h.store, allow, artefact.Limits{Courtesy: &artefact.Courtesy{Visitors: h.visitors}})
+	own := artefact.Handler(h.store, allow, artefact.Limits{Courtesy: h.courtesy})
 	return h.stores.Relay(artefact.Introduce(own, h.peerOf), func(r *http.Request) (trust.Identity, error) {
 		if err := allow(r); err != nil {
 			return trust.Identity{}, err

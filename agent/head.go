@@ -44,6 +44,7 @@ type head struct {
 	store     *artefact.Store
 	stores    *artefact.Stores
 	sites     atomic.Pointer[site.Node] // that this machine serves; nil at first
+	courtesy  *artefact.Courtesy        // of all that leaves by this machine's link
 	open      chan struct{}             // closed when the books are read, so that it is known who was revoked
 }
 
@@ -56,6 +57,7 @@ func MakeHead(o Options, conf HeadConfig) error {
 // RunHead makes the cluster the first time, then runs it, and the machine's own node, until ctx ends.
 func RunHead(ctx context.Context, o Options, conf HeadConfig) error {
 	h := &head{Options: o, conf: conf, layout: Layout(o.State), metrics: &metric.Set{}, open: make(chan struct{})}
+	h.courtesy = &artefact.Courtesy{Visitors: h.visitors}
 	if err := h.prepare(); err != nil {
 		return err
 	}
@@ -350,6 +352,7 @@ func (h *head) ownNode(ctx context.Context) error {
 func (h *head) nodeOptions() Options {
 	o := h.Options
 	o.Metrics = "" // the dashboard has them
+	o.courtesy = h.courtesy
 	o.serves = func(s *site.Node) {
 		s.Show(h.metrics)
 		h.sites.Store(s)

@@ -138,20 +138,7 @@ func (n *node) run(ctx context.Context) error {
 	if n.Ready != nil {
 		n.Ready(Info{Name: n.conf.Name, Cluster: n.conf.Cluster, State: n.State, Bus: n.conf.Heads[0]})
 	}
-	set := &metric.Set{}
-	hostMetrics(set, n.Machine)
-	set.Gauge("bramble_bus_connected", "1 while the head is there.", func() float64 {
-		if conn.Connected() {
-			return 1
-		}
-		return 0
-	})
-	if sites != nil {
-		sites.Show(set)
-		if n.serves != nil {
-			n.serves(sites)
-		}
-	}
+	set := n.figures(conn, sites)
 	copies := n.copies(conn, store)
 	if copies != nil {
 		n.files = taskFiles{copies, n.workDir()}
@@ -160,7 +147,7 @@ func (n *node) run(ctx context.Context) error {
 	jobs.Store(worker)
 	if peers, ok := worker.Peers.(*neighbours); ok && copies != nil {
 		peers.files, copies.Near = copies.Store, peers.near()
-		peers.courtesy = &artefact.Courtesy{Visitors: sites.Sent}
+		peers.courtesy = cmp.Or(n.courtesy, &artefact.Courtesy{Visitors: sites.Sent})
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return member.Run(ctx) })
@@ -180,6 +167,25 @@ func (n *node) run(ctx context.Context) error {
 	runner := fan.Node{Conn: conn, Host: n.Machine, Accounts: n.Machine, Log: n.Log.With("room", "fan")}
 	group.Go(func() error { return runner.Run(ctx) })
 	return group.Wait()
+}
+
+// figures are what this node measures.
+func (n *node) figures(conn *bus.Conn, sites *site.Node) *metric.Set {
+	set := &metric.Set{}
+	hostMetrics(set, n.Machine)
+	set.Gauge("bramble_bus_connected", "1 while the head is there.", func() float64 {
+		if conn.Connected() {
+			return 1
+		}
+		return 0
+	})
+	if sites != nil {
+		sites.Show(set)
+		if n.serves != nil {
+			n.serves(sites)
+		}
+	}
+	return set
 }
 
 // dial connects to the head, for as long as it takes, and calls greet whenever it is connected anew.

@@ -198,9 +198,7 @@ func (s *Store) keepRecipe(ref Ref, r Recipe) {
 	data := r.encode()
 	n := int64(len(data))
 	defer s.lockShard(ref)()
-	if info, err := os.Stat(s.recipePath(ref)); err == nil && os.Remove(s.recipePath(ref)) == nil {
-		s.release(info.Size())
-	}
+	s.dropRecipe(ref)
 	if n > maxRecipe || s.reserve(n) != nil {
 		return
 	}
@@ -209,6 +207,13 @@ func (s *Store) keepRecipe(ref Ref, r Recipe) {
 		return
 	}
 	s.index.add(ref, r)
+}
+
+// dropRecipe forgets how a blob is cut; the shard is locked.
+func (s *Store) dropRecipe(ref Ref) {
+	if info, err := os.Stat(s.recipePath(ref)); err == nil && os.Remove(s.recipePath(ref)) == nil {
+		s.release(info.Size())
+	}
 }
 
 // place is where a chunk lies in a blob.

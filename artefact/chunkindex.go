@@ -95,11 +95,9 @@ func (s *Store) readRecipe(ref Ref) (Recipe, bool) {
 	return r, err == nil
 }
 
-// distrust is called when a blob does not have at a place what its recipe says: one of both is wrong, and goes.
+// distrust forgets how a blob is cut that does not have at a place what its recipe says: it is cut, and read, anew when
+// somebody asks.
 func (s *Store) distrust(ref Ref) {
-	unlock := s.lockShard(ref)
-	if info, err := os.Stat(s.recipePath(ref)); err == nil && os.Remove(s.recipePath(ref)) == nil {
-		s.release(info.Size())
-	}
-	unlock()
+	defer s.lockShard(ref)()
+	s.dropRecipe(ref)
 }

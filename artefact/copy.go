@@ -77,11 +77,16 @@ type fetchTask struct {
 	Ref  Ref    `json:"ref"`
 	To   string `json:"to"`
 	Many bool   `json:"many,omitempty"`
+	Way
+	Limit int64 `json:"limit,omitempty"` // bytes a second that it may take; 0: no limit
+}
+
+// Way is where files come from, and how.
+type Way struct {
 	// From is where agents of nodes give files to others, HOST:PORT, that have or receive them before this one: the nearest
 	// first, and the head last of all.
 	From     []string `json:"from,omitempty"`
-	Limit    int64    `json:"limit,omitempty"`    // bytes a second that it may take; 0: no limit
-	Courtesy bool     `json:"courtesy,omitempty"` // who gives it yields to visitors
+	Courtesy bool     `json:"courtesy,omitempty"` // who gives yields to visitors
 }
 
 // reroute is what the head sends to a node at work: From is as in its fetchTask, for what has not come yet.

@@ -230,10 +230,6 @@ func span(text string, size int64) (from, to int64, err error) {
 
 // recipe answers how a blob is cut.
 func (h *handler) recipe(w http.ResponseWriter, r *http.Request) {
-	if !h.enter(w) {
-		return
-	}
-	defer h.leave()
 	list, err := h.s.Recipe(r.Context(), Ref(r.PathValue("ref")))
 	if err != nil {
 		refuse(w, statusOf(err), err)

@@ -31,6 +31,10 @@ func (s *Store) Pin(name string, refs ...Ref) error {
 	if err != nil {
 		return err
 	}
+	fresh := func(ref Ref) bool { _, is := slices.BinarySearch(held, ref); return !is }
+	if len(held) > 0 && !slices.ContainsFunc(refs, fresh) {
+		return nil
+	}
 	return s.pin(name, append(held, refs...))
 }
 

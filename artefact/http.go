@@ -50,12 +50,12 @@ func Handler(s *Store, allow func(*http.Request) error, l Limits) http.Handler {
 	}
 	h := &handler{s: s, l: l, slots: make(chan struct{}, l.Transfers)}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+prefix+"{ref}", h.get)
-	mux.HandleFunc("GET "+prefix+"{ref}/chunks", h.recipe)
+	mux.HandleFunc("GET "+prefix+"{ref}", h.slot(h.get))
+	mux.HandleFunc("GET "+prefix+"{ref}/chunks", h.slot(h.recipe))
 	mux.HandleFunc("HEAD "+prefix+"{ref}", h.head)
-	mux.HandleFunc("PUT "+prefix+"{ref}", h.put)
-	mux.HandleFunc("POST "+prefix+"{ref}/chunks", h.lack)
-	mux.HandleFunc("PUT "+prefix+"{ref}/chunks", h.fill)
+	mux.HandleFunc("PUT "+prefix+"{ref}", h.slot(h.put))
+	mux.HandleFunc("POST "+prefix+"{ref}/chunks", h.slot(h.lack))
+	mux.HandleFunc("PUT "+prefix+"{ref}/chunks", h.slot(h.fill))
 	mux.HandleFunc("POST "+prefix+"missing", h.missing)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := allow(r); err != nil {
@@ -79,10 +79,6 @@ func Handler(s *Store, allow func(*http.Request) error, l Limits) http.Handler {
 
 // get sends a blob or a range of it.
 func (h *handler) get(w http.ResponseWriter, r *http.Request) {
-	if !h.enter(w) {
-		return
-	}
-	defer h.leave()
 	ref := Ref(r.PathValue("ref"))
 	if wait := r.Header.Get(headerFollow); wait != "" && h.follow(w, r, ref, wait) {
 		return
@@ -121,10 +117,6 @@ func (h *handler) head(w http.ResponseWriter, r *http.Request) {
 
 // put takes the rest of a blob.
 func (h *handler) put(w http.ResponseWriter, r *http.Request) {
-	if !h.enter(w) {
-		return
-	}
-	defer h.leave()
 	offset, err := h.admit(r)
 	if err != nil {
 		status := statusOf(err)
@@ -135,17 +127,11 @@ func (h *handler) put(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ref := Ref(r.PathValue("ref"))
-	p, err := h.resume(r.Context(), ref)
-	if err != nil {
-		w.Header().Set(headerHave, strconv.FormatInt(h.s.Have(ref), 10))
-		refuse(w, statusOf(err), err)
+	p := h.resume(w, r, ref)
+	if p == nil {
 		return
 	}
 	defer p.Close()
-	if p.Done() {
-		w.WriteHeader(http.StatusOK)
-		return
-	}
 	if p.Have() != offset {
 		w.Header().Set(headerHave, strconv.FormatInt(p.Have(), 10))
 		refuse(w, http.StatusConflict, fault.New(fault.Conflict, "blob %s goes on at %d, not at %d", ref.short(), p.Have(), offset))
@@ -177,8 +163,23 @@ func (h *handler) admit(r *http.Request) (offset int64, err error) {
 	return offset, h.s.Room(r.ContentLength)
 }
 
-// resume takes up a blob; when another transfer brings it for longer than Wait, that is a fault.Conflict.
-func (h *handler) resume(ctx context.Context, ref Ref) (*Partial, error) {
+// resume takes up a blob; when it is whole, or another transfer brings it for longer than Wait, that is answered, and it is nil.
+func (h *handler) resume(w http.ResponseWriter, r *http.Request, ref Ref) *Partial {
+	p, err := h.claim(r.Context(), ref)
+	if err != nil {
+		w.Header().Set(headerHave, strconv.FormatInt(h.s.Have(ref), 10))
+		refuse(w, statusOf(err), err)
+		return nil
+	}
+	if p.Done() {
+		p.Close()
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	return p
+}
+
+func (h *handler) claim(ctx context.Context, ref Ref) (*Partial, error) {
 	wait, stop := context.WithTimeout(ctx, h.l.Wait)
 	defer stop()
 	if err := h.s.claim(wait, ref); err != nil {
@@ -218,19 +219,19 @@ func (h *handler) missing(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, h.s.Has(refs))
 }
 
-// enter takes a slot, or tells the caller to come back.
-func (h *handler) enter(w http.ResponseWriter) bool {
-	select {
-	case h.slots <- struct{}{}:
-		return true
-	default:
-		w.Header().Set("Retry-After", "1")
-		refuse(w, http.StatusTooManyRequests, fault.New(fault.Unreachable, "all %d transfers are taken", h.l.Transfers))
-		return false
+// slot has work wait for nobody: when all slots are taken the caller is told to come back.
+func (h *handler) slot(do http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case h.slots <- struct{}{}:
+			defer func() { <-h.slots }()
+			do(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			refuse(w, http.StatusTooManyRequests, fault.New(fault.Unreachable, "all %d transfers are taken", h.l.Transfers))
+		}
 	}
 }
-
-func (h *handler) leave() { <-h.slots }
 
 // pacedWriter fails when the other side takes nothing for a while.
 type pacedWriter struct {

@@ -100,25 +100,19 @@ func readTurns(ctx context.Context, from *bus.Stream, turns chan<- []string) {
 	}
 }
 
-// Way is where files come from, and how.
-type Way struct {
-	From     []string // addresses of agents: the nearest that has them, else the head
-	Courtesy bool     // who gives yields to visitors
-}
-
-// Bring fetches the tree that list names, which the pin holds from the moment that its list is known. moved is how many bytes had to come over the network.
-// A list whose size is known comes as its files do: what an earlier one had too does not move.
+// Bring fetches the tree that list names, which the pin holds from the moment that its list is known. moved is how many bytes
+// had to come over the network. A list whose size is known comes as its files do: what an earlier one had too does not move.
 func (n *Node) Bring(ctx context.Context, pin string, list Blob, way Way, tell Progress) (m Manifest, moved int64, err error) {
-	t := fetchTask{Ref: list.Ref, From: way.From, Courtesy: way.Courtesy}
+	t := fetchTask{Ref: list.Ref, Way: way}
 	h := n.herald(pin, list.Ref)
 	defer func() { h.end(err) }()
 	if list.Size > MaxManifest {
 		return m, 0, fault.New(fault.Misused, "a list of %d bytes is too long", list.Size)
 	}
-	if err := n.Store.Pin(pin, list.Ref); err != nil {
-		return m, 0, err
-	}
 	if list.Size >= 0 {
+		if err := n.Store.Pin(pin, list.Ref); err != nil {
+			return m, 0, err
+		}
 		head, near := t.clientsFor(n.Blobs, n.near(t.From))
 		chain := &Chain{Head: head, Near: near, Log: n.Log}
 		if err := chain.Fetch(ctx, n.Store, []Blob{list}, nil); err != nil {

@@ -73,10 +73,6 @@ func (r Recipe) within(n int64) (chunks int, bytes int64) {
 
 // lack answers which chunks of an offered blob are not here.
 func (h *handler) lack(w http.ResponseWriter, r *http.Request) {
-	if !h.enter(w) {
-		return
-	}
-	defer h.leave()
 	ref := Ref(r.PathValue("ref"))
 	recipe, err := h.offered(ref, bufio.NewReader(&pacedReader{r.Body, http.NewResponseController(w), h.l.Idle}))
 	if err != nil {
@@ -132,10 +128,6 @@ func (h *handler) offered(ref Ref, from *bufio.Reader) (Recipe, error) {
 
 // fill takes the chunks of a blob that were lacked, and the others from where they are.
 func (h *handler) fill(w http.ResponseWriter, r *http.Request) {
-	if !h.enter(w) {
-		return
-	}
-	defer h.leave()
 	ref := Ref(r.PathValue("ref"))
 	rc := http.NewResponseController(w)
 	body := bufio.NewReader(&pacedReader{r.Body, rc, h.l.Idle})
@@ -143,20 +135,15 @@ func (h *handler) fill(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = h.s.Room(recipe.Size() - h.s.Have(ref))
 	}
-	var p *Partial
-	if err == nil {
-		p, err = h.resume(r.Context(), ref)
-	}
 	if err != nil {
-		w.Header().Set(headerHave, fmt.Sprint(h.s.Have(ref)))
 		refuse(w, statusOf(err), err)
 		return
 	}
-	defer p.Close()
-	if p.Done() {
-		w.WriteHeader(http.StatusOK)
+	p := h.resume(w, r, ref)
+	if p == nil {
 		return
 	}
+	defer p.Close()
 	err = p.fill(r.Context(), recipe, sent, body)
 	if err == nil {
 		rc.SetReadDeadline(time.Time{})
@@ -247,11 +234,9 @@ func (p *Partial) align(ctx context.Context, recipe Recipe) (next int, err error
 	if n == p.in.size {
 		return next, seekTo(f, n)
 	}
-	if err := errors.Join(f.Truncate(n), seekTo(f, 0)); err != nil {
-		return 0, fmt.Errorf("cut to %d bytes: %w", n, err)
+	if err := errors.Join(p.cut(n), seekTo(f, 0)); err != nil {
+		return 0, err
 	}
-	p.s.release(p.in.size - n)
-	p.in.size = n
 	p.in.sum.Reset()
 	_, err = copyBytes(ctx, p.in.sum, f, n)
 	return next, err

@@ -32,11 +32,15 @@ func (c *Client) offer(ctx context.Context, p *putting) try {
 		return try{}
 	}
 	head := append(binary.AppendUvarint(nil, uint64(len(encoded))), encoded...)
-	lacked, moved, t := c.lacks(ctx, p, head)
+	lack, moved, t := c.lacks(ctx, p, head)
 	if t.err != nil || p.plain {
 		return t
 	}
-	for _, n := range lackOf(len(lacked), func(i int) bool { return lacked[i] }) {
+	lacked, err := lack.lacked(len(p.recipe))
+	if err != nil {
+		return try{outcome: final, err: err}
+	}
+	for _, n := range lack {
 		head = binary.AppendUvarint(head, uint64(n))
 	}
 	t = c.fill(ctx, p, f, head, lacked)
@@ -45,7 +49,7 @@ func (c *Client) offer(ctx context.Context, p *putting) try {
 }
 
 // lacks tells which chunks the server lacks, and whether it has more than before.
-func (c *Client) lacks(ctx context.Context, p *putting, question []byte) (lacked []bool, moved bool, t try) {
+func (c *Client) lacks(ctx context.Context, p *putting, question []byte) (lack runs, moved bool, t try) {
 	x, stop := c.exchange(ctx)
 	defer stop()
 	x.alive(10 * x.idle()) // a board's disk takes a while to find what it has
@@ -66,11 +70,8 @@ func (c *Client) lacks(ctx context.Context, p *putting, question []byte) (lacked
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxOffer)).Decode(&o); err != nil {
 		return nil, false, x.failed(err)
 	}
-	if lacked, err = o.Runs.lacked(len(p.recipe)); err != nil {
-		return nil, false, try{outcome: final, err: err}
-	}
 	p.have = o.Have
-	return lacked, p.moved(), try{}
+	return o.Runs, p.moved(), try{}
 }
 
 // fill sends the chunks that are lacked.

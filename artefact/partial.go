@@ -247,15 +247,17 @@ func (p *Partial) Reset() error {
 
 // proved keeps the first n bytes, which its chunks have proved, and from now on takes only such.
 func (p *Partial) proved(n int64) error {
-	err := p.in.file.Truncate(n)
-	if err == nil {
-		_, err = p.in.file.Seek(n, io.SeekStart)
-	}
-	if err != nil {
+	p.in.plain = true
+	return p.cut(n)
+}
+
+// cut keeps the first n bytes, and goes on behind them.
+func (p *Partial) cut(n int64) error {
+	if err := errors.Join(p.in.file.Truncate(n), seekTo(p.in.file, n)); err != nil {
 		return fmt.Errorf("cut blob %s to %d bytes: %w", p.ref.short(), n, err)
 	}
 	p.s.release(p.in.size - n)
-	p.in.size, p.in.plain = n, true
+	p.in.size = n
 	return nil
 }
 

@@ -81,7 +81,7 @@ func (s *Service) push(ctx context.Context, who bus.Caller, req Push, stream *bu
 	if err := s.Store.PinManifest(ctx, pin, ref); err != nil {
 		return err
 	}
-	return s.spread(ctx, out, req.On, nodes, fetchTask{User: who.Name, As: req.As, Ref: ref, To: req.To, Many: req.Many, Limit: req.Limit, Courtesy: req.Courtesy})
+	return s.spread(ctx, out, req.On, nodes, fetchTask{User: who.Name, As: req.As, Ref: ref, To: req.To, Many: req.Many, Limit: req.Limit, Way: Way{Courtesy: req.Courtesy}})
 }
 
 // pull has nodes bring their files here, and keeps them until the caller has gone.

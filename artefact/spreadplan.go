@@ -62,6 +62,27 @@ func (s Spread) Failures() (names []string) {
 	return names
 }
 
+// Reason is why nodes failed.
+type Reason struct {
+	Error, Try string
+	Nodes      []string
+}
+
+// Reasons puts nodes together that failed alike, in the order in which the reasons first come.
+func (s Spread) Reasons() (all []Reason) {
+	for _, l := range s.Nodes {
+		if l.Error == "" {
+			continue
+		}
+		i := slices.IndexFunc(all, func(r Reason) bool { return r.Error == l.Error && r.Try == l.Try })
+		if i < 0 {
+			i, all = len(all), append(all, Reason{Error: l.Error, Try: l.Try})
+		}
+		all[i].Nodes = append(all[i].Nodes, l.Node)
+	}
+	return all
+}
+
 // SpreadKind is what makes a tree travel.
 type SpreadKind string
 

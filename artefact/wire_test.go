@@ -15,7 +15,7 @@ func TestMessagesOnTheWire(t *testing.T) {
 		"push":       Push{On: "all", To: "dir/", As: "root", Many: true},
 		"pull":       Pull{On: "all", Paths: []string{"*.log"}, As: "root"},
 		"fetch-task": fetchTask{User: "ann", As: "root", Ref: ref, To: "dir/", Many: true},
-		"fetch-from": fetchTask{User: "ann", Ref: ref, To: "dir/", From: []string{"10.0.0.2:7654", "10.0.0.1:7654"}},
+		"fetch-from": fetchTask{User: "ann", Ref: ref, To: "dir/", Way: Way{From: []string{"10.0.0.2:7654", "10.0.0.1:7654"}}},
 		"recipe":     Recipe{{Size: 3, Sum: sha256.Sum256([]byte("abc"))}, {Size: 70_000}}.encode(),
 		"read-task":  readTask{User: "ann", As: "root", Paths: []string{"*.log"}},
 		"moving":     Event{Kind: Moving, Node: "pi", Step: Fetching, Done: 1, Total: 2},

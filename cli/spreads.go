@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -103,15 +102,10 @@ func (b *bars) spread(s artefact.Spread) {
 // endLine prints how a spread ended.
 func endLine(out *term.Stream, s artefact.Spread) error {
 	text := fmt.Sprintf("%s: %s on %d of %d nodes", spreadName(s), s.State(), s.Whole, s.Of())
-	reasons := map[string][]string{}
-	for _, l := range s.Nodes {
-		reasons[clean(l.Error)] = append(reasons[clean(l.Error)], l.Node)
+	parts := []string{text}
+	for _, why := range s.Reasons() {
+		parts = append(parts, fleet.Fold(why.Nodes)+": "+clean(why.Error))
 	}
-	var parts []string
-	for why, names := range reasons {
-		parts = append(parts, fleet.Fold(names)+": "+why)
-	}
-	slices.Sort(parts)
-	_, err := io.WriteString(out, strings.Join(append([]string{text}, parts...), "; ")+"\n")
+	_, err := io.WriteString(out, strings.Join(parts, "; ")+"\n")
 	return err
 }

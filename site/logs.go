@@ -136,7 +136,7 @@ func (n *Node) sendLog(ctx context.Context, _ bus.Caller, req LogRequest, out *b
 	n.mu.Lock()
 	h := n.hosted[req.Name]
 	n.mu.Unlock()
-	if h == nil || CheckName(req.Name) != nil {
+	if h == nil {
 		return fault.New(fault.NotFound, "it does not serve %.80s", req.Name).Hint("bramble site status %.80s", req.Name)
 	}
 	last, coming, stop, err := n.beginLog(h, req)

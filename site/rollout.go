@@ -109,7 +109,7 @@ func (r *rollout) stage(ctx context.Context) <-chan staged {
 	results := make(chan staged, len(r.nodes))
 	var wg sync.WaitGroup
 	for i, n := range r.nodes {
-		order := stageOrder{Spec: r.site.Spec, Release: r.release, From: from[i], List: list, Courtesy: r.courtesy}
+		order := stageOrder{Spec: r.site.Spec, Release: r.release, Way: artefact.Way{From: from[i], Courtesy: r.courtesy}, List: list}
 		wg.Go(func() {
 			if err != nil {
 				results <- staged{node: n.Name, fault: fault.Of(err)}

@@ -155,10 +155,8 @@ type wants struct {
 type stageOrder struct {
 	Spec    Spec     `json:"spec"`
 	Release Release  `json:"release"`
-	From    []string `json:"from,omitempty"` // agents that have it before this node, nearest first
-	List    int64    `json:"list,omitempty"` // bytes of the release's list of files; 0: not known
-
-	Courtesy bool `json:"courtesy,omitempty"` // who gives it yields to visitors
+	artefact.Way
+	List int64 `json:"list,omitempty"` // bytes of the release's list of files; 0: not known
 }
 
 // list is the size of the release's list as the room of files has it.

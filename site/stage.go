@@ -100,7 +100,7 @@ func (h *hosted) bring(ctx context.Context, o stageOrder, tell artefact.Progress
 	}
 	for range 3 {
 		var n int64
-		m, n, err = l.Files.Bring(ctx, pin, artefact.Blob{Ref: o.Release.ID, Size: o.list()}, artefact.Way{From: o.From, Courtesy: o.Courtesy}, tell)
+		m, n, err = l.Files.Bring(ctx, pin, artefact.Blob{Ref: o.Release.ID, Size: o.list()}, o.Way, tell)
 		if moved += max(n, 0); err != nil || h.n.prove(ctx, m) {
 			return m, moved, err
 		}

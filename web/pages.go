@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/fleet"
 	"bramble/term"
 	"bramble/trust"
 )
@@ -46,7 +47,7 @@ func readPages() (pages, error) {
 // words are what templates may call.
 func words() template.FuncMap {
 	return template.FuncMap{
-		"bytes": term.Bytes, "percent": percent, "count": count, "clean": clean,
+		"bytes": term.Bytes, "percent": percent, "count": count, "clean": clean, "fold": fleet.Fold,
 		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"when":  when,
 		"join":  func(list []string) string { return strings.Join(list, ", ") },

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"bramble/artefact"
-	"bramble/fleet"
 	"bramble/site"
 	"bramble/term"
 )
@@ -32,14 +31,8 @@ type spreadView struct {
 	State      string // class
 	Took       string
 	Legs       []legView
-	Others     int         // nodes that are not drawn
-	Failed     []failGroup // once it has ended
-}
-
-// failGroup is nodes that failed for one reason.
-type failGroup struct {
-	Nodes      string
-	Error, Try string
+	Others     int               // nodes that are not drawn
+	Failed     []artefact.Reason // once it has ended
 }
 
 // legView is a node's part of it.
@@ -86,7 +79,7 @@ func spreadViewOf(s artefact.Spread) spreadView {
 	all := s.Of()
 	if v.State = s.State(); !s.Ended.IsZero() {
 		v.Outcome = countOf(s.Whole, all)
-		v.Took, v.Failed = term.Duration(roundTime(s.Ended.Sub(s.Began))), failGroups(s.Nodes)
+		v.Took, v.Failed = term.Duration(roundTime(s.Ended.Sub(s.Began))), s.Reasons()
 		return v
 	}
 	v.Numbers = spreadNumbers(s, all)
@@ -99,22 +92,6 @@ func spreadViewOf(s artefact.Spread) spreadView {
 		v.Legs = append(v.Legs, legViewOf(l, s.Kind))
 	}
 	return v
-}
-
-// failGroups puts nodes together that failed alike, in the order in which the reasons first come.
-func failGroups(legs []artefact.Leg) (groups []failGroup) {
-	names := map[failGroup][]string{}
-	for _, l := range legs {
-		why := failGroup{Error: l.Error, Try: l.Try}
-		if names[why] == nil {
-			groups = append(groups, why)
-		}
-		names[why] = append(names[why], l.Node)
-	}
-	for i, why := range groups {
-		groups[i].Nodes = fleet.Fold(names[why])
-	}
-	return groups
 }
 
 // legRank is small for nodes that one looks for first.
