@@ -153,8 +153,8 @@ type wants struct {
 
 // stageOrder asks a node to make a release ready.
 type stageOrder struct {
-	Spec    Spec     `json:"spec"`
-	Release Release  `json:"release"`
+	Spec    Spec    `json:"spec"`
+	Release Release `json:"release"`
 	artefact.Way
 	List int64 `json:"list,omitempty"` // bytes of the release's list of files; 0: not known
 }
