@@ -87,6 +87,8 @@ type Way struct {
 	// first, and the head last of all.
 	From     []string `json:"from,omitempty"`
 	Courtesy bool     `json:"courtesy,omitempty"` // who gives yields to visitors
+
+	Turns <-chan []string `json:"-"` // other From for what has not come yet; see Turns
 }
 
 // reroute is what the head sends to a node at work: From is as in its fetchTask, for what has not come yet.

@@ -2,7 +2,6 @@ package artefact
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,9 +60,8 @@ func (n *Node) fetchAndLay(ctx context.Context, t fetchTask, out *bus.Stream) (E
 	pin := fmt.Sprintf("%s%d", pinPrefix, n.next.Add(1))
 	defer n.Store.Unpin(pin)
 	tell := &teller{out: out, step: Fetching}
-	turns := make(chan []string)
-	out.Go(func() { readTurns(ctx, out, turns) })
-	m, moved, err := n.bring(ctx, pin, t, turns, tell.set)
+	t.Turns = Turns(ctx, out)
+	m, moved, err := n.bring(ctx, pin, t, tell.set)
 	if err != nil {
 		return End{}, err
 	}
@@ -82,22 +80,6 @@ func reportEnd(ctx context.Context, out *bus.Stream, end End, err error) error {
 		end = *failed(err)
 	}
 	return out.SendJSON(Event{Kind: Ended, End: &end})
-}
-
-// readTurns passes on whom the head says files shall come from now, until the stream ends.
-func readTurns(ctx context.Context, from *bus.Stream, turns chan<- []string) {
-	for {
-		data, err := from.Recv()
-		var turn reroute
-		if err != nil || json.Unmarshal(data, &turn) != nil {
-			return
-		}
-		select {
-		case turns <- turn.From:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // Bring fetches the tree that list names, which the pin holds from the moment that its list is known. moved is how many bytes
@@ -119,10 +101,10 @@ func (n *Node) Bring(ctx context.Context, pin string, list Blob, way Way, tell P
 			return m, 0, err
 		}
 	}
-	return n.bring(ctx, pin, t, nil, h.over(tell))
+	return n.bring(ctx, pin, t, h.over(tell))
 }
 
-func (n *Node) bring(ctx context.Context, pin string, t fetchTask, turns <-chan []string, tell Progress) (m Manifest, moved int64, err error) {
+func (n *Node) bring(ctx context.Context, pin string, t fetchTask, tell Progress) (m Manifest, moved int64, err error) {
 	if err := n.Store.Pin(pin, t.Ref); err != nil {
 		return Manifest{}, 0, err
 	}
@@ -143,7 +125,7 @@ func (n *Node) bring(ctx context.Context, pin string, t fetchTask, turns <-chan 
 	turning.Go(func() {
 		for {
 			select {
-			case from := <-turns:
+			case from := <-t.Turns:
 				_, near := t.clientsFor(n.Blobs, n.near(from))
 				chain.Reroute(near)
 			case <-ctx.Done():

@@ -1,6 +1,7 @@
 package artefact
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -202,7 +203,7 @@ func (p *placing) file(ctx context.Context, e Entry) (err error) {
 			p.root.Remove(temp)
 		}
 	}()
-	n, err := p.s.Copy(ctx, f, e.Ref)
+	n, err := p.copy(ctx, f, e.Ref)
 	if err != nil {
 		return err
 	}
@@ -221,6 +222,16 @@ func (p *placing) file(ctx context.Context, e Entry) (err error) {
 		return err
 	}
 	return p.root.Rename(temp, e.Path)
+}
+
+// copy writes a blob's bytes into f, and has them go to the disk meanwhile if that is where they are to be.
+func (p *placing) copy(ctx context.Context, f *os.File, ref Ref) (int64, error) {
+	if p.o.NoSync {
+		return p.s.Copy(ctx, f, ref)
+	}
+	out := newFlushing(f, f)
+	n, err := p.s.Copy(ctx, out, ref)
+	return n, cmp.Or(err, out.wait())
 }
 
 // bare is err without the passing name that a file has while it is written.

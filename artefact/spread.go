@@ -181,15 +181,6 @@ func (p *spreading) rest() error {
 	return nil
 }
 
-// Routes is whom each node has so many bytes of files from; nodes that are not up give nothing to others.
-func Routes(nodes []fleet.Node, bytes int64) (from [][]string, chained bool) {
-	plan := newChains(hopsOf(nodes), 0, bytes, 0)
-	for _, st := range plan.stations {
-		from = append(from, st.near)
-	}
-	return from, !plan.star()
-}
-
 func hopsOf(nodes []fleet.Node) []hop {
 	hops := make([]hop, len(nodes))
 	for i, n := range nodes {

@@ -55,15 +55,13 @@ func putOrGet(ctx context.Context, what, dir, file string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(file)
+	f, size, err := s.Open(artefact.Ref(ref))
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if _, err := s.Copy(ctx, f, artefact.Ref(ref)); err != nil {
-		return err
-	}
-	return f.Sync()
+	f.Close()
+	tree := artefact.Manifest{Entries: []artefact.Entry{{Path: filepath.Base(file), Mode: 0o644, Ref: artefact.Ref(ref), Size: size}}}
+	return artefact.Place(ctx, s, tree, filepath.Dir(file), artefact.PlaceOptions{})
 }
 
 // store measures a node's store beside cp.

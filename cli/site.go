@@ -172,7 +172,7 @@ func (c *siteDiffCmd) Run(e *env) error {
 
 type siteStatusCmd struct {
 	Name string `arg:"" help:"Name of the site."`
-	JSON bool   `help:"A JSON object per node: node, state, release, address, error."`
+	JSON bool   `help:"A JSON object per node: node, state, release, ready (a release that it could serve at once), address, error."`
 }
 
 func (siteStatusCmd) Examples() string { return "bramble site status blog\n" }
@@ -183,7 +183,7 @@ func (c *siteStatusCmd) Run(e *env) error {
 		return err
 	}
 	defer cl.Close()
-	t := term.NewTable(term.Column{Title: "NODE"}, term.Column{Title: "STATE"}, term.Column{Title: "RELEASE"}, term.Column{Title: "ADDRESS"}, term.Column{Title: "WHY", Priority: 1})
+	t := term.NewTable(term.Column{Title: "NODE"}, term.Column{Title: "STATE"}, term.Column{Title: "RELEASE"}, term.Column{Title: "READY", Priority: 1}, term.Column{Title: "ADDRESS"}, term.Column{Title: "WHY", Priority: 1})
 	for st, err := range cl.Sites().Status(e.ctx, c.Name) {
 		if err != nil {
 			return err
@@ -198,7 +198,7 @@ func (c *siteStatusCmd) Run(e *env) error {
 		if st.Address != "" {
 			address = "http://" + st.Address + "/"
 		}
-		t.Row(st.Node, string(st.State), cmp.Or(site.Short(st.Release), "-"), address, cmp.Or(clean(st.Error), "-"))
+		t.Row(st.Node, string(st.State), cmp.Or(site.Short(st.Release), "-"), cmp.Or(site.Short(st.Ready), "-"), address, cmp.Or(clean(st.Error), "-"))
 	}
 	if c.JSON {
 		return nil

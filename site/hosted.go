@@ -64,6 +64,11 @@ func (h *hosted) hosting() hosting {
 	if h.live != nil {
 		x.Release = h.live.ID
 	}
+	for id, r := range h.staged {
+		if r != h.live {
+			x.Ready = id
+		}
+	}
 	if h.err != nil {
 		x.Error = clip(h.err.Error())
 	}
@@ -122,6 +127,7 @@ func (h *hosted) drop(staging artefact.Ref) {
 			continue
 		}
 		delete(h.staged, id)
+		h.n.report()
 		if r.pages != nil {
 			h.server.Unstage(r.pages)
 			h.retire(r)

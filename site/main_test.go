@@ -52,6 +52,8 @@ type board struct {
 	node *Node
 	stop func()
 	hold chan struct{} // when not nil, bringing waits for it
+
+	bring func(way artefact.Way, tell artefact.Progress) error // when not nil, what comes before bringing
 }
 
 func newWorld(t *testing.T, nodes ...string) *world {
@@ -91,7 +93,7 @@ func (w *world) Nodes() []fleet.Node {
 	defer w.mu.Unlock()
 	var all []fleet.Node
 	for name, b := range w.nodes {
-		n := fleet.Node{Name: name, State: fleet.Up, Address: "127.0.0.1"}
+		n := fleet.Node{Name: name, State: fleet.Up, Address: "127.0.0.1", Peer: name + ":7651"}
 		if b.stop == nil {
 			n.State = fleet.Down
 		}
@@ -228,6 +230,11 @@ func (h held) Bring(ctx context.Context, pin string, list artefact.Blob, way art
 		case <-h.b.hold:
 		case <-ctx.Done():
 			return artefact.Manifest{}, 0, ctx.Err()
+		}
+	}
+	if h.b.bring != nil {
+		if err := h.b.bring(way, tell); err != nil {
+			return artefact.Manifest{}, 0, err
 		}
 	}
 	return h.Node.Bring(ctx, pin, list, way, tell)

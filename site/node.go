@@ -208,6 +208,7 @@ func (n *Node) stage(ctx context.Context, _ bus.Caller, o stageOrder, out *bus.S
 	h.stagings++
 	n.mu.Unlock()
 	told := time.Time{}
+	o.Turns = artefact.Turns(ctx, out)
 	moved, err := h.stage(ctx, o, func(done, total int64) {
 		if now := time.Now(); done == total || now.Sub(told) >= tellEvery {
 			told = now
@@ -218,6 +219,7 @@ func (n *Node) stage(ctx context.Context, _ bus.Caller, o stageOrder, out *bus.S
 	h.stagings--
 	h.signal()
 	n.mu.Unlock()
+	n.report()
 	last := stageNews{Ended: true, Moved: moved}
 	if err != nil {
 		last.Fault = fault.Of(err)

@@ -194,7 +194,7 @@ func (s *Service) standing(site Site, n fleet.Node) Standing {
 	s.mu.Lock()
 	h, known := s.reports[n.Name].Sites[site.Name]
 	s.mu.Unlock()
-	st := Standing{Node: n.Name, State: Behind, Release: h.Release, Address: addressOf(n, h.Address), Error: h.Error}
+	st := Standing{Node: n.Name, State: Behind, Release: h.Release, Ready: h.Ready, Address: addressOf(n, h.Address), Error: h.Error}
 	switch {
 	case n.State == fleet.Down:
 		st.State = Away

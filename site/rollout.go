@@ -101,7 +101,7 @@ func (r *rollout) stages(id artefact.Ref) {
 func (r *rollout) stage(ctx context.Context) <-chan staged {
 	m, err := r.s.Store.GetManifest(ctx, r.release.ID)
 	_, bytes := m.Sum()
-	from, _ := artefact.Routes(r.nodes, bytes)
+	routes := artefact.RoutesOf(r.nodes, bytes)
 	var list int64
 	if info, err := r.s.Store.Stat(r.release.ID); err == nil {
 		list = info.Size()
@@ -109,21 +109,29 @@ func (r *rollout) stage(ctx context.Context) <-chan staged {
 	results := make(chan staged, len(r.nodes))
 	var wg sync.WaitGroup
 	for i, n := range r.nodes {
-		order := stageOrder{Spec: r.site.Spec, Release: r.release, Way: artefact.Way{From: from[i], Courtesy: r.courtesy}, List: list}
+		order := stageOrder{Spec: r.site.Spec, Release: r.release, Way: artefact.Way{From: routes.From(i), Courtesy: r.courtesy}, List: list}
 		wg.Go(func() {
 			if err != nil {
 				results <- staged{node: n.Name, fault: fault.Of(err)}
 				return
 			}
-			results <- r.stageOn(ctx, n.Name, order)
+			end := r.stageOn(ctx, n.Name, order, func(link *bus.Stream, done int64) { routes.Progress(i, link, done) })
+			routes.Leave(i, end.fault == nil)
+			results <- end
 		})
 	}
-	r.s.work.Go(func() { wg.Wait(); close(results) })
+	following, stop := context.WithCancel(ctx)
+	r.s.work.Go(func() { wg.Wait(); stop(); close(results) })
+	r.s.work.Go(func() {
+		routes.Follow(following, func(i int, from []string) {
+			r.s.Log.Info("files come from another node now", "site", r.site.Name, "node", r.nodes[i].Name, "from", from)
+		})
+	})
 	return results
 }
 
-// stageOn has one node make the release ready, and passes on how far it is.
-func (r *rollout) stageOn(ctx context.Context, node string, order stageOrder) staged {
+// stageOn has one node make the release ready, and passes on how far it is, also to progress.
+func (r *rollout) stageOn(ctx context.Context, node string, order stageOrder, progress func(link *bus.Stream, done int64)) staged {
 	lost := staged{node: node, lost: true, fault: fault.New(fault.Unreachable, "no answer").Hint("bramble nodes")}
 	in, err := r.s.Conn.Open(ctx, bus.Node("site", node, "stage"), order)
 	if err != nil {
@@ -145,6 +153,7 @@ func (r *rollout) stageOn(ctx context.Context, node string, order stageOrder) st
 		case news.Ended:
 			return staged{node: node, moved: news.Moved, fault: news.Fault}
 		}
+		progress(in, news.Done)
 		r.out.SendJSON(Event{Kind: Moving, Node: node, Done: news.Done, Total: news.Total}) // who has gone is noticed elsewhere
 	}
 }

@@ -133,6 +133,7 @@ type Standing struct {
 	Node    string       `json:"node"`
 	State   State        `json:"state"`
 	Release artefact.Ref `json:"release,omitempty"` // that it serves
+	Ready   artefact.Ref `json:"ready,omitempty"`   // that it could serve at once: one that is being published
 	Address string       `json:"address,omitempty"` // HOST:PORT
 	Error   string       `json:"error,omitempty"`
 }
@@ -185,6 +186,7 @@ type report struct {
 type hosting struct {
 	Seq     int64        `json:"seq"` // of the order that is carried out
 	Release artefact.Ref `json:"release,omitempty"`
+	Ready   artefact.Ref `json:"ready,omitempty"`   // that could be served at once, and is not
 	Address string       `json:"address,omitempty"` // without a host: where the head sees this node
 	Error   string       `json:"error,omitempty"`
 }

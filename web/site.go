@@ -45,7 +45,8 @@ type siteLink struct{ Text, URL string }
 // siteNode is how a site stands on one node.
 type siteNode struct {
 	site.Standing
-	ID    string
+	ID    string // of the release that it serves
+	Next  string // of one that it has ready
 	Class string
 	Word  string
 	Link  siteLink
@@ -101,6 +102,9 @@ func siteViewOf(s site.Site, nodes []site.Standing) siteView {
 		n := siteNode{Standing: st, Link: linkTo(st.Address)}
 		if n.Word, n.Class = siteWords(st); st.Release != "" {
 			n.ID = site.Short(st.Release)
+		}
+		if st.Ready != "" {
+			n.Next = site.Short(st.Ready)
 		}
 		switch n.Class {
 		case "done":
