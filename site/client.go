@@ -70,20 +70,9 @@ func (c Client) publish(ctx context.Context, req Publish, src Source, tell func(
 	if !tell(first) {
 		return errStopped
 	}
-	complete := c.allForms(first.Live)
-	if first.Folder != "" {
-		complete = rawForms
-	}
-	p, err := c.pack(ctx, src, complete)
+	ref, moved, err := c.bring(ctx, src, first, tell)
 	if err != nil {
-		return err
-	}
-	defer p.Close()
-	if !p.tellOddities(tell) {
-		return errStopped
-	}
-	ref, moved, err := c.upload(ctx, p, tell)
-	if err != nil {
+		withdraw(s)
 		return err
 	}
 	if err := s.SendJSON(ref); err != nil {
@@ -103,6 +92,31 @@ func (c Client) publish(ctx context.Context, req Publish, src Source, tell func(
 		if !tell(ev) {
 			return errStopped
 		}
+	}
+}
+
+// bring packs what the source has and uploads it.
+func (c Client) bring(ctx context.Context, src Source, chosen Event, tell func(Event) bool) (ref artefact.Ref, moved int64, err error) {
+	complete := c.allForms(chosen.Live)
+	if chosen.Folder != "" {
+		complete = rawForms
+	}
+	p, err := c.pack(ctx, src, complete)
+	if err != nil {
+		return "", 0, err
+	}
+	defer p.Close()
+	if !p.tellOddities(tell) {
+		return "", 0, errStopped
+	}
+	return c.upload(ctx, p, tell)
+}
+
+// withdraw returns when the head has heard that nothing will be published: until then it takes no other release of the site.
+func withdraw(s *bus.Stream) {
+	err := s.CloseSend()
+	for err == nil {
+		_, err = s.Recv()
 	}
 }
 

@@ -296,6 +296,11 @@ func TestBadFolders(t *testing.T) {
 		if _, err := w.publish(c.source, Spec{}); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, which does not say %s", name, err, c.says)
 		}
+		w.head.mu.Lock()
+		if len(w.head.staging) > 0 {
+			t.Errorf("%s: the head still waits for it, and would refuse another", name)
+		}
+		w.head.mu.Unlock()
 	}
 	pipe := folder(t, "index.html", "second")
 	if err := syscall.Mkfifo(filepath.Join(pipe, "pipe"), 0o600); err != nil {
