@@ -1,6 +1,10 @@
 package artefact
 
-import "bramble/fault"
+import (
+	"context"
+
+	"bramble/fault"
+)
 
 // Push asks that files be laid out on the nodes of a selection.
 type Push struct {
@@ -89,6 +93,9 @@ type Way struct {
 	Courtesy bool     `json:"courtesy,omitempty"` // who gives yields to visitors
 
 	Turns <-chan []string `json:"-"` // other From for what has not come yet; see Turns
+
+	// Lacking says which of these blobs have to come; nil: those that the store does not have.
+	Lacking func(context.Context, []Blob) []Blob `json:"-"`
 }
 
 // reroute is what the head sends to a node at work: From is as in its fetchTask, for what has not come yet.

@@ -133,11 +133,16 @@ func (n *Node) bring(ctx context.Context, pin string, t fetchTask, tell Progress
 			}
 		}
 	})
-	steps := &teller{}
-	err = chain.Fetch(ctx, n.Store, m.Blobs(), func(done, total int64) {
+	steps, want, whole := &teller{}, m.Blobs(), int64(0)
+	if t.Lacking != nil {
+		all := bytesOf(want)
+		want = t.Lacking(ctx, want)
+		whole = all - bytesOf(want)
+	}
+	err = chain.Fetch(ctx, n.Store, want, func(done, total int64) {
 		steps.note(done, total)
 		if tell != nil {
-			tell(done, total)
+			tell(whole+done, whole+total)
 		}
 	})
 	stop()

@@ -56,11 +56,7 @@ func (c *Client) Upload(ctx context.Context, src Opener, m Manifest, tell Progre
 // widthFor is how many of these blobs are on their way at the same time: of small ones more, which mostly wait for the other
 // side's disk.
 func (c *Client) widthFor(blobs []Blob) int {
-	bytes := int64(0)
-	for _, b := range blobs {
-		bytes += b.Size
-	}
-	if len(blobs) == 0 || bytes/int64(len(blobs)) > maxChunk {
+	if len(blobs) == 0 || bytesOf(blobs)/int64(len(blobs)) > maxChunk {
 		return c.width()
 	}
 	return 4 * c.width()
@@ -95,16 +91,17 @@ func (c *Client) lacking(ctx context.Context, blobs []Blob) ([]Blob, error) {
 
 // gaugeOf starts a meter at what need not be sent.
 func gaugeOf(all, want []Blob, tell Progress) *meter {
-	var total, rest int64
-	for _, b := range all {
-		total += b.Size
-	}
-	for _, b := range want {
-		rest += b.Size
-	}
+	total := bytesOf(all)
 	m := &meter{tell: tell}
-	m.add(total-rest, total)
+	m.add(total-bytesOf(want), total)
 	return m
+}
+
+func bytesOf(blobs []Blob) (sum int64) {
+	for _, b := range blobs {
+		sum += b.Size
+	}
+	return sum
 }
 
 // putting is one blob on its way to the server.

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"bramble/artefact"
 	"bramble/fault"
 )
 
@@ -68,12 +69,21 @@ func TestNodesDiskFull(t *testing.T) {
 	refused(events)
 	w.serve("first", "one", "two")
 
-	events, err = w.publish(dir, Spec{Quorum: 50})
-	if err != nil {
-		t.Errorf("with a quorum that is content with one node: %v", err)
+	write(t, dir, "index.html", "again")
+	failed := make(chan struct{})
+	w.nodes["one"].bring = func(artefact.Way, artefact.Progress) error { <-failed; return nil } // or it might be ready before two fails
+	events = nil
+	for ev, err := range w.client().Publish(t.Context(), Publish{Spec: Spec{Name: "blog", Quorum: 50}}, Source(dir)) {
+		if err != nil {
+			t.Errorf("with a quorum that is content with one node: %v", err)
+		}
+		if events = append(events, ev); ev.Kind == Failed {
+			close(failed)
+		}
 	}
 	refused(events)
-	w.serve("second", "one")
+	w.nodes["one"].bring = nil
+	w.serve("again", "one")
 	w.serve("first", "two")
 	w.until("the head knows why two is behind", func() bool {
 		for st := range w.client().Status(t.Context(), "blog") {
@@ -87,7 +97,7 @@ func TestNodesDiskFull(t *testing.T) {
 	if err := syscall.Mount("bramble-test", disk, "tmpfs", syscall.MS_REMOUNT, "size=16m"); err != nil {
 		t.Fatal(err)
 	}
-	w.serve("second", "two") // it tries again by itself
+	w.serve("again", "two") // it tries again by itself
 	write(t, dir, "index.html", "third")
 	if _, err := w.publish(dir, Spec{Quorum: 100}); err != nil {
 		t.Errorf("with room: %v", err)

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"io/fs"
 	"os"
@@ -90,19 +91,24 @@ func (h *hosted) bring(ctx context.Context, o stageOrder, tell artefact.Progress
 		if err := h.n.Store.Pin(pin, append(refsOf(m), o.Release.ID)...); err != nil {
 			return m, moved, err
 		}
-		if h.n.prove(ctx, m) {
-			return m, moved, nil
+		if len(h.n.unproved(ctx, m.Blobs())) == 0 {
+			return m, moved, ctx.Err()
 		}
 	}
 	l := h.n.linked()
 	if l == nil {
 		return m, moved, fault.New(fault.Unreachable, "release %s is not whole on this disk, and the head is away", Short(o.Release.ID))
 	}
+	var lacking []artefact.Blob
+	o.Lacking = func(ctx context.Context, all []artefact.Blob) []artefact.Blob {
+		lacking = h.n.unproved(ctx, all)
+		return lacking
+	}
 	for range 3 {
 		var n int64
 		m, n, err = l.Files.Bring(ctx, pin, artefact.Blob{Ref: o.Release.ID, Size: o.list()}, o.Way, tell)
-		if moved += max(n, 0); err != nil || h.n.prove(ctx, m) {
-			return m, moved, err
+		if moved += max(n, 0); err != nil || len(h.n.unproved(ctx, lacking)) == 0 {
+			return m, moved, cmp.Or(err, ctx.Err())
 		}
 	}
 	return m, moved, fault.New(fault.Failed, "files of release %s are damaged again and again", Short(o.Release.ID)).Hint("bramble doctor, on that machine: its disk may be failing")
@@ -138,17 +144,29 @@ type proved struct {
 	files map[artefact.Ref]fs.FileInfo
 }
 
-// prove reads those files of a release that were not read before; false when one is missing, or was damaged and moved away.
-func (n *Node) prove(ctx context.Context, m artefact.Manifest) bool {
-	group, ctx := errgroup.WithContext(ctx)
+// unproved reads those of a release's files that were not read before, and returns the ones that are missing, or were damaged
+// and moved away.
+func (n *Node) unproved(ctx context.Context, all []artefact.Blob) []artefact.Blob {
+	bad := make([]bool, len(all))
+	var group errgroup.Group
 	group.SetLimit(2)
-	for _, b := range m.Blobs() {
-		group.Go(func() error { return n.proveOne(ctx, b.Ref) })
+	for i, b := range all {
+		group.Go(func() error {
+			bad[i] = n.prove(ctx, b.Ref) != nil
+			return nil
+		})
 	}
-	return group.Wait() == nil
+	group.Wait()
+	var list []artefact.Blob
+	for i, b := range all {
+		if bad[i] {
+			list = append(list, b)
+		}
+	}
+	return list
 }
 
-func (n *Node) proveOne(ctx context.Context, ref artefact.Ref) error {
+func (n *Node) prove(ctx context.Context, ref artefact.Ref) error {
 	info, err := n.Store.Stat(ref)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package static
 
 import (
+	"bytes"
 	"strings"
 	"unicode/utf8"
 )
@@ -62,15 +63,18 @@ func decides(name string) bool {
 
 // isText reports whether bytes are UTF-8 without NUL; the last character may be cut off unless they are the whole.
 func isText(b []byte, whole bool) bool {
-	for len(b) > 0 {
-		if b[0] == 0 {
-			return false
-		}
-		r, n := utf8.DecodeRune(b)
-		if r == utf8.RuneError && n == 1 {
-			return !whole && !utf8.FullRune(b)
-		}
-		b = b[n:]
+	if !whole {
+		b = b[:len(b)-cutOff(b)]
 	}
-	return true
+	return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0
+}
+
+// cutOff is how many bytes at the end are the beginning of a character.
+func cutOff(b []byte) int {
+	for n := range min(utf8.UTFMax, len(b)) {
+		if last := b[len(b)-1-n:]; utf8.RuneStart(last[0]) && !utf8.FullRune(last) {
+			return len(last)
+		}
+	}
+	return 0
 }
