@@ -64,7 +64,7 @@ func (b *bench) parts() []part {
 		{"fanout", 100 * time.Second, b.fanOut},
 		{"spread", 4 * time.Minute, b.spread},
 		{"many", 90 * time.Second, b.many},
-		{"site", 3 * time.Minute, b.sites},
+		{"site", 5 * time.Minute, b.sites},
 		{"store", time.Minute, b.store},
 		{"jobs", 3 * time.Minute, b.jobs},
 		{"mpi", 4 * time.Minute, b.mpi},
