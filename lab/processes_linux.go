@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -130,6 +131,9 @@ func (m marked) Signal(ctx context.Context, node string, sig syscall.Signal) (in
 		return len(seen), nil
 	}
 	for _, p := range seen {
+		p.still(ctx)
+	}
+	for _, p := range seen {
 		p.signal(sig)
 	}
 	for _, p := range seen {
@@ -173,6 +177,39 @@ func (p process) signal(sig syscall.Signal) bool {
 func (p process) alive() bool {
 	now, ok := readStat(p.pid)
 	return ok && now.began == p.began
+}
+
+// stillPatience is how long a thread may take to stop that waits for a disk.
+const stillPatience = 5 * time.Second
+
+// still waits until all threads of a process that was told to stop have stopped: one that waits for the disk keeps the signal
+// from the others meanwhile, and a keeper that runs on would report how its tasks were killed.
+func (p process) still(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stillPatience)
+	defer cancel()
+	for pause := time.Millisecond; p.alive() && p.runs(); pause = min(2*pause, 50*time.Millisecond) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// runs reports whether a thread of the process has not stopped, as proc(5) shows it.
+func (p process) runs() bool {
+	threads, _ := filepath.Glob("/proc/" + strconv.Itoa(p.pid) + "/task/*/stat")
+	for _, name := range threads {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		rest := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		if len(rest) > 0 && !strings.Contains("TtZX", rest[0]) {
+			return true
+		}
+	}
+	return false
 }
 
 // gone waits until a process that was killed has ended.
