@@ -20,7 +20,6 @@ import (
 	"bramble/fan"
 	"bramble/fault"
 	"bramble/fleet"
-	"bramble/host"
 	"bramble/job"
 	"bramble/metric"
 	"bramble/site"
@@ -230,32 +229,6 @@ func (h *head) dashboard() Dashboard {
 	h.authority.OnRevoke(signIn.EndAll)
 	return Dashboard{Listen: h.conf.Web, URL: h.webURL(), TLS: trust.WebConfig(h.cred, h.clock.Now), Cluster: h.conf.Cluster,
 		Version: h.Version, Conn: h.conn, Connect: h.server.Connect, Nodes: h.fleet.Follow, SignIn: signIn, Store: h.store, Metrics: h.metrics, Log: h.log("web")}
-}
-
-// room refuses new work while the disk holds less than the head needs to finish what it has.
-func (h *head) room() error {
-	free, err := host.DiskFree(h.layout.Head())
-	if err != nil {
-		return err
-	}
-	if free < diskFloor {
-		return fault.New(fault.Full, "the head's disk has %d MB left, and keeps %d MB to finish what it has accepted", free>>20, diskFloor>>20).
-			Hint("free space on the file system of %s", h.layout.Head())
-	}
-	return nil
-}
-
-// busy refuses what would pull a node away from under its work.
-func busy(ctx context.Context, jobs *job.Service, name string) error {
-	load, err := jobs.Load(ctx, name)
-	switch {
-	case err != nil:
-	case load.Untold:
-		err = fault.New(fault.Unreachable, "the head has just started, and %s has not told yet what it runs", name).Hint("the same again in a few seconds")
-	case load.Running+load.Waiting > 0:
-		err = fault.New(fault.Conflict, "%s has %d tasks", name, load.Running+load.Waiting).Hint("wait until they have ended: bramble queue")
-	}
-	return err
 }
 
 // watch hears of connections, and asks after the streams of those that closed.

@@ -11,8 +11,8 @@ import (
 	"bramble/fleet"
 )
 
-// Routes is whom each of some nodes has files from while they spread, for who gives the orders by itself: tell it how far
-// they are, and have it Follow them. Nodes that are not up give nothing to others.
+// Routes is whom each of some nodes has files from while they spread: tell it how far they are, and have it Follow them.
+// Nodes that are not up give nothing to others.
 type Routes struct {
 	mu    sync.Mutex
 	plan  *chains
@@ -21,7 +21,24 @@ type Routes struct {
 
 // RoutesOf plans for so many bytes of files.
 func RoutesOf(nodes []fleet.Node, bytes int64) *Routes {
-	return &Routes{plan: newChains(hopsOf(nodes), 0, bytes, 0), links: make([]*bus.Stream, len(nodes))}
+	return newRoutes(nodes, 0, bytes, 0)
+}
+
+func newRoutes(nodes []fleet.Node, headMbits int, bytes, limit int64) *Routes {
+	hops := make([]hop, len(nodes))
+	for i, n := range nodes {
+		hops[i] = hopOf(n)
+	}
+	return &Routes{plan: newChains(hops, headMbits, bytes, limit), links: make([]*bus.Stream, len(nodes))}
+}
+
+// join takes a node in that has only now come, and returns its number.
+func (r *Routes) join(n fleet.Node) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.links = append(r.links, nil)
+	i, _ := r.plan.join(hopOf(n))
+	return i
 }
 
 // From is whom the node of this number turns to, the nearest first.
@@ -59,21 +76,22 @@ func (r *Routes) Follow(ctx context.Context, turned func(node int, from []string
 		case <-ctx.Done():
 			return
 		case <-look.C:
-		}
-		changes, links := r.turn()
-		for _, c := range changes {
-			if link := links[c.node]; link != nil {
-				turned(c.node, c.near)
-				link.SendJSON(reroute{c.near}) // one that does not hear it goes on as it did
-			}
+			r.look(turned)
 		}
 	}
 }
 
-func (r *Routes) turn() ([]change, []*bus.Stream) {
+// look is one look of Follow.
+func (r *Routes) look(turned func(node int, from []string)) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.plan.turn(time.Now()), slices.Clone(r.links)
+	changes, links := r.plan.turn(time.Now()), slices.Clone(r.links)
+	r.mu.Unlock()
+	for _, c := range changes {
+		if link := links[c.node]; link != nil {
+			turned(c.node, c.near)
+			link.SendJSON(reroute{c.near}) // one that does not hear it goes on as it did
+		}
+	}
 }
 
 // Turns is whom a node's files shall come from, as whoever gave the order says while they come. It reads the stream until

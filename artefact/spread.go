@@ -23,9 +23,8 @@ type spreading struct {
 	task   fetchTask
 	on     string
 	names  map[string]bool // of all nodes that were chosen
-	nodes  []fleet.Node    // those at work or done, as plan has them
-	links  []*bus.Stream   // to them; nil until they have said something
-	plan   *chains
+	nodes  []fleet.Node    // those at work or done, as routes has them
+	routes *Routes
 	heard  chan report
 	gate   chan struct{} // lets so many be at work at the same time
 	atWork int
@@ -52,16 +51,15 @@ func (s *Service) spread(ctx context.Context, out told, on string, nodes []fleet
 			p.nodes = append(p.nodes, n)
 		}
 	}
-	p.plan = newChains(hopsOf(p.nodes), s.linkOfHead(), sumOf(m).Bytes, t.Limit)
-	p.links = make([]*bus.Stream, len(p.nodes))
+	p.routes = newRoutes(p.nodes, s.linkOfHead(), sumOf(m).Bytes, t.Limit)
 	p.gate = make(chan struct{}, max(width, len(p.nodes)))
-	if p.plan.star() {
+	if p.routes.plan.star() {
 		p.gate = make(chan struct{}, width)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	for i, st := range p.plan.stations {
-		p.begin(ctx, i, st.near)
+	for i := range p.nodes {
+		p.begin(ctx, i)
 	}
 	err = p.follow(ctx)
 	stop()
@@ -75,9 +73,9 @@ func (s *Service) spread(ctx context.Context, out told, on string, nodes []fleet
 }
 
 // begin sets a node to work.
-func (p *spreading) begin(ctx context.Context, i int, near []string) {
+func (p *spreading) begin(ctx context.Context, i int) {
 	n, t := p.nodes[i], p.task
-	t.From = near
+	t.From = p.routes.From(i)
 	p.atWork++
 	go func() {
 		p.gate <- struct{}{}
@@ -109,7 +107,7 @@ func (p *spreading) follow(ctx context.Context) error {
 				return err
 			}
 		case <-look.C:
-			p.turn()
+			p.routes.look(p.turned)
 		case <-join.C:
 			if err := p.welcome(ctx); err != nil {
 				return err
@@ -124,25 +122,17 @@ func (p *spreading) follow(ctx context.Context) error {
 // take takes a report in.
 func (p *spreading) take(r report) error {
 	if r.end == nil {
-		p.links[r.node] = r.link
-		p.plan.progress(r.node, r.done, time.Now())
+		p.routes.Progress(r.node, r.link, r.done)
 		return nil
 	}
 	p.atWork--
-	if p.links[r.node] = nil; !r.end.OK() {
-		p.plan.leave(r.node)
-	}
+	p.routes.Leave(r.node, r.end.OK())
 	return p.out.SendJSON(Event{Kind: Ended, Node: p.nodes[r.node].Name, End: r.end})
 }
 
-// turn tells nodes whom to turn to now; one that does not hear it goes on as it did.
-func (p *spreading) turn() {
-	for _, c := range p.plan.turn(time.Now()) {
-		if link := p.links[c.node]; link != nil {
-			p.s.Log.Info("files come from another node now", "node", p.nodes[c.node].Name, "from", c.near)
-			link.SendJSON(reroute{c.near})
-		}
-	}
+// turned notes that a node was told to turn to others.
+func (p *spreading) turned(i int, from []string) {
+	p.s.Log.Info("files come from another node now", "node", p.nodes[i].Name, "from", from)
 }
 
 // welcome sets nodes to work that are up and were not before.
@@ -161,9 +151,8 @@ func (p *spreading) welcome(ctx context.Context) error {
 				return err
 			}
 		}
-		p.nodes, p.links = append(p.nodes, n), append(p.links, nil)
-		i, near := p.plan.join(hopOf(n))
-		p.begin(ctx, i, near)
+		p.nodes = append(p.nodes, n)
+		p.begin(ctx, p.routes.join(n))
 	}
 	return nil
 }
@@ -179,14 +168,6 @@ func (p *spreading) rest() error {
 		}
 	}
 	return nil
-}
-
-func hopsOf(nodes []fleet.Node) []hop {
-	hops := make([]hop, len(nodes))
-	for i, n := range nodes {
-		hops[i] = hopOf(n)
-	}
-	return hops
 }
 
 // hopOf is a node's place in a chain; who is not up gives nothing to others.

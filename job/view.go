@@ -212,14 +212,13 @@ func (s *State) TaskState(id ID, index int) (state TaskState, ok bool) {
 // Load is what a node does. After a start of the head, each may still do what an earlier epoch handed out, until it has
 // said what it does or is waited for no longer.
 func (s *State) Load(name string) Load {
+	load := Load{Name: name}
 	n := s.nodes[name]
-	if n == nil {
-		return Load{Name: name, Untold: !s.window.IsZero()}
+	if load.Untold = !s.window.IsZero() && (n == nil || !n.told); n != nil {
+		load.Cores, load.Used, load.Memory, load.MemUsed = n.slots.Cores, n.slots.cpus, n.slots.Memory, n.slots.memory
+		load.Running, load.Waiting = len(n.slots.running), len(n.slots.waiting)
 	}
-	return Load{
-		Name: name, Cores: n.slots.Cores, Used: n.slots.cpus, Memory: n.slots.Memory, MemUsed: n.slots.memory,
-		Running: len(n.slots.running), Waiting: len(n.slots.waiting), Untold: !s.window.IsZero() && !n.told,
-	}
+	return load
 }
 
 // Drained reports whether a node gets no new work.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -65,17 +66,18 @@ func readProcess(pid int) (process, bool) {
 
 // readStat reads /proc/PID/stat as proc(5) lays it out; false for one that has ended.
 func readStat(pid int) (process, bool) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return process{}, false
-	}
-	_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ")
-	fields := strings.Fields(rest)
+	fields := statFields("/proc/" + strconv.Itoa(pid) + "/stat")
 	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
 		return process{}, false
 	}
 	parent, err := strconv.Atoi(fields[1])
 	return process{pid: pid, parent: parent, began: fields[19]}, err == nil
+}
+
+// statFields are what stands in a stat file after the name, the state first; none when it is not there any more.
+func statFields(name string) []string {
+	text, _ := os.ReadFile(name)
+	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 }
 
 // marked are the machines of the lab in a state folder, known by what stands in their processes' environment.
@@ -187,25 +189,14 @@ const stillPatience = 5 * time.Second
 func (p process) still(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stillPatience)
 	defer cancel()
-	for pause := time.Millisecond; p.alive() && p.runs(); pause = min(2*pause, 50*time.Millisecond) {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-	}
+	until(ctx, func() bool { return !p.alive() || !p.runs() })
 }
 
 // runs reports whether a thread of the process has not stopped, as proc(5) shows it.
 func (p process) runs() bool {
 	threads, _ := filepath.Glob("/proc/" + strconv.Itoa(p.pid) + "/task/*/stat")
 	for _, name := range threads {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue // it has ended
-		}
-		rest := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		if len(rest) > 0 && !strings.Contains("TtZX", rest[0]) {
+		if fields := statFields(name); len(fields) > 0 && !strings.Contains("TtZX", fields[0]) {
 			return true
 		}
 	}
@@ -214,10 +205,18 @@ func (p process) runs() bool {
 
 // gone waits until a process that was killed has ended.
 func (p process) gone(ctx context.Context) error {
-	for pause := time.Millisecond; p.alive(); pause = min(2*pause, 50*time.Millisecond) {
+	if err := until(ctx, func() bool { return !p.alive() }); err != nil {
+		return fmt.Errorf("process %d does not end: %w", p.pid, err)
+	}
+	return nil
+}
+
+// until looks again and again whether something is so; an error when ctx ends before it is.
+func until(ctx context.Context, is func() bool) error {
+	for pause := time.Millisecond; !is(); pause = min(2*pause, 50*time.Millisecond) {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("process %d does not end: %w", p.pid, ctx.Err())
+			return ctx.Err()
 		case <-time.After(pause):
 		}
 	}

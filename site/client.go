@@ -70,7 +70,11 @@ func (c Client) publish(ctx context.Context, req Publish, src Source, tell func(
 	if !tell(first) {
 		return errStopped
 	}
-	ref, moved, err := c.bring(ctx, src, first, tell)
+	complete := c.allForms(first.Live)
+	if first.Folder != "" {
+		complete = rawForms
+	}
+	ref, moved, err := c.bring(ctx, src, complete, tell)
 	if err != nil {
 		withdraw(s)
 		return err
@@ -95,12 +99,8 @@ func (c Client) publish(ctx context.Context, req Publish, src Source, tell func(
 	}
 }
 
-// bring packs what the source has and uploads it.
-func (c Client) bring(ctx context.Context, src Source, chosen Event, tell func(Event) bool) (ref artefact.Ref, moved int64, err error) {
-	complete := c.allForms(chosen.Live)
-	if chosen.Folder != "" {
-		complete = rawForms
-	}
+// bring packs what the source has and uploads it; it returns the name of the tree and the bytes that moved.
+func (c Client) bring(ctx context.Context, src Source, complete forms, tell func(Event) bool) (ref artefact.Ref, moved int64, err error) {
 	p, err := c.pack(ctx, src, complete)
 	if err != nil {
 		return "", 0, err

@@ -10,15 +10,7 @@ import (
 
 // Upload brings what a source has to the head without publishing it, and returns the name of the tree and the bytes that moved.
 func (c Client) Upload(ctx context.Context, src Source, tell func(Event) bool) (ref artefact.Ref, moved int64, err error) {
-	p, err := c.pack(ctx, src, plainForms)
-	if err != nil {
-		return "", 0, err
-	}
-	defer p.Close()
-	if !p.tellOddities(tell) {
-		return "", 0, errStopped
-	}
-	return c.upload(ctx, p, tell)
+	return c.bring(ctx, src, plainForms, tell)
 }
 
 // Pages are an uploaded tree that is ready to be shown from a store, which keeps its files until Close.
