@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"bramble/host"
+	hostnet "bramble/host/net"
 )
 
 // name tells a process from all others for good.
@@ -66,18 +66,16 @@ func readProcess(pid int) (process, bool) {
 
 // readStat reads /proc/PID/stat as proc(5) lays it out; false for one that has ended.
 func readStat(pid int) (process, bool) {
-	fields := statFields("/proc/" + strconv.Itoa(pid) + "/stat")
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return process{}, false
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
 		return process{}, false
 	}
 	parent, err := strconv.Atoi(fields[1])
 	return process{pid: pid, parent: parent, began: fields[19]}, err == nil
-}
-
-// statFields are what stands in a stat file after the name, the state first; none when it is not there any more.
-func statFields(name string) []string {
-	text, _ := os.ReadFile(name)
-	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 }
 
 // marked are the machines of the lab in a state folder, known by what stands in their processes' environment.
@@ -109,7 +107,8 @@ func (m marked) Processes() (map[string][]int, error) {
 	return found, err
 }
 
-// Signal stops before it kills: a stopped process forks no more, and one that is dead no longer tells whose its children are.
+// Signal stops before it kills: a stopped process forks no more and sees no other die, and one that is dead no longer tells
+// whose its children are.
 func (m marked) Signal(ctx context.Context, node string, sig syscall.Signal) (int, error) {
 	first := sig
 	if sig == syscall.SIGKILL {
@@ -133,7 +132,9 @@ func (m marked) Signal(ctx context.Context, node string, sig syscall.Signal) (in
 		return len(seen), nil
 	}
 	for _, p := range seen {
-		p.still(ctx)
+		if err := until(ctx, func() bool { return !p.alive() || !hostnet.Active(p.pid) }); err != nil {
+			return len(seen), fmt.Errorf("process %d does not stop: %w", p.pid, err)
+		}
 	}
 	for _, p := range seen {
 		p.signal(sig)
@@ -179,28 +180,6 @@ func (p process) signal(sig syscall.Signal) bool {
 func (p process) alive() bool {
 	now, ok := readStat(p.pid)
 	return ok && now.began == p.began
-}
-
-// stillPatience is how long a thread may take to stop that waits for a disk.
-const stillPatience = 5 * time.Second
-
-// still waits until all threads of a process that was told to stop have stopped: one that waits for the disk keeps the signal
-// from the others meanwhile, and a keeper that runs on would report how its tasks were killed.
-func (p process) still(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, stillPatience)
-	defer cancel()
-	until(ctx, func() bool { return !p.alive() || !p.runs() })
-}
-
-// runs reports whether a thread of the process has not stopped, as proc(5) shows it.
-func (p process) runs() bool {
-	threads, _ := filepath.Glob("/proc/" + strconv.Itoa(p.pid) + "/task/*/stat")
-	for _, name := range threads {
-		if fields := statFields(name); len(fields) > 0 && !strings.Contains("TtZX", fields[0]) {
-			return true
-		}
-	}
-	return false
 }
 
 // gone waits until a process that was killed has ended.

@@ -35,13 +35,20 @@ func (n *Network) Processes() (map[string][]int, error) {
 
 // Signal sends a signal to every process on a node and returns how many there were.
 // After SIGKILL it returns when all have ended, after SIGSTOP when all stand still,
-// those included that were being forked meanwhile.
+// those included that were being forked meanwhile. All stop before the first is killed, so that
+// none sees another die, as when a machine loses its power.
 func (n *Network) Signal(ctx context.Context, node string, sig syscall.Signal) (int, error) {
 	at, _, err := n.node(node)
 	if err != nil {
 		return 0, err
 	}
-	count, err := signalAll(ctx, at.Namespace, sig)
+	if sig == unix.SIGKILL {
+		_, err = signalAll(ctx, at.Namespace, unix.SIGSTOP)
+	}
+	count := 0
+	if err == nil {
+		count, err = signalAll(ctx, at.Namespace, sig)
+	}
 	if err != nil {
 		return count, fmt.Errorf("signalling %s: %w", node, err)
 	}
@@ -82,12 +89,12 @@ func resting(pids []int, sig syscall.Signal) bool {
 	if sig == unix.SIGKILL {
 		return len(pids) == 0
 	}
-	return !slices.ContainsFunc(pids, isActive)
+	return !slices.ContainsFunc(pids, Active)
 }
 
-// isActive reports whether any thread of a process may still fork. One that sleeps
-// uninterruptibly counts as not: so does a parent in vfork(2) whose child was stopped.
-func isActive(pid int) bool {
+// Active reports whether any thread of a process has neither ended nor stopped. One that sleeps
+// uninterruptibly counts as at rest: so does a parent in vfork(2) whose child was stopped.
+func Active(pid int) bool {
 	stats, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/stat")
 	return slices.ContainsFunc(stats, func(path string) bool {
 		stat, err := os.ReadFile(path)

@@ -2,6 +2,7 @@ package hostnet_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -184,6 +185,45 @@ func TestKillEndsEveryProcessOfOneNode(t *testing.T) {
 	all, err := n.Processes()
 	if err != nil || len(all["node01"]) > 0 || len(all["node02"]) != 1 || all["node02"][0] != bystander.Process.Pid {
 		t.Errorf("alive: %v, %v; want only %d on node02", all, err, bystander.Process.Pid)
+	}
+}
+
+// A node is killed as by a power cut: who holds the pipe of a process with a lower number, which is killed before it, does
+// not see that process die.
+func TestKilledProcessesDoNotSeeEachOtherDie(t *testing.T) {
+	n := up(t, 0, "node01")
+	homes := t.TempDir()
+	seen := filepath.Join(homes, "node01", "seen") // of /tmp a node sees its home alone
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := program(t, n, "node01", homes, "sleep", "100")
+	first.ExtraFiles = []*os.File{w}
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { first.Process.Kill(); first.Wait() })
+	startForking(t, n, "node01", homes)
+	until(t, "many to be between the two", func() bool {
+		all, err := n.Processes()
+		return err == nil && len(all["node01"]) > 500
+	})
+	last := program(t, n, "node01", homes, "sh", "-c", `echo waiting; read x <&3; echo it died >"$0"`, seen)
+	last.ExtraFiles = []*os.File{r}
+	stdout, err := last.StdoutPipe()
+	if err := errors.Join(err, last.Start(), r.Close(), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { last.Process.Kill(); last.Wait() })
+	if _, err := stdout.Read(make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Signal(t.Context(), "node01", syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(seen); err == nil {
+		t.Errorf("one process saw another die: %s", text)
 	}
 }
 
