@@ -5,10 +5,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"bramble/fault"
+	"bramble/sorts"
 )
 
 // pressing is how long what somebody asked for is safe when room is wanted at once: a pin may be on its way.
@@ -64,7 +64,7 @@ func (s *Store) loose(stale func(Ref) bool) []loose {
 			return nil
 		})
 	}
-	slices.SortStableFunc(all, func(a, b loose) int { return a.last.Compare(b.last) })
+	sorts.Stable(all, func(a, b loose) int { return a.last.Compare(b.last) })
 	return all
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bramble/fleet"
+	"bramble/sorts"
 )
 
 // Holder is a node that keeps copies, as far as it matters which.
@@ -111,7 +112,7 @@ func ringOf(nodes []fleet.Node, was []Holder, lost map[string]bool, copies int) 
 			ring = append(ring, more...)
 		}
 	}
-	slices.SortFunc(ring, func(a, b Holder) int { return strings.Compare(a.Node, b.Node) })
+	sorts.By(ring, func(a, b Holder) int { return strings.Compare(a.Node, b.Node) })
 	return ring
 }
 

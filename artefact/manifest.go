@@ -8,11 +8,11 @@ import (
 	"io/fs"
 	"math"
 	"path"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"bramble/fault"
+	"bramble/sorts"
 )
 
 // kinds and special are the only bits beyond 0777 that an entry's mode may have.
@@ -147,7 +147,7 @@ func (m Manifest) Encode() ([]byte, error) {
 }
 
 func sortEntries(list []Entry) {
-	slices.SortFunc(list, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
+	sorts.By(list, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
 }
 
 // DecodeManifest reads what Encode made and validates it.

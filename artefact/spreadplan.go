@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bramble/fleet"
+	"bramble/sorts"
 )
 
 // Spread is files on their way to nodes, or that lately were.
@@ -342,7 +343,7 @@ func (s *Spread) view(now time.Time) Spread {
 			v.Done, v.Total, v.Rate, v.Left = v.Done+l.Done, v.Total+l.Total, v.Rate+l.Rate, max(v.Left, l.Left)
 		}
 	}
-	slices.SortFunc(v.Nodes, func(a, b Leg) int {
+	sorts.By(v.Nodes, func(a, b Leg) int {
 		return cmp.Or(fleet.NaturalCompare(a.Node, b.Node), cmp.Compare(a.Node, b.Node))
 	})
 	return v

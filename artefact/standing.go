@@ -7,6 +7,7 @@ import (
 
 	"bramble/bus"
 	"bramble/fleet"
+	"bramble/sorts"
 )
 
 // Report is how safe what is kept is: one Standing at a time, and at last the rest.
@@ -53,7 +54,7 @@ func (s *Stores) standing(ctx context.Context, _ bus.Caller, name string, out *b
 	for _, r := range risks {
 		last.Risks = append(last.Risks, *r)
 	}
-	slices.SortFunc(last.Risks, func(a, b Risk) int { return fleet.NaturalCompare(a.Node, b.Node) })
+	sorts.By(last.Risks, func(a, b Risk) int { return fleet.NaturalCompare(a.Node, b.Node) })
 	return out.SendJSON(last)
 }
 

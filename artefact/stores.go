@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"bramble/fault"
 	"bramble/fleet"
 	"bramble/metric"
+	"bramble/sorts"
 	"bramble/trust"
 )
 
@@ -264,7 +264,7 @@ func (s *Stores) kept() []Durable {
 			all = append(all, r.Durable)
 		}
 	}
-	slices.SortFunc(all, func(a, b Durable) int { return cmp.Compare(a.Name, b.Name) })
+	sorts.By(all, func(a, b Durable) int { return cmp.Compare(a.Name, b.Name) })
 	return all
 }
 

@@ -3,13 +3,13 @@ package cli
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"bramble/artefact"
 	"bramble/cluster"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/sorts"
 	"bramble/term"
 )
 
@@ -146,7 +146,7 @@ func tendStores(e *env, cl *cluster.Cluster, req artefact.StoreRequest) (answers
 			answers = append(answers, ev)
 		}
 	}
-	slices.SortStableFunc(answers, func(a, b artefact.StoreEvent) int {
+	sorts.Stable(answers, func(a, b artefact.StoreEvent) int {
 		return cmp.Or(fleet.NaturalCompare(a.Node, b.Node), -cmp.Compare(headFirst(a), headFirst(b)))
 	})
 	if len(s.failed) == 0 {

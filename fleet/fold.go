@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"bramble/sorts"
 )
 
 // Fold writes names as one compact hostlist in natural order, each name once, padding
@@ -29,7 +31,7 @@ func Fold(names []string) string {
 		}
 		boxes = append(boxes, group...)
 	}
-	slices.SortFunc(boxes, func(a, b box) int { return NaturalCompare(a.first, b.first) })
+	sorts.By(boxes, func(a, b box) int { return NaturalCompare(a.first, b.first) })
 	items := make([]string, len(boxes))
 	for i, b := range boxes {
 		items[i] = b.String()

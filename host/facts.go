@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"bramble/sorts"
 )
 
 // Facts reads what the machine is. It never fails: what could not be read stays
@@ -103,7 +105,7 @@ func (h *Real) links(t *tree) []Link {
 		l.Default = slices.Contains(defaults, l.Name)
 		links = append(links, l)
 	}
-	slices.SortFunc(links, func(a, b Link) int { return strings.Compare(a.Name, b.Name) })
+	sorts.By(links, func(a, b Link) int { return strings.Compare(a.Name, b.Name) })
 	return links
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bramble/fault"
+	"bramble/sorts"
 )
 
 // Limits of an array.
@@ -130,7 +131,7 @@ func number(text string) (int, bool) {
 
 // normal sorts the parts and merges those that overlap; ok is false when that takes too much memory.
 func normal(parts []stride) (runs []stride, ok bool) {
-	slices.SortFunc(parts, func(a, b stride) int { return a.first - b.first })
+	sorts.By(parts, func(a, b stride) int { return a.first - b.first })
 	for i := 0; i < len(parts); {
 		last, plain, k := parts[i].last, parts[i].step == 1, i+1
 		for ; k < len(parts) && parts[k].first <= last; k++ {

@@ -2,13 +2,14 @@ package job
 
 import (
 	"cmp"
-	"slices"
+
+	"bramble/sorts"
 )
 
 // condense makes at most so many spans of moments: neighbours of a node and job become one where the time between them is
 // short against the whole stretch, and of what are still too many the shortest are left out.
 func condense(list []moment, most int, width int64) (kept []moment, hidden int) {
-	slices.SortFunc(list, func(a, b moment) int {
+	sorts.By(list, func(a, b moment) int {
 		return cmp.Or(cmp.Compare(a.node, b.node), cmp.Compare(a.start, b.start))
 	})
 	for gap := width / 1000; len(list) > most && gap < width/10; gap *= 4 {
@@ -16,7 +17,7 @@ func condense(list []moment, most int, width int64) (kept []moment, hidden int) 
 	}
 	if len(list) > most {
 		hidden = len(list) - most
-		slices.SortFunc(list, func(a, b moment) int { return cmp.Compare(b.end-b.start, a.end-a.start) })
+		sorts.By(list, func(a, b moment) int { return cmp.Compare(b.end-b.start, a.end-a.start) })
 		list = list[:most]
 	}
 	return list, hidden

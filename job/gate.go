@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"bramble/sorts"
 )
 
 // outcome is what has become of a dependency.
@@ -73,7 +75,7 @@ func (d Dependency) outcomeOf(on *job) outcome {
 func (s *State) resolveDependents(on *job) {
 	list := s.dependents[on.id]
 	delete(s.dependents, on.id)
-	slices.SortFunc(list, func(a, b dependent) int { return cmp.Or(cmp.Compare(a.job, b.job), a.at-b.at) })
+	sorts.By(list, func(a, b dependent) int { return cmp.Or(cmp.Compare(a.job, b.job), a.at-b.at) })
 	for _, d := range list {
 		j := s.jobs[d.job]
 		if j == nil || !j.ended.IsZero() {

@@ -15,6 +15,7 @@ import (
 	"bramble/event"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/sorts"
 	"bramble/trust"
 )
 
@@ -192,7 +193,7 @@ func (s *Service) uses(ctx context.Context, _ bus.Caller, _ none) (list []Use, e
 
 func (s *Service) listPartitions(ctx context.Context, _ bus.Caller, _ none) (list []Partition, err error) {
 	err = s.ask(ctx, func(st *State) { list = slices.Collect(maps.Values(st.partitions)) })
-	slices.SortFunc(list, func(a, b Partition) int { return cmp.Compare(a.Name, b.Name) })
+	sorts.By(list, func(a, b Partition) int { return cmp.Compare(a.Name, b.Name) })
 	return list, err
 }
 
@@ -214,7 +215,7 @@ func (s *Service) openPartitions(ctx context.Context) error {
 		}
 		list = append(list, p)
 	}
-	slices.SortFunc(list, func(a, b Partition) int { return cmp.Compare(a.Name, b.Name) })
+	sorts.By(list, func(a, b Partition) int { return cmp.Compare(a.Name, b.Name) })
 	Step(s.state, Partitions{list}, s.Now())
 	return nil
 }

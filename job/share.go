@@ -3,8 +3,9 @@ package job
 import (
 	"cmp"
 	"math"
-	"slices"
 	"time"
+
+	"bramble/sorts"
 )
 
 const (
@@ -112,6 +113,6 @@ func (s *State) Uses(now time.Time) []Use {
 		used := g.used*decay(max(0, now.Sub(g.at))) + float64(g.cpus)*max(0, now.Sub(g.at)).Seconds()
 		list = append(list, Use{Account: g.account, User: g.user, Used: used, CPUs: g.cpus, Behind: g.behind})
 	}
-	slices.SortStableFunc(list, func(a, b Use) int { return cmp.Compare(b.Used, a.Used) })
+	sorts.Stable(list, func(a, b Use) int { return cmp.Compare(b.Used, a.Used) })
 	return list
 }

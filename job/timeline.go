@@ -10,6 +10,7 @@ import (
 	"bramble/bus"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/sorts"
 )
 
 const (
@@ -196,7 +197,7 @@ func (s *Service) timeline(ctx context.Context, _ bus.Caller, req TimelineReques
 	for i := range list {
 		t.Spans = append(t.Spans, list[i].span(rowOf[list[i].node], cpus[list[i].job]))
 	}
-	slices.SortFunc(t.Spans, func(a, b Span) int { return cmp.Or(cmp.Compare(a.Row, b.Row), a.Start.Compare(b.Start)) })
+	sorts.By(t.Spans, func(a, b Span) int { return cmp.Or(cmp.Compare(a.Row, b.Row), a.Start.Compare(b.Start)) })
 	return t, nil
 }
 

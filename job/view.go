@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"bramble/sorts"
 )
 
 // Summary is a job as a whole.
@@ -233,7 +235,7 @@ func (s *State) Selections() []Selection {
 	for sel := range s.selections {
 		list = append(list, sel)
 	}
-	slices.SortFunc(list, func(a, b Selection) int {
+	sorts.By(list, func(a, b Selection) int {
 		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.On, b.On))
 	})
 	return list

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/sorts"
 )
 
 const (
@@ -66,7 +67,7 @@ func (r *replay) lost(now time.Time) []Status {
 	for id, at := range r.begun {
 		lost = append(lost, Status{ID: id, Started: at, Ended: now, Error: Lost})
 	}
-	slices.SortFunc(lost, func(a, b Status) int {
+	sorts.By(lost, func(a, b Status) int {
 		if c := a.Started.Compare(b.Started); c != 0 {
 			return c
 		}

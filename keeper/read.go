@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"slices"
 	"strings"
 	"time"
 
 	"bramble/fault"
 	"bramble/host"
+	"bramble/sorts"
 )
 
 // Signal implements Keeper.
@@ -81,7 +81,7 @@ func (l *Local) List(ctx context.Context) ([]Status, error) {
 		}
 		list = append(list, status)
 	}
-	slices.SortFunc(list, func(a, b Status) int {
+	sorts.By(list, func(a, b Status) int {
 		return cmp.Or(a.Started.Compare(b.Started), strings.Compare(a.ID, b.ID))
 	})
 	return list, ctx.Err()

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"bramble/sorts"
 )
 
 // Set is a process's metrics. Names begin with bramble_ROOM_.
@@ -57,7 +59,7 @@ func (s *Set) Write(w io.Writer) error {
 	s.mu.Lock()
 	families := slices.Clone(s.families)
 	s.mu.Unlock()
-	slices.SortFunc(families, func(a, b family) int { return strings.Compare(a.name, b.name) })
+	sorts.By(families, func(a, b family) int { return strings.Compare(a.name, b.name) })
 	var text strings.Builder
 	for _, f := range families {
 		fmt.Fprintf(&text, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, f.kind)

@@ -7,6 +7,7 @@ import (
 
 	"bramble/artefact"
 	"bramble/fault"
+	"bramble/sorts"
 )
 
 // merge is what a site will be after a Publish; old is the zero Site for a new one.
@@ -184,6 +185,6 @@ func diff(a, b artefact.Manifest) []Change {
 	for path, e := range old {
 		list = append(list, Change{path, "removed", e.Size})
 	}
-	slices.SortFunc(list, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
+	sorts.By(list, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
 	return list
 }

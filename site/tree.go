@@ -9,6 +9,7 @@ import (
 	"bramble/artefact"
 	"bramble/fault"
 	"bramble/site/static"
+	"bramble/sorts"
 )
 
 // A release's manifest has the site's files below files/, and compressed forms of some of them, made once when it was
@@ -69,6 +70,6 @@ func join(files artefact.Manifest, variants map[string][]static.Variant) artefac
 			m.Entries = append(m.Entries, artefact.Entry{Path: at, Mode: 0o644, Ref: v.Blob.Ref, Size: v.Blob.Size})
 		}
 	}
-	slices.SortFunc(m.Entries, func(a, b artefact.Entry) int { return strings.Compare(a.Path, b.Path) })
+	sorts.By(m.Entries, func(a, b artefact.Entry) int { return strings.Compare(a.Path, b.Path) })
 	return m
 }

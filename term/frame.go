@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"bramble/sorts"
 )
 
 // Unit is what a Bar counts.
@@ -95,7 +97,7 @@ func choose(views []view, rows int) (shown, hidden []view) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return int(views[a].shownPhase() - views[b].shownPhase()) })
+	sorts.Stable(order, func(a, b int) int { return int(views[a].shownPhase() - views[b].shownPhase()) })
 	cut := max(rows-1, 0)
 	slices.Sort(order[:cut])
 	for i, at := range order {

@@ -2,10 +2,11 @@ package term
 
 import (
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"bramble/sorts"
 )
 
 // Column is one column of a Table.
@@ -145,7 +146,7 @@ func leastImportantFirst(columns []Column) []int {
 	for i := range order {
 		order[i] = len(columns) - 1 - i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return columns[b].Priority - columns[a].Priority })
+	sorts.Stable(order, func(a, b int) int { return columns[b].Priority - columns[a].Priority })
 	return order
 }
 

@@ -6,12 +6,12 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"bramble/fault"
+	"bramble/sorts"
 )
 
 // Key prefixes of the books.
@@ -100,7 +100,7 @@ func (a *Authority) Certificates() []Record {
 	for _, rec := range a.books {
 		records = append(records, rec)
 	}
-	slices.SortFunc(records, func(x, y Record) int {
+	sorts.By(records, func(x, y Record) int {
 		return cmp.Or(strings.Compare(x.String(), y.String()), x.Issued.Compare(y.Issued), strings.Compare(x.Serial, y.Serial))
 	})
 	return records

@@ -6,11 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"bramble/fault"
+	"bramble/sorts"
 )
 
 // keptTokens is how long an ended token is listed.
@@ -144,7 +144,7 @@ func (a *Authority) tokenInfos(ctx context.Context) ([]TokenInfo, error) {
 		}
 		infos = append(infos, info)
 	}
-	slices.SortFunc(infos, func(x, y TokenInfo) int {
+	sorts.By(infos, func(x, y TokenInfo) int {
 		return cmp.Or(x.Created.Compare(y.Created), strings.Compare(x.ID, y.ID))
 	})
 	return infos, nil

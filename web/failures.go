@@ -7,6 +7,7 @@ import (
 
 	"bramble/fleet"
 	"bramble/job"
+	"bramble/sorts"
 )
 
 // alike is tasks of a job that failed for one reason.
@@ -32,7 +33,7 @@ func alikeOf(list []job.Failure) (groups []alike) {
 			nodes[why] = append(nodes[why], f.Node)
 		}
 	}
-	slices.SortStableFunc(groups, func(a, b alike) int { return cmp.Compare(len(tasks[b.Why]), len(tasks[a.Why])) })
+	sorts.Stable(groups, func(a, b alike) int { return cmp.Compare(len(tasks[b.Why]), len(tasks[a.Why])) })
 	for i := range groups {
 		g := &groups[i]
 		all := tasks[g.Why]

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bramble/job"
+	"bramble/sorts"
 	"bramble/term"
 )
 
@@ -122,7 +123,7 @@ func summaries(ctx context.Context, v visitor, req job.ListRequest) (list []job.
 		}
 		list = append(list, sum)
 	}
-	slices.SortFunc(list, func(a, b job.Summary) int { return cmp.Compare(b.ID, a.ID) })
+	sorts.By(list, func(a, b job.Summary) int { return cmp.Compare(b.ID, a.ID) })
 	return list, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"bramble/artefact"
 	"bramble/cluster"
 	"bramble/fleet"
+	"bramble/sorts"
 	"bramble/term"
 	"bramble/trust"
 )
@@ -164,7 +165,7 @@ func storeEvents(ctx context.Context, v visitor) (all []artefact.StoreEvent, err
 	for name := range silent {
 		all = append(all, artefact.StoreEvent{Node: name, End: &artefact.End{Code: "unreachable", Error: "no answer yet", Lost: true}})
 	}
-	slices.SortStableFunc(all, func(a, b artefact.StoreEvent) int {
+	sorts.Stable(all, func(a, b artefact.StoreEvent) int {
 		return cmp.Or(fleet.NaturalCompare(a.Node, b.Node), -compareBool(a.Head, b.Head))
 	})
 	return all, nil

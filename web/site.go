@@ -13,6 +13,7 @@ import (
 
 	"bramble/fault"
 	"bramble/site"
+	"bramble/sorts"
 	"bramble/term"
 	"bramble/trust"
 )
@@ -118,7 +119,7 @@ func siteViewOf(s site.Site, nodes []site.Standing) siteView {
 		}
 		v.Nodes = append(v.Nodes, n)
 	}
-	slices.SortStableFunc(v.Nodes, func(a, b siteNode) int { return compareBool(a.Class == "done", b.Class == "done") }) // one looks for what is not as it should be
+	sorts.Stable(v.Nodes, func(a, b siteNode) int { return compareBool(a.Class == "done", b.Class == "done") }) // one looks for what is not as it should be
 	for _, host := range s.Hosts {
 		at := host
 		if port != "" && port != "80" {

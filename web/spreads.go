@@ -11,6 +11,7 @@ import (
 
 	"bramble/artefact"
 	"bramble/site"
+	"bramble/sorts"
 	"bramble/term"
 )
 
@@ -85,7 +86,7 @@ func spreadViewOf(s artefact.Spread) spreadView {
 	v.Numbers = spreadNumbers(s, all)
 	legs := slices.Clone(s.Nodes)
 	if len(legs) > mostLegs { // those that matter most
-		slices.SortStableFunc(legs, func(a, b artefact.Leg) int { return cmp.Compare(legRank(a), legRank(b)) })
+		sorts.Stable(legs, func(a, b artefact.Leg) int { return cmp.Compare(legRank(a), legRank(b)) })
 		legs, v.Others = legs[:mostLegs], all-mostLegs
 	}
 	for _, l := range legs {

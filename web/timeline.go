@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bramble/job"
+	"bramble/sorts"
 	"bramble/term"
 )
 
@@ -173,7 +174,7 @@ func timelineViewOf(t job.Timeline, a timelineAsk, now time.Time) timelineView {
 			v.Jobs = append(v.Jobs, jobChip{s.Job, hueOf(s.Job)})
 		}
 	}
-	slices.SortFunc(v.Jobs, func(a, b jobChip) int { return cmp.Compare(b.ID, a.ID) })
+	sorts.By(v.Jobs, func(a, b jobChip) int { return cmp.Compare(b.ID, a.ID) })
 	v.Jobs = v.Jobs[:min(len(v.Jobs), 12)]
 	left := until.Add(-a.width).Sub(a.base).Seconds()
 	for i, r := range t.Rows {

@@ -13,6 +13,7 @@ import (
 	"bramble/fault"
 	"bramble/fleet"
 	"bramble/job"
+	"bramble/sorts"
 )
 
 // board is one node as sinfo sees it.
@@ -199,7 +200,7 @@ func (t *Tool) sinfo(ctx context.Context, v view) error {
 		rows = append(rows, p.apart(v, cells)...)
 	}
 	if v.wants("Node") {
-		slices.SortStableFunc(rows, func(a, b group) int { return fleet.NaturalCompare(a.first().Name, b.first().Name) })
+		sorts.Stable(rows, func(a, b group) int { return fleet.NaturalCompare(a.first().Name, b.first().Name) })
 	}
 	if v.long {
 		io.WriteString(t.Out, t.now().Local().Format("Mon Jan 02 15:04:05 2006")+"\n")
@@ -260,7 +261,7 @@ func (p group) apart(v view, cells []cell[group]) (rows []group) {
 		}
 		rows[i].boards = append(rows[i].boards, b)
 	}
-	slices.SortStableFunc(rows, func(a, b group) int { return cmp.Compare(weight(a.first()), weight(b.first())) })
+	sorts.Stable(rows, func(a, b group) int { return cmp.Compare(weight(a.first()), weight(b.first())) })
 	return rows
 }
 

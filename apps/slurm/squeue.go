@@ -12,6 +12,7 @@ import (
 	"bramble/fault"
 	"bramble/fleet"
 	"bramble/job"
+	"bramble/sorts"
 )
 
 // view is what a command was asked to show.
@@ -320,7 +321,7 @@ func sortRows(rows []Row, keys string, fields []field[Row]) {
 			return 0
 		}
 	}
-	slices.SortStableFunc(rows, compare)
+	sorts.Stable(rows, compare)
 }
 
 // natural compares numbers as numbers and all else as names with numbers in them.

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"bramble/artefact"
+	"bramble/sorts"
 )
 
 // body is what is known of a blob's bytes.
@@ -83,7 +83,7 @@ func (c *compiler) blobs() []artefact.Blob {
 			add(v.Blob)
 		}
 	}
-	slices.SortFunc(all, func(a, b artefact.Blob) int {
+	sorts.By(all, func(a, b artefact.Blob) int {
 		return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.Ref, b.Ref))
 	})
 	return all

@@ -12,6 +12,7 @@ import (
 
 	"bramble/artefact"
 	"bramble/fault"
+	"bramble/sorts"
 )
 
 func misused(format string, args ...any) error { return fault.New(fault.Misused, format, args...) }
@@ -132,7 +133,7 @@ func (c *compiler) addForms(e artefact.Entry) {
 	for _, s := range c.siblings[e.Path] {
 		add(s.coding, s.Blob)
 	}
-	slices.SortFunc(f.forms[1:], func(a, b form) int {
+	sorts.By(f.forms[1:], func(a, b form) int {
 		return cmp.Or(cmp.Compare(a.Size, b.Size), strings.Compare(a.coding, b.coding))
 	})
 	f.forms = slices.Clip(f.forms)
