@@ -48,19 +48,26 @@ func pattern(subject string) string {
 // Handle answers requests on subject until ctx ends: each in its own goroutine, bounded in
 // number; a handler's error reaches the caller as the same *fault.Error.
 func Handle[Req, Resp any](ctx context.Context, c *Conn, subject string, answer func(context.Context, Caller, Req) (Resp, error)) error {
+	return c.handle(ctx, subject, func(ctx context.Context, who Caller, data []byte) (any, error) {
+		var req Req
+		if err := decode(data, &req); err != nil {
+			return nil, err
+		}
+		return answer(ctx, who, req)
+	})
+}
+
+// handle is Handle for all types of requests and answers: what is compiled for each of them is little.
+func (c *Conn) handle(ctx context.Context, subject string, answer func(context.Context, Caller, []byte) (any, error)) error {
 	ctx = c.within(ctx)
 	return c.subscribe(ctx, pattern(subject), maxQueued, func(m *nats.Msg) {
 		c.serve(ctx, c.calls, func() {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
-			var req Req
-			var resp Resp
+			var resp any
 			who, err := c.caller(m)
 			if err == nil {
-				err = decode(m.Data, &req)
-			}
-			if err == nil {
-				resp, err = answer(ctx, who, req)
+				resp, err = answer(ctx, who, m.Data)
 			}
 			c.reply(m, resp, err)
 		})
@@ -69,6 +76,16 @@ func Handle[Req, Resp any](ctx context.Context, c *Conn, subject string, answer 
 
 // HandleStream answers requests that open a stream; the stream ends when serve returns.
 func HandleStream[Req any](ctx context.Context, c *Conn, subject string, serve func(context.Context, Caller, Req, *Stream) error) error {
+	return c.handleStream(ctx, subject, func(ctx context.Context, who Caller, data []byte, s *Stream) error {
+		var req Req
+		if err := decode(data, &req); err != nil {
+			return err
+		}
+		return serve(ctx, who, req, s)
+	})
+}
+
+func (c *Conn) handleStream(ctx context.Context, subject string, serve func(context.Context, Caller, []byte, *Stream) error) error {
 	ctx = c.within(ctx)
 	return c.subscribe(ctx, pattern(subject), maxQueued, func(m *nats.Msg) {
 		c.serve(ctx, c.serving, func() {
@@ -80,11 +97,7 @@ func HandleStream[Req any](ctx context.Context, c *Conn, subject string, serve f
 			if err != nil {
 				return
 			}
-			var req Req
-			if err = decode(m.Data, &req); err == nil {
-				err = serve(s.ctx, who, req, s)
-			}
-			s.end(err)
+			s.end(serve(s.ctx, who, m.Data, s))
 		})
 	})
 }
