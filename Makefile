@@ -2,7 +2,6 @@
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS = -s -w -X bramble/cli.version=$(VERSION)
-BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
 TARGETS = linux/amd64 linux/arm64 linux/arm/7 linux/arm/6
 
 .PHONY: help build demo test check bench release fuzz clean
@@ -11,7 +10,7 @@ help: ## List what can be made.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t12
 
 build: ## Build bin/bramble for this machine.
-	@$(BUILD) -o bin/bramble .
+	@GO="$(GO)" scripts/build bin/bramble "$(LDFLAGS)"
 
 demo: build ## A real cluster on this machine, at work.
 	@bin/bramble demo
@@ -33,7 +32,7 @@ vet:
 cross: # All that is released compiles; the client verbs and the demo compile for macOS too.
 	@for t in $(TARGETS) darwin/arm64; do \
 		echo "build $$t"; \
-		GOOS=$${t%%/*} GOARCH=$$(echo $$t | cut -d/ -f2) GOARM=$$(echo $$t | cut -s -d/ -f3) CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o /dev/null . || exit 1; \
+		GOOS=$${t%%/*} GOARCH=$$(echo $$t | cut -d/ -f2) GOARM=$$(echo $$t | cut -s -d/ -f3) GO="$(GO)" scripts/build /dev/null "-s -w" || exit 1; \
 	done
 
 bench: build ## Measure beside peers; writes docs/performance.md.

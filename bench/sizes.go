@@ -83,11 +83,11 @@ func (b *bench) binaries(ctx context.Context, s *section) {
 // build makes a binary and returns its size.
 func (b *bench) build(ctx context.Context, target [3]string, ldflags string) (int64, error) {
 	path := b.built()
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", path, ".")
+	cmd := exec.CommandContext(ctx, "scripts/build", path, ldflags)
 	cmd.Dir = b.source
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+target[0], "GOARCH="+target[1], "GOARM="+target[2])
+	cmd.Env = append(os.Environ(), "GOOS="+target[0], "GOARCH="+target[1], "GOARM="+target[2])
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("go build: %w: %s", err, lastWords(string(out)))
+		return 0, fmt.Errorf("scripts/build: %w: %s", err, lastWords(string(out)))
 	}
 	info, err := os.Stat(path)
 	if err != nil {
