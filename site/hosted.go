@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -286,7 +287,7 @@ func (h *hosted) reach(ctx context.Context, w wanted) error {
 	if err := h.keep(k); err != nil {
 		return err
 	}
-	return h.unpin(append(w.Keep[:len(w.Keep):len(w.Keep)], w.Live.ID))
+	return h.tidy(w)
 }
 
 // serve swaps, unless something else is wanted meanwhile and nothing has to be served until that is there.
@@ -306,14 +307,25 @@ func (h *hosted) keptNow() keeping {
 	return h.kept
 }
 
-// unpin lets go of the site's releases on this disk, but for those to keep; while one is being made ready, it leaves all.
-func (h *hosted) unpin(keep []artefact.Ref) error {
+// tidy lets go of releases that this disk need not keep; while one is being made ready, it leaves all.
+func (h *hosted) tidy(w wanted) error {
 	select {
 	case h.making <- struct{}{}:
 		defer func() { <-h.making }()
 	default:
 		return nil
 	}
+	h.n.mu.Lock()
+	keep := append(slices.Collect(maps.Keys(h.staged)), w.Live.ID) // what is ready may be live at any moment
+	if h.live != nil {
+		keep = append(keep, h.live.ID)
+	}
+	h.n.mu.Unlock()
+	return h.unpin(append(keep, w.Keep...))
+}
+
+// unpin lets go of the site's releases on this disk, but for those to keep.
+func (h *hosted) unpin(keep []artefact.Ref) error {
 	pins, err := h.n.Store.Pins()
 	for _, pin := range pins {
 		if id, ours := strings.CutPrefix(pin, pinOf(h.name, "")); ours && !slices.Contains(keep, artefact.Ref(id)) {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"bramble/artefact"
 )
@@ -28,14 +29,18 @@ var (
 	script = regexp.MustCompile(`/app\.[0-9a-f]+\.js`)
 )
 
-// visitor reads a page and its assets as a browser does, again and again, from a node.
-func visitor(ctx context.Context, address string, visits *atomic.Int64) error {
+// visitor reads a page and its assets as a browser does, again and again after a pause, from a node; until ctx ends.
+func visitor(ctx context.Context, address string, pause time.Duration, visits *atomic.Int64) error {
 	jar, _ := cookiejar.New(nil)
 	client := &http.Client{Jar: jar, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	get := func(path string) (string, error) {
 		u := url.URL{Scheme: "http", Host: address, Path: path}
-		resp, err := client.Get(u.String())
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+		if err != nil {
+			return "", err
+		}
+		resp, err := client.Do(req)
 		if err != nil {
 			return "", err
 		}
@@ -46,15 +51,15 @@ func visitor(ctx context.Context, address string, visits *atomic.Int64) error {
 		}
 		return string(data), err
 	}
-	for ctx.Err() == nil {
+	for ; ctx.Err() == nil; time.Sleep(pause) {
 		page, err := get([]string{"/", "/about"}[visits.Add(1)%2])
 		if err != nil {
-			return err
+			return unlessOver(ctx, err)
 		}
 		for _, asset := range []string{script.FindString(page), "/style.css"} {
 			text, err := get(asset)
 			if err != nil {
-				return err
+				return unlessOver(ctx, err)
 			}
 			if names1.FindString(text) != names1.FindString(page) {
 				return fmt.Errorf("a page of %q has %s of %q", names1.FindString(page), asset, names1.FindString(text))
@@ -62,6 +67,14 @@ func visitor(ctx context.Context, address string, visits *atomic.Int64) error {
 		}
 	}
 	return nil
+}
+
+// unlessOver is the error of a request that nobody broke off.
+func unlessOver(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 func TestNoRequestFailsThroughPublicationsAndRollbacks(t *testing.T) {
@@ -78,7 +91,7 @@ func TestNoRequestFailsThroughPublicationsAndRollbacks(t *testing.T) {
 		address := b.address("blog")
 		for range 3 {
 			all.Go(func() {
-				if err := visitor(ctx, address, &visits); err != nil {
+				if err := visitor(ctx, address, 0, &visits); err != nil {
 					t.Errorf("a visitor of %s: %v", b.name, err)
 					stop()
 				}
@@ -251,6 +264,45 @@ func TestSlowNodeFollows(t *testing.T) {
 	w.serve("first", "two")
 	close(hold)
 	w.serve("second", "two")
+}
+
+// A release that is ready and waits for slower nodes is held on the disk, whatever the node does meanwhile; and what is served
+// from memory is held again when it was not any more.
+func TestWhatIsReadyIsHeld(t *testing.T) {
+	w := newWorld(t, "one", "two")
+	if _, err := w.publish(folder(t, "index.html", "first"), Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	hold := make(chan struct{})
+	w.nodes["two"].hold = hold
+	one := w.nodes["one"].node
+	one.mu.Lock()
+	h := one.hosted["blog"]
+	one.mu.Unlock()
+	held := func(when string, releases int) []string {
+		t.Helper()
+		h.settle(t.Context())
+		pins, err := one.Store.Pins()
+		if err != nil || len(pins) != releases {
+			t.Errorf("%s, the node holds %q, %v", when, pins, err)
+		}
+		return pins
+	}
+	for ev, err := range w.client().Publish(t.Context(), Publish{Spec: Spec{Name: "blog"}}, Source(folder(t, "index.html", "second"))) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.Kind == Ready && ev.Node == "one" {
+			held("while another brings it", 2)
+			close(hold)
+		}
+	}
+	for _, pin := range held("once it is live", 2) {
+		if err := one.Store.Unpin(pin); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held("after it lost all", 1)
 }
 
 // TestTwoPublishAtOnce has the second be told so.

@@ -37,12 +37,12 @@ func (h *hosted) ready(ctx context.Context, o stageOrder, tell artefact.Progress
 	if err := h.n.Trusted(purpose, signed(h.name, o.Release.ID), o.Release.Sig); err != nil {
 		return nil, 0, err
 	}
-	if r := h.inMemory(o); r != nil {
+	if r = h.inMemory(o); r != nil && h.pinned(r.ID) {
 		return r, 0, nil
 	}
 	m, moved, err := h.bring(ctx, o, tell)
-	if err != nil {
-		return nil, moved, err
+	if err != nil || r != nil {
+		return r, moved, err
 	}
 	r = &ready{Release: o.Release}
 	if o.Spec.Folder != "" {
@@ -82,6 +82,12 @@ func (h *hosted) inMemory(o stageOrder) *ready {
 		return r
 	}
 	return nil
+}
+
+// pinned reports whether this disk keeps a release for the site.
+func (h *hosted) pinned(id artefact.Ref) bool {
+	pins, err := h.n.Store.Pins()
+	return err == nil && slices.Contains(pins, pinOf(h.name, id))
 }
 
 // bring fetches what is not here of a release, and proves what is.

@@ -1,0 +1,8 @@
+package site
+
+// What the tests of real processes share with those of one.
+var (
+	Numbered = numbered
+	Visitor  = visitor
+	Write    = write
+)
