@@ -114,7 +114,7 @@ func pinsTable(e *env, cl *cluster.Cluster, answers []artefact.StoreEvent) error
 
 // holder is who a pin is for, and its name there.
 func holder(pin string, durable map[string]string) (why, name string) {
-	for _, kind := range []struct{ prefix, why string }{{"store-", "put"}, {"pin-", "pin"}, {"copy-", "push or pull"}, {"job.", "job"}, {"site.", "site"}} {
+	for _, kind := range []struct{ prefix, why string }{{"store-", "put"}, {"pin-", "pin"}, {"copy-", "push or pull"}, {"job.", "job"}, {"site-", "site"}} {
 		if rest, ok := strings.CutPrefix(pin, kind.prefix); ok {
 			if kind.why == "put" {
 				rest = cmp.Or(durable[rest], rest)
