@@ -293,7 +293,23 @@ func (c *Conn) callError(subject string, err error) error {
 	case errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout):
 		return fault.New(fault.Unreachable, "nobody answered %s: %w", subject, err)
 	}
+	return unasked(subject, err)
+}
+
+// unasked is the error of a question that did not go out.
+func unasked(subject string, err error) error {
+	if err = plain(err); err == errConnLost {
+		return err
+	}
 	return fault.New(fault.Unreachable, "ask %s: %w", subject, err)
+}
+
+// plain says in our words what nats calls a full buffer: the connection is lost, and nothing is kept to be sent later.
+func plain(err error) error {
+	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+		return errConnLost
+	}
+	return err
 }
 
 // may tells a client at once what the server would drop in silence.
@@ -313,7 +329,7 @@ func (c *Conn) Publish(subject string, v any) error {
 		return err
 	}
 	if err := c.nc.Publish(subject, data); err != nil {
-		return fmt.Errorf("publish %s: %w", subject, err)
+		return fmt.Errorf("publish %s: %w", subject, plain(err))
 	}
 	return nil
 }

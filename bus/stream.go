@@ -81,7 +81,7 @@ func (c *Conn) Open(ctx context.Context, subject string, req any) (*Stream, erro
 	c.register(s, c.peerKey(subject))
 	if err := s.ask(); err != nil {
 		s.drop(err)
-		return nil, fault.New(fault.Unreachable, "ask %s: %w", subject, err)
+		return nil, unasked(subject, err)
 	}
 	context.AfterFunc(s.ctx, s.Close)
 	return s, nil
@@ -352,7 +352,7 @@ func (s *Stream) send(kind byte, data []byte) error {
 		reply = s.own // and the server tells us when nobody listens there any more
 	}
 	if err := s.c.sendFrame(to, kind, data, reply); err != nil {
-		return fmt.Errorf("send on stream: %w", err)
+		return fmt.Errorf("send on stream: %w", plain(err))
 	}
 	return nil
 }

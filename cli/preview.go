@@ -48,7 +48,7 @@ func (c *sitePreviewCmd) Run(e *env) error {
 	if err := s.open(); err != nil {
 		return err
 	}
-	return watch(e, c.Folder, previewEvery, s.lost, s.show)
+	return watch(e, c.Folder, previewEvery, s.lost, func() error { return s.away(s.show()) })
 }
 
 // previewShow keeps a preview open, and shows the folder in it.
@@ -91,6 +91,14 @@ func (s *previewShow) taken() error {
 		return err
 	}
 	return nil
+}
+
+// away is an error in the words of a person whose head is away: nothing need be done, as the preview is opened again.
+func (s *previewShow) away(err error) error {
+	if err == nil || s.ctx.Err() != nil || s.cluster.Conn.Connected() {
+		return err
+	}
+	return fault.New(fault.Unreachable, "the head is away, and the preview with it").Hint("wait, the preview goes on when the head is back; Ctrl-C ends it")
 }
 
 // show shows the folder as it is now.
