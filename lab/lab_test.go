@@ -3,6 +3,7 @@ package lab_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"bramble/event"
 	"bramble/fan"
 	"bramble/fault"
 	"bramble/fleet"
@@ -152,9 +154,18 @@ func TestKillHangAndHeal(t *testing.T) {
 func TestHeadKillAndHeal(t *testing.T) {
 	both(t, func(t *testing.T, opts ...func(*lab.Options)) {
 		l := labtest.Up(t, 3, opts...)
+		c := l.Connect()
 		must(t, l.Kill(t.Context(), "head"))
 		if r := l.Bramble("nodes"); r.Code != 4 {
 			t.Errorf("without a head: %+v", r)
+		}
+		labtest.Until(t, "a connection to be lost", func() bool { return !c.Conn.Connected() })
+		_, err := c.Fleet.Nodes(t.Context())
+		for _, streamed := range c.Events.List(t.Context(), event.Filter{}) {
+			err = errors.Join(err, streamed)
+		}
+		if text := "the connection to the head was lost"; err == nil || err.Error() != text+"\n"+text {
+			t.Errorf("who asks meanwhile, for an answer and for a stream, is told %v", err)
 		}
 		must(t, l.Heal(t.Context(), "head"))
 		l.Await("head,node[1-3]", fleet.Up)
