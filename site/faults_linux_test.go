@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -30,8 +31,10 @@ import (
 
 const (
 	everybody = "head,node[1-3]"
-	// pace leaves a small machine time for what is tested: each node is visited a few hundred times a second.
-	pace = 5 * time.Millisecond
+	// pace leaves a small machine time for what is tested.
+	pace = 20 * time.Millisecond
+	// reserve is what a store leaves free of its disk.
+	reserve = 64 << 20
 )
 
 // rack is a lab all of whose machines serve a site, each to visitors of its own.
@@ -252,14 +255,14 @@ func verified(r *rack) *publication {
 	return p
 }
 
-// halfway: it is live, on all but node2.
+// halfway: it is live, on all but node1, from which node3 has nothing.
 func halfway(r *rack) *publication {
 	p := verified(r)
-	must(r.t, r.Hang(r.t.Context(), "node2"))
+	must(r.t, r.Hang(r.t.Context(), "node1"))
 	must(r.t, r.Heal(r.t.Context(), "node3"))
 	live := fmt.Sprintf("release %d", r.last)
 	r.until("it is live on all but one", p, func() bool {
-		return p.committed() && r.serves(lab.Head) == live && r.serves("node1") == live && r.serves("node3") == live
+		return p.committed() && r.serves(lab.Head) == live && r.serves("node2") == live && r.serves("node3") == live
 	})
 	return p
 }
@@ -288,61 +291,63 @@ func (r *rack) crash(node string) {
 	})
 }
 
-func (r *rack) cutPower(node string) { must(r.t, r.Kill(r.t.Context(), node)) }
-
-// Real processes are killed at each stage of publications and rollbacks under a load of requests. None fails that went to a
-// machine that was not killed, and none brings two releases; afterwards all serve the old release or all the new one, which
-// is the new one when the publisher was told so; the next publication works, and nobody holds anything that is not kept.
-func TestKilledAtEachStage(t *testing.T) {
+// Real processes are killed at each stage of publications and rollbacks under a load of requests, and a disk fills up. No request
+// fails that went to a machine that was not killed, and none brings two releases; afterwards all serve the old release or all
+// the new one, which is the new one when the publisher was told so; the next publication works, and nobody holds anything that
+// is not kept.
+func TestSiteThroughFaults(t *testing.T) {
 	r := newRack(t)
 	r.settle()
+	publisher := func(_ *rack, p *publication) { must(t, p.cmd.Process.Kill()) }
+	cutPower := func(node string) func(*rack, *publication) {
+		return func(r *rack, _ *publication) { r.leave(node); must(t, r.Kill(t.Context(), node)) }
+	}
+	crash := func(node string) func(*rack, *publication) {
+		return func(r *rack, _ *publication) { r.leave(node); r.crash(node) }
+	}
 	for _, round := range []struct {
-		stage string
+		what  string
 		reach func(*rack) *publication
-		who   string
-		kill  func(*rack, string)
+		kill  func(*rack, *publication)
 	}{
-		{"coming", coming, lab.Head, (*rack).cutPower},
-		{"coming", coming, "node3", (*rack).cutPower},
-		{"coming", coming, "node1", (*rack).crash},
-		{"verified", verified, lab.Head, (*rack).crash},
-		{"verified", verified, "node1", (*rack).cutPower},
-		{"halfway", halfway, lab.Head, (*rack).cutPower},
-		{"halfway", halfway, "node2", (*rack).cutPower},
-		{"halfway", halfway, "node1", (*rack).crash},
-		{"returning", returning, lab.Head, (*rack).crash},
-		{"returning", returning, "node1", (*rack).cutPower},
+		{"the head while the release comes", coming, cutPower(lab.Head)},
+		{"the node to which it comes", coming, cutPower("node3")},
+		{"a node that gives it", coming, crash("node1")},
+		{"who publishes while it comes", coming, publisher},
+		{"the head when nodes have it ready", verified, crash(lab.Head)},
+		{"a node that has it ready", verified, cutPower("node1")},
+		{"the head when it is live on some", halfway, cutPower(lab.Head)},
+		{"a node that has yet to serve it", halfway, cutPower("node1")},
+		{"a node that serves it", halfway, crash("node2")},
+		{"who publishes when it is live on some", halfway, publisher},
+		{"the head when an earlier one is ready", returning, crash(lab.Head)},
+		{"a node that has an earlier one ready", returning, cutPower("node1")},
 	} {
-		ok := t.Run(round.stage+"/"+round.who, func(t *testing.T) {
-			whole := r.t
-			r.t = t
-			defer func() { r.t = whole }()
-			r.round(round.reach, round.who, func() { round.kill(r, round.who) })
-		})
-		if !ok {
-			break // what follows would fail for the same reason
+		t.Logf("killed: %s", round.what)
+		if r.round(round.reach, round.kill); t.Failed() {
+			t.FailNow() // what follows would fail for the same reason
 		}
 	}
+	r.fullDisk("node2")
 	t.Logf("%d visits of three requests each", r.visits.Load())
 }
 
-func (r *rack) round(reach func(*rack) *publication, who string, kill func()) {
+func (r *rack) round(reach func(*rack) *publication, kill func(*rack, *publication)) {
 	t, begun := r.t, time.Now()
 	before := r.live()
 	p := reach(r)
-	r.leave(who)
-	kill()
+	kill(r, p)
 	dead := time.Since(begun)
-	visits := r.visits.Load()
-	labtest.Until(t, "visits to go on", func() bool { return r.visits.Load() > visits+30 })
+	r.visited()
 	must(t, r.Heal(t.Context(), everybody))
 	select {
 	case <-p.ended:
 	case <-time.After(labtest.Patience):
 		t.Fatalf("the publisher hears nothing, and waits: %+v", p.seen)
 	}
-	if code := p.cmd.ProcessState.ExitCode(); code != 0 && !strings.Contains(p.said.String(), "\ntry: ") || strings.Contains(p.said.String(), "nats") {
-		t.Errorf("the publisher says with status %d:\n%s", code, p.said.String())
+	code, said := p.cmd.ProcessState.ExitCode(), strings.TrimSpace(p.said.String())
+	if code > 0 && !strings.Contains(said, "\ntry: ") || strings.Contains(said, "nats") {
+		t.Errorf("the publisher says with status %d:\n%s", code, said)
 	}
 	r.Await(everybody, fleet.Up)
 	var after string
@@ -351,17 +356,78 @@ func (r *rack) round(reach func(*rack) *publication, who string, kill func()) {
 		return after != "" && r.allServe(after)
 	}, func() string { return fmt.Sprintf("%+v", r.standings()) })
 	if p.committed() && after == before {
-		t.Errorf("the publisher was told that it is live, and all serve the release before")
+		t.Error("the publisher was told that it is live, and all serve the release before")
 	}
-	t.Logf("killed after %.1f s, all agree after %.1f s; %s, its publisher ended with %d: %s", dead.Seconds(), time.Since(begun).Seconds(),
-		map[bool]string{true: "the new release is live", false: "the old release is live"}[after != before], p.cmd.ProcessState.ExitCode(), strings.TrimSpace(p.said.String()))
-	r.visit(who)
+	t.Logf("killed after %.1f s, all agree after %.1f s; %s; the publisher ended with %d: %q", dead.Seconds(), time.Since(begun).Seconds(),
+		map[bool]string{true: "the new release is live", false: "the old release is live"}[after != before], code, said)
+	r.goOn()
+}
+
+// visited waits until machines were visited some more.
+func (r *rack) visited() {
+	r.t.Helper()
+	before := r.visits.Load()
+	labtest.Until(r.t, "visits to go on", func() bool { return r.visits.Load() > before+30 })
+}
+
+// goOn shows that after a fault all is well.
+func (r *rack) goOn() {
+	r.t.Helper()
+	for name := range r.addresses {
+		r.visit(name)
+	}
 	r.settle()
 	want := fmt.Sprintf("release %d", r.last)
 	for name := range r.addresses {
-		labtest.Until(t, name+" to serve what was published next", func() bool { return r.serves(name) == want })
+		labtest.Until(r.t, name+" to serve what was published next", func() bool { return r.serves(name) == want })
 	}
-	labtest.Until(t, "stores to hold what is kept, and no more", func() bool { return r.surplus() == "" }, r.surplus)
+	labtest.Until(r.t, "stores to hold what is kept, and no more", func() bool { return r.surplus() == "" }, r.surplus)
+}
+
+// fullDisk has a node's disk fill up while it brings a release: all go on with the one before, and room is all that it takes.
+func (r *rack) fullDisk(node string) {
+	t, dir := r.t, filepath.Join(r.State, node, "node", "artefact")
+	r.leave(node)
+	must(t, r.Kill(t.Context(), node))
+	must(t, os.Rename(dir, dir+".was"))
+	must(t, os.Mkdir(dir, 0o700))
+	used := int64(0)
+	must(t, filepath.WalkDir(dir+".was", func(_ string, d os.DirEntry, err error) error {
+		if info, _ := d.Info(); err == nil && info.Mode().IsRegular() {
+			used += info.Size() + 4096
+		}
+		return err
+	}))
+	disk := func(flags uintptr, size int64) {
+		t.Helper()
+		must(t, syscall.Mount("bramble-test", dir, "tmpfs", flags, fmt.Sprintf("size=%d,mode=0700", size)))
+	}
+	disk(0, used+reserve+1<<20)
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	must(t, os.CopyFS(dir, os.DirFS(dir+".was")))
+	must(t, r.Heal(t.Context(), node))
+	before := fmt.Sprintf("release %d", r.last)
+	labtest.Until(t, node+" to serve from its new disk", func() bool { return r.serves(node) == before })
+	r.Await(node, fleet.Up)
+	r.visit(node)
+	r.write()
+	end := r.Bramble("site", "publish", r.dir, "--name", "blog")
+	if end.Code != 5 || !strings.Contains(end.Stderr, node+": try: ") || !strings.Contains(end.Stderr, "blog stays as it was") {
+		t.Errorf("a publication that fills a disk ends with %d:\n%s", end.Code, end.Stderr)
+	}
+	t.Logf("of a full disk the publisher is told: %q", end.Stderr)
+	r.visited()
+	for name := range r.addresses {
+		if now := r.serves(name); now != before {
+			t.Errorf("%s serves %q, not %q", name, now, before)
+		}
+	}
+	disk(syscall.MS_REMOUNT, used+2*reserve)
+	r.goOn()
 }
 
 // live is the release that the head has decided for; "" while it is away.
