@@ -313,6 +313,27 @@ func TestStreamToNobody(t *testing.T) {
 	}
 }
 
+// A head that hangs is not waited for, and who asked it is told what to do.
+func TestStreamToSilentHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bustest.Start(t)
+		head, ann := b.Head(), b.Client("ann", trust.Operator)
+		ctx, stop := context.WithCancel(t.Context())
+		head.Subscribe(ctx, "fan.do.run.>", func(bus.Message) {})
+		head.Flush(t.Context())
+		s, err := ann.Open(t.Context(), "fan.do.run", question{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Recv()
+		if f := fault.Of(err); f.Code != fault.Unreachable || f.Text != "the head has been silent for 20s" || f.Try == "" {
+			t.Errorf("got %+v", f)
+		}
+		stop()
+		b.StopAll(ann, head)
+	})
+}
+
 func TestPresenceAndKick(t *testing.T) {
 	b := bustest.Start(t)
 	events := make(chan bus.Presence, 10)

@@ -226,8 +226,11 @@ func (c *Conn) Close() {
 
 var (
 	errConnClosed = fault.New(fault.Unreachable, "the connection to the head was closed")
-	errConnLost   = fault.New(fault.Unreachable, "the connection to the head was lost").Hint("the same again in a moment; bramble doctor if it stays away")
+	errConnLost   = fault.New(fault.Unreachable, "the connection to the head was lost").Hint(awayHint)
 )
+
+// awayHint is what a person does whose head is away.
+const awayHint = "the same again in a moment; bramble doctor if it stays away"
 
 // subject completes a client's request subject with who asks.
 func (c *Conn) subject(verb string) string {
@@ -291,7 +294,11 @@ func (c *Conn) callError(subject string, err error) error {
 	case errors.Is(err, context.Canceled):
 		return fault.New(fault.Interrupted, "%s: interrupted", subject)
 	case errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout):
-		return fault.New(fault.Unreachable, "nobody answered %s: %w", subject, err)
+		silent := fault.New(fault.Unreachable, "nobody answered %s: %w", subject, err)
+		if c.peerKey(subject) == "head" {
+			silent.Hint(awayHint)
+		}
+		return silent
 	}
 	return unasked(subject, err)
 }

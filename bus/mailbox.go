@@ -167,7 +167,7 @@ func (c *Conn) keepAlive() {
 				silent, quiet := now.Sub(s.heard), now.Sub(s.spoke)
 				s.mu.Unlock()
 				if silent > Lost {
-					s.drop(fault.New(fault.Unreachable, "the other side has been silent for %s", Lost))
+					s.drop(s.goneError("been silent for " + Lost.String()))
 				} else if quiet >= KeepAlive {
 					s.send(frameAlive, nil)
 				}

@@ -1,10 +1,6 @@
 package bus
 
-import (
-	"time"
-
-	"bramble/fault"
-)
+import "time"
 
 // nobody is told when no one listens where a request or a frame went. A node that has just connected
 // counts as up a moment before it listens: an opener asks again for Settle, as nobody has got its request.
@@ -13,7 +9,7 @@ func (s *Stream) nobody() {
 	again := s.opener && s.peer == "" && time.Since(s.begun) < Settle
 	s.mu.Unlock()
 	if !again {
-		s.drop(fault.New(fault.Unreachable, "nobody answers"))
+		s.drop(s.goneError("not answered"))
 		return
 	}
 	time.AfterFunc(Settle/20, func() {

@@ -329,6 +329,14 @@ func (s *Stream) overError() error {
 	return s.over
 }
 
+// goneError says what the other side has done in place of going on; of the head, what to do about it too.
+func (s *Stream) goneError(has string) error {
+	if s.key.peer == "head" {
+		return fault.New(fault.Unreachable, "the head has %s", has).Hint(awayHint)
+	}
+	return fault.New(fault.Unreachable, "the other side has %s", has)
+}
+
 func (s *Stream) cause() error {
 	err := context.Cause(s.ctx)
 	if errors.Is(err, context.Canceled) {
@@ -375,7 +383,7 @@ func (s *Stream) take(kind byte, data []byte) {
 		s.drop(fault.New(fault.Interrupted, "the caller has gone"))
 		return
 	case frameGone:
-		s.drop(fault.New(fault.Unreachable, "the other side has lost this stream"))
+		s.drop(s.goneError("lost this stream"))
 		return
 	}
 	if kind == frameLast || !s.note(kind, data) {
