@@ -17,6 +17,9 @@ type Answer struct {
 	Size   int64    // bytes of it
 	Done   func()   // called once, when nothing of the answer is needed any more; may be nil
 
+	// Relay gives the answer in the place of Body and File; Head is then the request that its origin gets.
+	Relay Relay
+
 	// Open gives the file that File is to be, when that is not open yet. It is called once, where it may block, but for
 	// HEAD; the file is closed after the answer. An error ends the connection.
 	Open func() (*os.File, error)

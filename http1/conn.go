@@ -55,7 +55,7 @@ func (c *chat) serve() bool {
 	var a Answer
 	since, limit := time.Now(), c.limits.ReadHead
 	for {
-		what, n, refusal := c.look(c.in, &req, &a, c.remote)
+		what, n, refusal := c.look(c.in, &req, &a, c.remote, false)
 		switch what {
 		case handOver:
 			return true

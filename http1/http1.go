@@ -61,6 +61,8 @@ type Request struct {
 
 	// Remote is the client's address as a Server's handler has it; nothing that was said. IPv4 is no IPv6 here.
 	Remote netip.AddrPort
+	// Relays is whether the handler may answer with a Relay: plain connections of systems that have a loop can.
+	Relays bool
 }
 
 // Response is a response's head. All slices point into the parsed bytes.

@@ -18,6 +18,7 @@ type link struct {
 	since   time.Time // of what its time is measured from: its beginning, a head's, or the last byte that went out
 	fresh   bool      // nothing was answered yet
 	closing bool      // no more requests
+	x       *exchange // under way
 	deaf    bool      // all is sent; the peer may read it, and what it says is thrown away
 	gone    bool
 
@@ -37,8 +38,11 @@ type link struct {
 	thrown int  // bytes, of what was read while deaf
 }
 
-// busy reports whether something waits to be sent.
-func (k *link) busy() bool { return k.away || len(k.out)+len(k.body) > 0 || k.file != nil }
+// busy reports whether an answer is under way.
+func (k *link) busy() bool { return k.x != nil || k.owes() }
+
+// owes reports whether something waits to be sent.
+func (k *link) owes() bool { return k.away || len(k.out)+len(k.body) > 0 || k.file != nil }
 
 // free reports whether another request may be answered.
 func (k *link) free() bool { return !k.busy() && !k.closing && !k.gone }
@@ -75,6 +79,8 @@ func (l *loop) ready(k *link, hup bool) {
 		l.discard(k)
 	case !k.busy():
 		l.pull(k, hup)
+	case k.x != nil:
+		l.relaying(k)
 	case k.file != nil:
 		l.lend(k)
 	case l.push(k):
@@ -167,6 +173,7 @@ func (l *loop) drop(k *link) {
 	k.gone, k.in = true, nil
 	delete(l.links, int32(k.fd))
 	syscall.Close(k.fd)
+	l.abandon(k)
 	k.finish()
 	l.over()
 }

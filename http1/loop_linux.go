@@ -21,7 +21,10 @@ type loop struct {
 	taken        int       // events that take found
 	alarm        time.Time // file's deadline
 	files        chan<- *link
-	links        map[int32]*link // by descriptor
+	links        map[int32]*link  // by descriptor
+	trunks       map[int32]*trunk // likewise
+	idle         map[*Origin][]*trunk
+	spare        []*exchange
 	events       [256]syscall.EpollEvent
 	in           [32 << 10]byte // what one read takes; requests are parsed where they lie
 	out          []byte         // answers to one read's requests
@@ -34,6 +37,7 @@ type loop struct {
 
 	mu     sync.Mutex
 	inbox  []*link // new ones, and those whose file has got on
+	broken []*Origin
 	closed bool
 }
 
@@ -48,7 +52,8 @@ func newLoop(r *run, files chan<- *link) (*loop, error) {
 		return nil, err
 	}
 	syscall.SetNonblock(epoll, true) // by which os knows that it can be polled
-	l := &loop{run: r, epoll: epoll, event: event, file: os.NewFile(uintptr(epoll), "epoll"), files: files, links: map[int32]*link{}}
+	l := &loop{run: r, epoll: epoll, event: event, file: os.NewFile(uintptr(epoll), "epoll"), files: files,
+		links: map[int32]*link{}, trunks: map[int32]*trunk{}, idle: map[*Origin][]*trunk{}}
 	l.take = func(uintptr) bool {
 		l.taken = poll(l.epoll, l.events[:])
 		return l.taken > 0
@@ -79,8 +84,15 @@ func (l *loop) serve() {
 		n := l.wait(tick)
 		l.now = time.Now()
 		l.date.set(l.now)
+		for i := range l.events[:n] { // what origins sent unasked is to be seen before one is asked again
+			if l.events[i].Pad == isTrunk {
+				l.stirs(&l.events[i])
+			}
+		}
 		for i := range l.events[:n] {
-			l.happened(&l.events[i])
+			if l.events[i].Pad != isTrunk {
+				l.happened(&l.events[i])
+			}
 		}
 		l.receive()
 		if l.ending.Err() != nil && !l.stopping {
@@ -119,9 +131,9 @@ func (l *loop) wait(tick time.Duration) int {
 // setAlarm lets a wait end after a tick when there are connections that could be late.
 func (l *loop) setAlarm(tick time.Duration) {
 	switch {
-	case len(l.links) == 0 && l.alarm.IsZero(), len(l.links) > 0 && l.now.Before(l.alarm):
+	case len(l.links)+len(l.trunks) == 0 && l.alarm.IsZero(), len(l.links)+len(l.trunks) > 0 && l.now.Before(l.alarm):
 		return
-	case len(l.links) == 0:
+	case len(l.links)+len(l.trunks) == 0:
 		l.alarm = time.Time{}
 	default:
 		l.alarm = l.now.Add(tick)
@@ -134,7 +146,18 @@ func (l *loop) happened(e *syscall.EpollEvent) {
 		var count [8]byte
 		read(l.event, count[:])
 	} else if k := l.links[e.Fd]; k != nil {
-		l.ready(k, e.Events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0)
+		if k.x != nil && e.Events&(syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
+			l.drop(k)
+			return
+		}
+		l.ready(k, e.Events&ended != 0)
+	}
+}
+
+// stirs goes on with the trunk of an event.
+func (l *loop) stirs(e *syscall.EpollEvent) {
+	if n := l.trunks[e.Fd]; n != nil {
+		l.stirred(n, e.Events&ended != 0)
 	}
 }
 
@@ -166,6 +189,9 @@ func (l *loop) finished() bool {
 	if !l.stopping || len(l.links) > 0 {
 		return false
 	}
+	for _, n := range l.trunks {
+		l.hangUp(n)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.inbox) > 0 {
@@ -179,9 +205,12 @@ func (l *loop) finished() bool {
 // receive takes in what was given.
 func (l *loop) receive() {
 	l.mu.Lock()
-	given := l.inbox
-	l.inbox = nil
+	given, broken := l.inbox, l.broken
+	l.inbox, l.broken = nil, nil
 	l.mu.Unlock()
+	for _, o := range broken {
+		l.breakTrunks(o)
+	}
 	for _, k := range given {
 		if k.away {
 			l.returned(k)
@@ -223,10 +252,11 @@ func (l *loop) dropIdle(k *link) {
 
 // sweep ends what takes too long, and everything when the end has come.
 func (l *loop) sweep() {
+	l.late()
 	for _, k := range l.links {
 		switch late := l.now.Sub(k.since); {
 		case k.away:
-		case l.ended.Err() != nil, k.deaf && late >= lingering, !k.deaf && k.busy() && late >= l.limits.Write:
+		case l.ended.Err() != nil, k.deaf && late >= lingering, !k.deaf && k.owes() && late >= l.limits.Write:
 			l.drop(k)
 		case k.busy() || k.deaf:
 		case len(k.in) > 0 && late >= l.limits.ReadHead:
@@ -245,7 +275,7 @@ func (l *loop) sweep() {
 func (l *loop) process(k *link, data []byte) {
 	l.out = l.out[:0]
 	for more := true; more && len(data) > 0 && k.free(); {
-		what, n, refusal := l.look(data, &l.req, &l.ans, k.remote)
+		what, n, refusal := l.look(data, &l.req, &l.ans, k.remote, true)
 		switch what {
 		case wait:
 			more = false
@@ -273,6 +303,10 @@ func (l *loop) process(k *link, data []byte) {
 // reply sends an answer, or lets it gather with those to other requests that came at once.
 func (l *loop) reply(k *link, a *Answer) {
 	const mostGathered = 64 << 10 // bytes
+	if a.Relay != nil {
+		l.relay(k, a)
+		return
+	}
 	l.out = appendHead(l.out, a.Head, &l.date, k.closing)
 	switch {
 	case a.isFile():

@@ -71,11 +71,32 @@ func (r *run) startLoops() ([]*loop, error) {
 	for _, l := range loops {
 		running.Go(l.serve)
 	}
+	r.enter(loops)
 	for range 4 * runtime.GOMAXPROCS(0) {
 		r.wg.Go(func() { sendFiles(files) })
 	}
-	r.wg.Go(func() { running.Wait(); close(files) })
+	r.wg.Go(func() { running.Wait(); r.leave(loops); close(files) })
 	return loops, nil
+}
+
+// enter lets Break find the loops.
+func (s *Server) enter(loops []*loop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running == nil {
+		s.running = map[breaker]struct{}{}
+	}
+	for _, l := range loops {
+		s.running[l] = struct{}{}
+	}
+}
+
+func (s *Server) leave(loops []*loop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range loops {
+		delete(s.running, l)
+	}
 }
 
 // acceptOne waits in the runtime's poller for a connection, which it keeps out of it.

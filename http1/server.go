@@ -28,7 +28,12 @@ type Server struct {
 	Log      *slog.Logger // where panics of handlers go, and net/http complains; nil is nowhere
 
 	counters counters
+	mu       sync.Mutex
+	running  map[breaker]struct{} // loops
 }
+
+// breaker is what can end the connections with an origin.
+type breaker interface{ breakOff(*Origin) }
 
 // lingering is how long a connection that we end is read, and what comes thrown away, so that
 // the last answer is not lost to a reset (RFC 9112, 9.6).
@@ -146,7 +151,7 @@ const (
 )
 
 // look decides about the beginning of b and returns the length of the request that it answered.
-func (r *run) look(b []byte, req *Request, a *Answer, remote netip.AddrPort) (act, int, *Refusal) {
+func (r *run) look(b []byte, req *Request, a *Answer, remote netip.AddrPort, relays bool) (act, int, *Refusal) {
 	skipped := skipEmpty(b)
 	n, err := req.parse(b[skipped:], &r.limits)
 	switch {
@@ -160,7 +165,7 @@ func (r *run) look(b []byte, req *Request, a *Answer, remote netip.AddrPort) (ac
 		return wait, 0, nil
 	}
 	a.clear()
-	req.Remote = remote
+	req.Remote, req.Relays = remote, relays
 	if !req.lean() || r.Handler == nil {
 		return handOver, 0, nil
 	}

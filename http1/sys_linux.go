@@ -66,4 +66,7 @@ func eventfd() (int, error) {
 	return int(fd), nil
 }
 
+// ended are the events after which no more than what is there can be read.
+const ended = syscall.EPOLLRDHUP | syscall.EPOLLHUP | syscall.EPOLLERR
+
 const edge = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | 1<<31 // EPOLLET, whose constant is negative
