@@ -47,7 +47,8 @@ type grammar struct {
 	Drain     drainCmd     `cmd:"" group:"cluster" help:"Give nodes no new work, and say when what runs on them has ended."`
 	Undrain   undrainCmd   `cmd:"" group:"cluster" help:"Give drained nodes work again."`
 
-	Site siteCmd `cmd:"" group:"work" help:"Publish web sites on the nodes, roll them back, and see where they are."`
+	Site  siteCmd  `cmd:"" group:"work" help:"Publish web sites on the nodes, roll them back, and see where they are."`
+	Front frontCmd `cmd:"" group:"work" help:"Put web servers behind one address: a load balancer."`
 
 	Slurm      slurmCmd      `cmd:"" group:"work" help:"One of Slurm's commands: sbatch, squeue and so on."`
 	SlurmShims slurmShimsCmd `cmd:"" group:"work" name:"slurm-shims" help:"Put Slurm's commands, which ask this cluster, into a folder."`

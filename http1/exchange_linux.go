@@ -234,6 +234,9 @@ func (l *loop) pass(x *exchange, content []byte) {
 		l.out = append(append(l.out, content...), "\r\n"...)
 		content = nil
 	}
+	if len(content) <= smallBody {
+		l.out, content = append(l.out, content...), nil
+	}
 	first := l.out
 	if len(first) == 0 {
 		first, content = content, nil

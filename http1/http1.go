@@ -109,3 +109,6 @@ func or[T int | time.Duration](value, otherwise T) T {
 	}
 	return otherwise
 }
+
+// Is reports whether the field has that name, whatever the case of letters.
+func (f Field) Is(name string) bool { return fold(f.Name, name) }

@@ -144,7 +144,7 @@ func (l *loop) setAlarm(tick time.Duration) {
 func (l *loop) happened(e *syscall.EpollEvent) {
 	if e.Fd == int32(l.event) {
 		var count [8]byte
-		read(l.event, count[:])
+		syscall.Read(l.event, count[:])
 	} else if k := l.links[e.Fd]; k != nil {
 		if k.x != nil && e.Events&(syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
 			l.drop(k)

@@ -65,15 +65,15 @@ func TestCases(t *testing.T) {
 	}
 	names := map[string]bool{}
 	for _, c := range rawCases {
-		if names[c.name] {
-			t.Errorf("%s: there are two such cases", c.name)
+		if names[c.Name] {
+			t.Errorf("%s: there are two such cases", c.Name)
 		}
-		names[c.name] = true
-		if got := judge([]byte(c.raw), whole); got != c.status {
-			t.Errorf("%s: got %d, want %d", c.name, got, c.status)
+		names[c.Name] = true
+		if got := judge([]byte(c.Raw), whole); got != c.Status {
+			t.Errorf("%s: got %d, want %d", c.Name, got, c.Status)
 		}
-		if got := judge([]byte(c.raw), one); got != c.status {
-			t.Errorf("%s, byte by byte: got %d, want %d", c.name, got, c.status)
+		if got := judge([]byte(c.Raw), one); got != c.Status {
+			t.Errorf("%s, byte by byte: got %d, want %d", c.Name, got, c.Status)
 		}
 	}
 }
@@ -81,20 +81,20 @@ func TestCases(t *testing.T) {
 // Wherever a request is cut, the parser waits at the cut or says what it says of the whole, and takes the same in the end.
 func TestCuts(t *testing.T) {
 	for _, c := range rawCases {
-		if len(c.raw) > 1000 {
+		if len(c.Raw) > 1000 {
 			continue
 		}
-		for cut := 1; cut < len(c.raw); cut++ {
+		for cut := 1; cut < len(c.Raw); cut++ {
 			first := true
-			got := judge([]byte(c.raw), func(b []byte) []byte {
+			got := judge([]byte(c.Raw), func(b []byte) []byte {
 				if first && len(b) > cut {
 					first = false
 					return b[:cut]
 				}
 				return b
 			})
-			if got != c.status {
-				t.Errorf("%s, cut after %d: got %d, want %d", c.name, cut, got, c.status)
+			if got != c.Status {
+				t.Errorf("%s, cut after %d: got %d, want %d", c.Name, cut, got, c.Status)
 			}
 		}
 	}
@@ -234,7 +234,7 @@ func TestChunks(t *testing.T) {
 // What is accepted must mean the same to net/http.
 func FuzzRequest(f *testing.F) {
 	for _, c := range rawCases {
-		f.Add([]byte(c.raw))
+		f.Add([]byte(c.Raw))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var r Request

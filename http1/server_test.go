@@ -217,22 +217,22 @@ func TestServeCases(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		v := serve(t, engine, &Server{})
 		for _, c := range rawCases {
-			if engine == "tls" && len(c.raw) > 10_000 {
+			if engine == "tls" && len(c.Raw) > 10_000 {
 				continue
 			}
 			conn := v.dial()
-			go io.WriteString(conn, c.raw)
+			go io.WriteString(conn, c.Raw)
 			resp, err := http.ReadResponse(conn.r, nil)
 			if err != nil {
-				t.Fatalf("%s: %v", c.name, err)
+				t.Fatalf("%s: %v", c.Name, err)
 			}
-			inBody := strings.Contains(c.raw, "ing: chunked\r\n\r\n") && resp.StatusCode == 400 // where net/http answers
+			inBody := strings.Contains(c.Raw, "ing: chunked\r\n\r\n") && resp.StatusCode == 400 // where net/http answers
 			switch {
-			case c.status == 0 && resp.StatusCode != 200 && resp.StatusCode != 100:
-				t.Errorf("%s: got %s", c.name, resp.Status)
-			case c.status != 0 && resp.StatusCode != c.status && !inBody:
-				t.Errorf("%s: got %s, want %d", c.name, resp.Status, c.status)
-			case c.status != 0:
+			case c.Status == 0 && resp.StatusCode != 200 && resp.StatusCode != 100:
+				t.Errorf("%s: got %s", c.Name, resp.Status)
+			case c.Status != 0 && resp.StatusCode != c.Status && !inBody:
+				t.Errorf("%s: got %s, want %d", c.Name, resp.Status, c.Status)
+			case c.Status != 0:
 				io.Copy(io.Discard, resp.Body)
 				conn.closed()
 			}

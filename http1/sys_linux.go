@@ -7,10 +7,10 @@ import (
 
 // The calls below never block, so they spare the runtime's preparations for one that does.
 
-// read reads what is there; 0 is the end, an error also EAGAIN.
+// read reads what is there on a socket; 0 is the end, an error also EAGAIN. Calls for sockets spare what the kernel does for files.
 func read(fd int, b []byte) (int, error) {
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil
@@ -24,20 +24,34 @@ func read(fd int, b []byte) (int, error) {
 // send writes what fits of two pieces, the first of which is not empty; more says that something else follows at once.
 // After EAGAIN and the like, n is 0.
 func send(fd int, first, second []byte, more bool) (int, error) {
-	pieces := [2]syscall.Iovec{{Base: unsafe.SliceData(first)}, {Base: unsafe.SliceData(second)}}
-	pieces[0].SetLen(len(first))
-	pieces[1].SetLen(len(second))
-	message := syscall.Msghdr{Iov: &pieces[0]}
-	message.Iovlen = 1
-	if len(second) > 0 {
-		message.Iovlen = 2
-	}
 	flags := syscall.MSG_NOSIGNAL | syscall.MSG_DONTWAIT
 	if more {
 		flags |= syscall.MSG_MORE
 	}
+	if len(second) == 0 {
+		return sendOne(fd, first, flags)
+	}
+	pieces := [2]syscall.Iovec{{Base: unsafe.SliceData(first)}, {Base: unsafe.SliceData(second)}}
+	pieces[0].SetLen(len(first))
+	pieces[1].SetLen(len(second))
+	message := syscall.Msghdr{Iov: &pieces[0]}
+	message.Iovlen = 2
 	for {
 		n, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&message)), uintptr(flags))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case syscall.EINTR:
+			continue
+		}
+		return 0, errno
+	}
+}
+
+// sendOne is send of one piece, which costs the kernel less.
+func sendOne(fd int, piece []byte, flags int) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(piece))), uintptr(len(piece)), uintptr(flags), 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil

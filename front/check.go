@@ -1,0 +1,104 @@
+package front
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"bramble/http1"
+)
+
+// check looks at a member again and again until ctx ends.
+func (g *group) check(ctx context.Context, m *member, c Check) {
+	ticker := time.NewTicker(c.Interval)
+	defer ticker.Stop()
+	for {
+		err := c.ask(ctx, m.origin.Address.String())
+		if ctx.Err() != nil {
+			return
+		}
+		s := Sign{OK: err == nil, Check: true}
+		if err != nil {
+			s.Why, s.Plain = reason(err), plain(err)
+		}
+		g.sign(m, s)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// plain reports whether an error leaves no doubt that nobody listens.
+func plain(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
+// reason is an error in a few words.
+func reason(err error) string {
+	switch {
+	case plain(err):
+		return "nothing listens there"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
+		if op.Timeout() {
+			return "no answer in time"
+		}
+		return op.Err.Error()
+	}
+	return err.Error()
+}
+
+// ask checks once.
+func (c Check) ask(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.DeadlineExceeded
+		}
+		return err
+	}
+	defer conn.Close()
+	conn.(*net.TCPConn).SetLinger(0) // or each check leaves a port in TIME_WAIT for a minute
+	if c.Path == "" {
+		return nil
+	}
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	host := c.Host
+	if host == "" {
+		host = address
+	}
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bramble-check\r\nConnection: close\r\n\r\n", c.Path, host); err != nil {
+		return err
+	}
+	return wellAnswered(bufio.NewReader(conn))
+}
+
+// wellAnswered reads an answer's head, which must have a status from 200 to 399.
+func wellAnswered(r *bufio.Reader) error {
+	var head []byte
+	var res http1.Response
+	for {
+		line, err := r.ReadSlice('\n')
+		if head = append(head, line...); err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+		switch n, err := res.Parse(head, http1.Limits{}); {
+		case err != nil:
+			return err
+		case n == 0:
+		case res.Status < 200 || res.Status > 399:
+			return fmt.Errorf("the check was answered by status %d", res.Status)
+		default:
+			return nil
+		}
+	}
+}

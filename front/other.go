@@ -1,0 +1,208 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"strings"
+	"time"
+
+	"bramble/http1"
+)
+
+// groupKey is where a request's context has its group.
+type groupKey struct{}
+
+// newProxy passes on what is more than a request without a body: bodies, upgrades, HTTP/2.
+func newProxy(t http.RoundTripper, trusted []netip.Prefix) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { rewrite(r, trusted) },
+		Transport:     &balanced{t},
+		FlushInterval: -1, // what a member sends goes on at once
+		ErrorLog:      log.New(io.Discard, "", 0),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			status, body := unavailable(cause(err))
+			h := w.Header()
+			h.Set("Content-Type", "text/html; charset=utf-8")
+			h.Set("Cache-Control", "no-store")
+			h.Set("Retry-After", "5")
+			w.WriteHeader(status)
+			w.Write(body)
+		},
+	}
+}
+
+// errNobody is that no member may be asked.
+var errNobody = errors.New("no member may be asked")
+
+// cause is what a page is about; nil is that there was nobody.
+func cause(err error) error {
+	if errors.Is(err, errNobody) {
+		return nil
+	}
+	return err
+}
+
+// rewrite makes the request that a member gets. The proxy has taken off what is between neighbours, and what says where it came from.
+func rewrite(r *httputil.ProxyRequest, trusted []netip.Prefix) {
+	r.Out.URL.Scheme, r.Out.URL.RawQuery, r.Out.Host = "http", r.In.URL.RawQuery, r.In.Host // as it came, ';' too
+	for name := range r.Out.Header {
+		if (http1.Field{Name: []byte(name)}).Is("upgrade") && strings.EqualFold(r.Out.Header.Get(name), "h2c") {
+			r.Out.Header.Del("Upgrade") // else the member would speak HTTP/2 past every check of ours
+			r.Out.Header.Del("Connection")
+			r.Out.Header.Del("Http2-Settings")
+		}
+		if ours(http1.Field{Name: []byte(name)}) {
+			delete(r.Out.Header, name)
+		}
+	}
+	proto, host := "http", r.In.Host
+	if r.In.TLS != nil {
+		proto = "https"
+	}
+	from := addressOf(r.In.RemoteAddr)
+	text := from.String()
+	if trusts(trusted, from) {
+		if v := strings.Join(r.In.Header.Values("X-Forwarded-For"), ", "); v != "" {
+			text = v + ", " + text
+		}
+		if v := r.In.Header.Get("X-Forwarded-Proto"); v != "" {
+			proto = v
+		}
+		if v := r.In.Header.Get("X-Forwarded-Host"); v != "" {
+			host = v
+		}
+	}
+	r.Out.Header.Set("X-Forwarded-For", text)
+	r.Out.Header.Set("X-Forwarded-Proto", proto)
+	r.Out.Header.Set("X-Forwarded-Host", host)
+}
+
+// addressOf is the address in ADDRESS:PORT.
+func addressOf(remote string) netip.Addr {
+	at, _ := netip.ParseAddrPort(remote)
+	return at.Addr().Unmap()
+}
+
+// balanced sends each request to a member that its group chooses.
+type balanced struct{ http.RoundTripper }
+
+// RoundTrip is http.RoundTripper's.
+func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
+	g := r.Context().Value(groupKey{}).(*group)
+	var tried []*member
+	failure := errNobody
+	for len(tried) < mostTried {
+		ring := g.ring.Load()
+		var route []byte
+		if ring.sticky != "" {
+			route = stickyRoute(r, ring.sticky)
+		}
+		m := g.choose(ring, tried, route)
+		if m == nil {
+			break
+		}
+		res, err := b.ask(g, m, r)
+		switch {
+		case err == nil && ring.refused[res.StatusCode] && repeatable(r) && len(tried) < mostTried-1:
+			res.Body.Close()
+			g.sign(m, Sign{Why: "answered by " + res.Status})
+			err = http1.ErrUnwanted
+		case err == nil:
+			if c := ring.cookieFor(m, route); ring.sticky != "" && c != "" {
+				res.Header.Add("Set-Cookie", c)
+			}
+			return res, nil
+		case r.Context().Err() != nil:
+			return nil, err
+		}
+		tried, failure = append(tried, m), err
+		if !repeatable(r) && !unsent(err) {
+			break
+		}
+	}
+	return nil, failure
+}
+
+// ask sends a request to one member.
+func (b *balanced) ask(g *group, m *member, r *http.Request) (*http.Response, error) {
+	m.begin()
+	out := r.Clone(r.Context())
+	out.URL.Host = m.origin.Address.String()
+	begun := time.Now()
+	res, err := b.RoundTripper.RoundTrip(out)
+	if err != nil {
+		gone := r.Context().Err() != nil
+		m.end(0, !gone)
+		if !gone {
+			g.sign(m, blame(err))
+		}
+		return nil, err
+	}
+	m.answered(time.Since(begun))
+	g.sign(m, Sign{OK: true})
+	body := &counted{ReadCloser: res.Body, m: m}
+	if both, ok := res.Body.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
+		res.Body = &countedBoth{body, both}
+	} else {
+		res.Body = body
+	}
+	return res, nil
+}
+
+// repeatable reports whether a request may be sent twice.
+func repeatable(r *http.Request) bool {
+	return (r.Method == "GET" || r.Method == "HEAD") && (r.Body == nil || r.Body == http.NoBody)
+}
+
+// unsent reports whether a request cannot have reached the member.
+func unsent(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
+
+// stickyRoute is the route that a request names, as routeOf has it.
+func stickyRoute(r *http.Request, name string) []byte {
+	lean := http1.Request{Path: []byte(r.URL.EscapedPath()), Query: []byte(r.URL.RawQuery)}
+	for _, v := range r.Header.Values("Cookie") {
+		lean.Fields = append(lean.Fields, http1.Field{Name: []byte("Cookie"), Value: []byte(v)})
+	}
+	return routeOf(&lean, name)
+}
+
+// counted is an answer's body that tells its member of bytes and the end.
+type counted struct {
+	io.ReadCloser
+	m    *member
+	sent int64
+	bad  bool
+	over bool
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.sent += int64(n)
+	c.bad = c.bad || err != nil && err != io.EOF && !errors.Is(err, context.Canceled)
+	return n, err
+}
+
+func (c *counted) Close() error {
+	if !c.over {
+		c.over = true
+		c.m.end(c.sent, c.bad)
+	}
+	return c.ReadCloser.Close()
+}
+
+// countedBoth is the connection of an upgrade.
+type countedBoth struct {
+	*counted
+	w io.Writer
+}
+
+func (c *countedBoth) Write(p []byte) (int, error) { return c.w.Write(p) }

@@ -1,0 +1,112 @@
+package front
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"bramble/http1"
+)
+
+// mostTried is how many members a request is tried with.
+const mostTried = 3
+
+// passage is a request on its way through the front, on http1's loop.
+type passage struct {
+	g      *group
+	r      *ring
+	tried  []*member
+	m      *member // who is asked now
+	route  []byte
+	asked  time.Time
+	cookie string // that the visitor is to keep
+	space  [mostTried]*member
+}
+
+var passages = sync.Pool{New: func() any { return new(passage) }}
+
+// lean lets a member answer a request without a body.
+func (g *group) lean(r *http1.Request, a *http1.Answer, trusted bool) {
+	p := passages.Get().(*passage)
+	p.g, p.r = g, g.ring.Load()
+	p.tried = p.space[:0]
+	if p.r.sticky != "" {
+		p.route = append(p.route[:0], routeOf(r, p.r.sticky)...)
+	}
+	a.Head, a.Relay = appendRequest(a.Space, r, trusted), p
+}
+
+// Origin is http1.Relay's.
+func (p *passage) Origin(failure error, a *http1.Answer) *http1.Origin {
+	if failure != nil {
+		p.failed(failure)
+	}
+	if len(p.tried) < mostTried {
+		if failure != nil {
+			p.r = p.g.ring.Load()
+		}
+		if m := p.g.choose(p.r, p.tried, p.route); m != nil {
+			p.m, p.asked = m, time.Now()
+			m.begin()
+			return m.origin
+		}
+	}
+	status, body := unavailable(failure)
+	a.Body = body
+	a.Head = http1.MakeHead(status, int64(len(body)), "Content-Type", "text/html; charset=utf-8", "Cache-Control", "no-store", "Retry-After", "5")
+	return nil
+}
+
+// failed tells the group of a failure.
+func (p *passage) failed(why error) {
+	m := p.m
+	p.m = nil
+	m.end(0, true)
+	p.tried = append(p.tried, m)
+	p.g.sign(m, blame(why))
+}
+
+// blame is what a failure says of a member.
+func blame(why error) Sign {
+	return Sign{Plain: plain(why), Why: reason(why)}
+}
+
+// Answered is http1.Relay's.
+func (p *passage) Answered(out []byte, res *http1.Response) ([]byte, bool) {
+	if len(p.r.refused) > 0 && p.r.refused[res.Status] && len(p.tried) < mostTried-1 {
+		return out, false
+	}
+	p.m.answered(time.Since(p.asked))
+	p.g.sign(p.m, Sign{OK: true})
+	cookie := ""
+	if route := p.m.origin; p.r.sticky != "" && route != nil {
+		cookie = p.r.cookieFor(p.m, p.route)
+	}
+	return appendAnswer(out, res, cookie), true
+}
+
+// cookieFor is the cookie that brings a visitor back to a member, empty when what it named is that already.
+func (r *ring) cookieFor(m *member, route []byte) string {
+	m.mu.Lock()
+	own := m.spec.Route
+	m.mu.Unlock()
+	if own == "" || own == string(route) {
+		return ""
+	}
+	return r.sticky + "=" + own + "; Path=/; HttpOnly; SameSite=Lax"
+}
+
+// Over is http1.Relay's.
+func (p *passage) Over(body int64, err error) {
+	if m := p.m; m != nil {
+		gone := errors.Is(err, http1.ErrClient)
+		m.end(body, err != nil && !gone)
+		if err != nil && !gone {
+			p.g.sign(m, blame(err))
+		}
+	}
+	clear(p.space[:])
+	*p = passage{route: slices.Grow(p.route[:0], 0)}
+	passages.Put(p)
+}
