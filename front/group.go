@@ -234,7 +234,12 @@ func (r *ring) inTurn(turn uint64, out func(int) bool) int {
 
 func (r *ring) runner(i int) runner {
 	m := r.members[i]
-	return runner{weight: r.weights[i], busy: m.busy.Load(), traffic: m.bytes.Load() + m.credit.Load()}
+	busy, bytes := m.busy.Load(), m.bytes.Load()
+	each := int64(1)
+	if done := m.asked.Load() - busy; done > 0 {
+		each = max(bytes/done, 1)
+	}
+	return runner{weight: r.weights[i], busy: busy, traffic: bytes + busy*each + m.credit.Load()}
 }
 
 func (r *ring) runners() []runner {

@@ -134,6 +134,9 @@ func (b *balanced) ask(g *group, m *member, r *http.Request) (*http.Response, er
 	m.begin()
 	out := r.Clone(r.Context())
 	out.URL.Host = m.origin.Address.String()
+	if r.Body != nil && r.Body != http.NoBody {
+		out.Body = io.NopCloser(r.Body) // which another member may have to get
+	}
 	begun := time.Now()
 	res, err := b.RoundTripper.RoundTrip(out)
 	if err != nil {

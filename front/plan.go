@@ -37,12 +37,14 @@ const (
 func (h Health) Next(s Sign, c Check, now time.Time) Health {
 	c = c.filled()
 	if s.OK {
+		if h.Down && c.active() && !s.Check {
+			return h
+		}
 		h.Passes, h.Fails = h.Passes+1, 0
 		if h.Since.IsZero() {
 			h.Since = now
 		}
-		switch {
-		case !h.Down, !s.Check && c.active(), s.Check && h.Passes < c.Rise:
+		if !h.Down || s.Check && h.Passes < c.Rise {
 			return h
 		}
 		return Health{Since: now, Back: true, Passes: h.Passes, Pause: h.Pause}
@@ -71,7 +73,7 @@ func (h Health) Next(s Sign, c Check, now time.Time) Health {
 	down := Health{Down: true, Since: now, Why: s.Why, Fails: h.Fails, Back: true}
 	if !c.active() {
 		down.Pause = shortestPause
-		if h.Pause > 0 && now.Sub(h.Since) < h.Pause { // it has hardly been back
+		if h.Pause > 0 && now.Sub(h.Since) <= 2*h.Pause { // it has hardly been back
 			down.Pause = min(2*h.Pause, longestPause)
 		}
 		down.Until = now.Add(down.Pause)
@@ -144,7 +146,7 @@ func weight(m Member, h Health, slow time.Duration, now time.Time) float64 {
 type runner struct {
 	weight  float64
 	busy    int64 // requests under way
-	traffic int64 // bytes since it became eligible, and what the least of the others had then
+	traffic int64 // bytes, those of requests under way guessed
 }
 
 // least is the position of the runner with the smallest cost for its weight that is not out; -1 is none. Turn, which grows, lets

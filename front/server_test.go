@@ -1,0 +1,515 @@
+package front
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"bramble/http1"
+	"bramble/http1/http1test"
+)
+
+// Nothing that is refused reaches a member, and of what is accepted a member gets one request that is not ambiguous.
+func TestCases(t *testing.T) {
+	b := newBackend(t, "b", nil)
+	w := serve(t, pool(b.Member))
+	for _, c := range http1test.Cases {
+		if strings.HasPrefix(c.Raw, "OPTIONS *") {
+			continue // which is about the front itself
+		}
+		conn, r := w.dial()
+		go io.WriteString(conn, c.Raw)
+		for {
+			method, _, _ := strings.Cut(c.Raw, " ")
+			res, err := http.ReadResponse(r, &http.Request{Method: method})
+			if err != nil {
+				t.Fatalf("%s: %v", c.Name, err)
+			}
+			io.Copy(io.Discard, res.Body)
+			if res.StatusCode == 100 {
+				continue
+			}
+			if c.Status == 0 != (res.StatusCode == 200) {
+				t.Errorf("%s: got %s, want %d", c.Name, res.Status, c.Status)
+			}
+			break
+		}
+		conn.Close()
+		heard := b.heard()
+		chunks := strings.Contains(c.Raw, "ing: chunked\r\n\r\n")
+		if c.Status != 0 && heard != "" && !chunks { // a body goes on as it comes, until it is wrong
+			t.Errorf("%s: a member got %q", c.Name, heard)
+		}
+		if c.Status == 0 {
+			unambiguous(t, c.Name, heard)
+		}
+	}
+}
+
+// unambiguous checks that bytes are one request.
+func unambiguous(t *testing.T, name, raw string) {
+	t.Helper()
+	var r http1.Request
+	n, err := r.Parse([]byte(raw), http1.Limits{Head: 1 << 20, Target: 1 << 20, Fields: 200})
+	if err != nil || n == 0 {
+		t.Errorf("%s: a member got %q, %v", name, raw, err)
+		return
+	}
+	switch rest := raw[n:]; r.Body() {
+	case http1.NoBody:
+		if rest != "" {
+			t.Errorf("%s: a member got %q behind a request", name, rest)
+		}
+	case http1.ByLength:
+		if int64(len(rest)) != r.Length {
+			t.Errorf("%s: a member got %d bytes of body, which should be %d", name, len(rest), r.Length)
+		}
+	default:
+		var c http1.Chunks
+		for b := []byte(rest); !c.Done() || len(b) > 0; {
+			_, n, err := c.Next(b)
+			if err != nil || n == 0 {
+				t.Errorf("%s: a member got the body %q, %v", name, rest, err)
+				return
+			}
+			b = b[n:]
+		}
+	}
+}
+
+// What a member gets of a request's head, on both ways through the front.
+func TestRequestHead(t *testing.T) {
+	b := newBackend(t, "b", nil)
+	spec := pool(b.Member)
+	w := serve(t, spec)
+	spec.Trusted = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	trusting := serve(t, spec)
+	const own = "X-Forwarded-For: 127.0.0.1\nX-Forwarded-Proto: http\nX-Forwarded-Host: a.example:80\n"
+	cases := []struct{ name, fields, want string }{
+		{"plain", "Accept: x\nCookie: a=b\n", "Accept: x\nCookie: a=b\n" + own},
+		{"twice", "Accept: x\nAccept: y\n", "Accept: x\nAccept: y\n" + own},
+		{"between neighbours", "Connection: keep-alive, X-Mine\nX-Mine: 1\nKeep-Alive: 5\nProxy-Connection: a\nTE: gzip\nProxy-Authorization: b\nX-Other: 2\n",
+			"X-Other: 2\n" + own},
+		{"what strangers say", "X-Forwarded-For: 6.6.6.6\nX_Forwarded_For: 7.7.7.7\nX-Real-Ip: 8.8.8.8\nForwarded: for=9.9.9.9\nX-Forwarded-Proto: https\nX-Forwarded-Host: evil\nX-Forwarded-Port: 1\nProxy: http://evil\n", own},
+	}
+	for _, method := range []string{"GET", "POST"} {
+		for _, c := range cases {
+			raw := method + " /p?q=1;r=2 HTTP/1.1\r\nHost: a.example:80\r\n" + strings.ReplaceAll(c.fields, "\n", "\r\n")
+			if method == "POST" {
+				raw += "Content-Length: 0\r\n"
+			}
+			for _, front := range []*web{w, trusting} {
+				want := c.want
+				if front == trusting && c.name == "what strangers say" {
+					want = "X-Forwarded-For: 6.6.6.6, 127.0.0.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: evil\n"
+				}
+				front.ask(raw + "\r\n")
+				got, ok := strings.CutPrefix(b.heard(), method+" /p?q=1;r=2 HTTP/1.1\r\nHost: a.example:80\r\n")
+				if !ok || !sameFields(got, want) {
+					t.Errorf("%s, %s: got %q, want %q", method, c.name, got, want)
+				}
+			}
+		}
+	}
+}
+
+// sameFields compares fields whatever their order is, but for those that go with any request that has a body.
+func sameFields(raw, want string) bool {
+	left := map[string]int{}
+	for _, line := range strings.Split(strings.TrimSpace(raw), "\r\n") {
+		if !strings.HasPrefix(line, "Content-Length:") && !strings.HasPrefix(line, "User-Agent: Go-http") && !strings.HasPrefix(line, "Accept-Encoding: gzip") {
+			left[strings.ToLower(line)]++
+		}
+	}
+	for _, line := range strings.Split(strings.TrimSpace(want), "\n") {
+		left[strings.ToLower(line)]--
+	}
+	for _, n := range left {
+		if n != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// What a visitor gets of an answer's head, on both ways.
+func TestAnswerHead(t *testing.T) {
+	b := newBackend(t, "b", nil)
+	b.answer = "HTTP/1.1 404 Gone Fishing\r\nDate: then\r\nServer: s\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\nConnection: X-Mine\r\nX-Mine: 1\r\n" +
+		"Keep-Alive: timeout=5\r\nProxy-Authenticate: x\r\nContent-Length: 2\r\n\r\nhi"
+	w := serve(t, pool(b.Member))
+	for _, raw := range []string{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"} {
+		res, body := w.ask(raw)
+		if res.StatusCode != 404 || body != "hi" || fmt.Sprint(res.Header) != "map[Content-Length:[2] Date:[then] Server:[s] Set-Cookie:[a=b c=d]]" {
+			t.Errorf("%.4s: got %s %v %q", raw, res.Status, res.Header, body)
+		}
+	}
+}
+
+const (
+	get  = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+)
+
+// A request that a member did not answer goes to another one, unless the member may have acted on it.
+func TestElsewhere(t *testing.T) {
+	closes := newBackend(t, "closes", func(_ net.Conn, r *bufio.Reader, _ string) bool { return false })
+	for _, c := range []struct {
+		raw  string
+		bad  Member
+		want int
+	}{
+		{get, closes.Member, 200},
+		{"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", closes.Member, 200},
+		{"GET / HTTP/1.0\r\n\r\n", closes.Member, 200},
+		{get, gone(t, "gone"), 200},
+		{post, gone(t, "gone"), 200},
+		{post, closes.Member, 502},
+		{"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", closes.Member, 502},
+	} {
+		good := newBackend(t, "good", nil)
+		good.Duty = Standby
+		bad := c.bad
+		bad.Route = "bad"
+		spec := pool(bad, good.Member)
+		spec.Pools[0].Members[1].Duty = Regular
+		spec.Pools[0].Sticky = "R"
+		w := serve(t, spec)
+		conn, r := w.dial()
+		io.WriteString(conn, strings.Replace(c.raw, "\r\n\r\n", "\r\nCookie: R=bad\r\n\r\n", 1))
+		res, err := http.ReadResponse(r, &http.Request{Method: strings.Fields(c.raw)[0]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != c.want {
+			t.Errorf("%.20q with a member that is %s: got %s, want %d", c.raw, bad.Name, res.Status, c.want)
+		}
+		if c.want == 502 && good.heard() != "" {
+			t.Errorf("%.20q was repeated", c.raw)
+		}
+	}
+}
+
+// Members that stand by are asked when nobody else can be, and a page says when nobody is there at all.
+func TestStandbyAndNobody(t *testing.T) {
+	standby := newBackend(t, "standby", nil)
+	standby.Duty = Standby
+	w := serve(t, pool(gone(t, "x"), gone(t, "y"), standby.Member))
+	for _, raw := range []string{get, post, get} {
+		if res, body := w.ask(raw); res.StatusCode != 200 || !strings.HasPrefix(body, "standby") {
+			t.Errorf("got %s %q", res.Status, body)
+		}
+	}
+	w = serve(t, pool(gone(t, "x"), gone(t, "y")))
+	for _, raw := range []string{get, post, get, post} {
+		if res, body := w.ask(raw); res.StatusCode != 503 || !strings.Contains(body, "Nobody is at home") || res.Header.Get("Retry-After") == "" {
+			t.Errorf("got %s %v %q", res.Status, res.Header, body)
+		}
+	}
+}
+
+// Statuses that count as failures are not passed on while there is somebody else.
+func TestFailOn(t *testing.T) {
+	bad, good := newBackend(t, "bad", nil), newBackend(t, "good", nil)
+	bad.answer = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+	spec := pool(bad.Member, good.Member)
+	spec.Pools[0].FailOn = []int{500}
+	w := serve(t, spec)
+	for range 6 {
+		if res, _ := w.ask(get); res.StatusCode != 200 {
+			t.Errorf("got %s", res.Status)
+		}
+	}
+	spec.Pools[0].Members = spec.Pools[0].Members[:1]
+	w = serve(t, spec)
+	if res, _ := w.ask(get); res.StatusCode != 502 {
+		t.Errorf("with nobody else: %s", res.Status)
+	}
+}
+
+// A visitor stays with a member by cookie; a new one is told whom.
+func TestSticky(t *testing.T) {
+	a, b := newBackend(t, "a", nil), newBackend(t, "b", nil)
+	a.Route, b.Route = "ra", "rb"
+	spec := pool(a.Member, b.Member)
+	spec.Pools[0].Sticky = "ROUTE"
+	w := serve(t, spec)
+	for _, raw := range []string{get, post} {
+		seen := map[string]bool{}
+		for range 8 {
+			res, body := w.ask(raw)
+			name, _, _ := strings.Cut(body, " ")
+			seen[name] = true
+			if c := res.Header.Get("Set-Cookie"); c != "ROUTE=r"+name+"; Path=/; HttpOnly; SameSite=Lax" {
+				t.Errorf("the cookie is %q, the member %s", c, name)
+			}
+			for _, with := range []string{"\r\nCookie: x=y; ROUTE=r" + name, "\r\nCookie: ROUTE=session17.r" + name} {
+				res, body = w.ask(strings.Replace(raw, "\r\n\r\n", with+"\r\n\r\n", 1))
+				if !strings.HasPrefix(body, name) || res.Header.Get("Set-Cookie") != "" {
+					t.Errorf("with %q: got %q, cookie %q", with, body, res.Header.Get("Set-Cookie"))
+				}
+			}
+		}
+		if len(seen) != 2 {
+			t.Errorf("all new visitors went to %v", seen)
+		}
+	}
+	for _, target := range []string{"/?ROUTE=rb", "/x;ROUTE=17.rb", "/x;a=b;ROUTE=rb?c"} {
+		for range 3 {
+			if _, body := w.ask(strings.Replace(get, " / ", " "+target+" ", 1)); !strings.HasPrefix(body, "b") {
+				t.Errorf("%s: got %q", target, body)
+			}
+		}
+	}
+}
+
+// Hosts and paths have pools of their own.
+func TestRoutes(t *testing.T) {
+	shop, api, rest := newBackend(t, "shop", nil), newBackend(t, "api", nil), newBackend(t, "rest", nil)
+	one := func(host, path string, b *backend) Pool {
+		p := pool(b.Member).Pools[0]
+		p.Host, p.Path = host, path
+		return p
+	}
+	w := serve(t, Spec{Pools: []Pool{one("shop.example", "", shop), one("shop.example", "/api/", api), one("", "/rest", rest)}})
+	for _, c := range []struct{ host, path, want string }{
+		{"shop.example", "/", "shop"}, {"SHOP.example:8080", "/x", "shop"}, {"shop.example.", "/apix", "shop"},
+		{"shop.example", "/api", "api"}, {"shop.example", "/api/x?y", "api"}, {"shop.example", "/api;v=1", "api"},
+		{"other.example", "/rest/x", "rest"}, {"other.example", "/", ""}, {"[::1]:80", "/rest", "rest"},
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			res, body := w.ask(method + " " + c.path + " HTTP/1.1\r\nHost: " + c.host + "\r\n" + map[string]string{"POST": "Content-Length: 0\r\n"}[method] + "\r\n")
+			if c.want == "" {
+				if res.StatusCode != 404 {
+					t.Errorf("%s%s: got %s", c.host, c.path, res.Status)
+				}
+			} else if !strings.HasPrefix(body, c.want+" ") {
+				t.Errorf("%s%s: got %q, want %s", c.host, c.path, body, c.want)
+			}
+		}
+	}
+}
+
+// An upgrade, as WebSocket begins with, makes the connection one between the visitor and the member.
+func TestUpgrade(t *testing.T) {
+	b := newBackend(t, "b", func(conn net.Conn, r *bufio.Reader, head string) bool {
+		if !strings.Contains(head, "Upgrade: websocket\r\n") {
+			t.Errorf("the member got %q", head)
+		}
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst\n")
+		line, _ := r.ReadString('\n')
+		io.WriteString(conn, "you said "+line)
+		return false
+	})
+	w := serve(t, pool(b.Member))
+	conn, r := w.dial()
+	io.WriteString(conn, "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	res, err := http.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != 101 {
+		t.Fatal(res, err)
+	}
+	io.WriteString(conn, "GET /evil HTTP/1.1\n")
+	all, _ := io.ReadAll(r)
+	if string(all) != "first\nyou said GET /evil HTTP/1.1\n" {
+		t.Errorf("got %q", all)
+	}
+	conn.Close()
+	w.until("it is counted as over", func() bool { return w.s.Standings()[0][0].Busy == 0 })
+}
+
+// HTTP/2 without TLS is not let through by an upgrade.
+func TestH2C(t *testing.T) {
+	b := newBackend(t, "b", nil)
+	w := serve(t, pool(b.Member))
+	w.ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n")
+	if heard := strings.ToLower(b.heard()); heard == "" || strings.Contains(heard, "h2c") || strings.Contains(heard, "http2-settings") {
+		t.Errorf("the member got %q", heard)
+	}
+}
+
+// Events reach the visitor as the member sends them, on both ways.
+func TestEvents(t *testing.T) {
+	next := make(chan bool)
+	b := newBackend(t, "b", func(conn net.Conn, r *bufio.Reader, head string) bool {
+		io.CopyN(io.Discard, r, int64(5*strings.Count(head, "Content-Length: 5")))
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+		for i := range 3 {
+			fmt.Fprintf(conn, "data: %d\n\n", i)
+			<-next
+		}
+		return false
+	})
+	w := serve(t, pool(b.Member))
+	for _, raw := range []string{get, post} {
+		conn, r := w.dial()
+		io.WriteString(conn, raw)
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events := bufio.NewReader(res.Body)
+		for i := range 3 {
+			line, err := events.ReadString('\n')
+			events.ReadString('\n')
+			if want := fmt.Sprintf("data: %d\n", i); line != want || err != nil {
+				t.Errorf("got %q, %v", line, err)
+			}
+			next <- true
+		}
+		if _, err := events.ReadByte(); err != io.EOF {
+			t.Errorf("the end is %v", err)
+		}
+	}
+}
+
+// An upload goes on as it comes.
+func TestUpload(t *testing.T) {
+	got := make(chan string)
+	b := newBackend(t, "b", func(conn net.Conn, r *bufio.Reader, head string) bool {
+		for _, size := range []int{5, 1 << 20} {
+			piece := make([]byte, size)
+			io.ReadFull(r, piece)
+			got <- string(piece)
+		}
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		return false
+	})
+	w := serve(t, pool(b.Member))
+	conn, r := w.dial()
+	large := strings.Repeat("x", 1<<20)
+	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\nhello", 5+len(large))
+	if piece := <-got; piece != "hello" { // before the rest was sent
+		t.Errorf("got %q", piece)
+	}
+	go io.WriteString(conn, large)
+	if piece := <-got; piece != large {
+		t.Errorf("got %d bytes", len(piece))
+	}
+	if res, err := http.ReadResponse(r, nil); err != nil || res.StatusCode != 200 {
+		t.Error(res, err)
+	}
+}
+
+// A member that takes connections and does not answer its check is taken out, and its requests go elsewhere.
+func TestCheck(t *testing.T) {
+	well := make(chan bool, 1)
+	silent := newBackend(t, "silent", func(conn net.Conn, r *bufio.Reader, head string) bool {
+		if strings.HasPrefix(head, "GET /check ") {
+			select {
+			case <-well:
+				io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+				well <- true
+			default:
+				r.ReadByte()
+			}
+			return false
+		}
+		r.ReadByte()
+		return false
+	})
+	good := newBackend(t, "good", nil)
+	spec := pool(silent.Member, good.Member)
+	spec.Pools[0].Check = Check{Path: "/check", Interval: time.Millisecond, Timeout: 50 * time.Millisecond, Rise: 3}
+	w := serve(t, spec)
+	for range 4 {
+		if res, body := w.ask(get); res.StatusCode != 200 || !strings.HasPrefix(body, "good") {
+			t.Errorf("got %s %q", res.Status, body)
+		}
+	}
+	w.until("the silent one is down", func() bool { s := w.s.Standings()[0][0]; return s.Health.Down && s.Health.Why != "" && s.Share == 0 })
+	well <- true
+	w.until("it is back", func() bool { s := w.s.Standings()[0][0]; return !s.Health.Down && s.Share == 0.5 })
+}
+
+// What is stopped loses what is under way; what is drained keeps it.
+func TestModes(t *testing.T) {
+	asked, goOn := make(chan bool, 4), make(chan bool)
+	slow := newBackend(t, "slow", func(conn net.Conn, r *bufio.Reader, head string) bool {
+		asked <- true
+		select {
+		case <-goOn:
+		case <-t.Context().Done():
+		}
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow")
+		return true
+	})
+	good := newBackend(t, "good", nil)
+	good.Duty = Standby
+	spec := pool(slow.Member, good.Member)
+	w := serve(t, spec)
+	set := func(mode Mode) {
+		p := spec.Pools[0]
+		p.Members = append([]Member{}, p.Members...)
+		p.Members[0].Mode = mode
+		w.s.groups[0].set(p)
+	}
+	conn, r := w.dial()
+	io.WriteString(conn, get)
+	<-asked
+	set(Draining)
+	if _, body := w.ask(get); !strings.HasPrefix(body, "good") {
+		t.Errorf("a new visitor got %q", body)
+	}
+	goOn <- true
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(res.Body); string(body) != "slow" {
+		t.Errorf("what was under way got %q", body)
+	}
+	set(Enabled)
+	io.WriteString(conn, get)
+	<-asked
+	set(Stopped)
+	if res, err = http.ReadResponse(r, nil); err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(res.Body); !strings.HasPrefix(string(body), "good") {
+		t.Errorf("what was under way got %q", body)
+	}
+}
+
+// Members come and go under load, and nobody notices.
+func TestSetUnderLoad(t *testing.T) {
+	var all []Member
+	for i := range 4 {
+		all = append(all, newBackend(t, fmt.Sprint("b", i), nil).Member)
+	}
+	spec := pool(all...)
+	w := serve(t, spec)
+	done := make(chan int)
+	for range 8 {
+		go func() {
+			n := 0
+			defer func() { done <- n }()
+			conn, r := w.dial()
+			for ; n < 300; n++ {
+				io.WriteString(conn, get)
+				res, err := http.ReadResponse(r, nil)
+				if err != nil || res.StatusCode != 200 {
+					t.Error(res, err)
+					return
+				}
+				io.Copy(io.Discard, res.Body)
+			}
+		}()
+	}
+	running := 8
+	for i := 0; running > 0; i++ {
+		p := spec.Pools[0]
+		p.Members = append(append([]Member{}, all[:i%4]...), all[i%4+1:]...)
+		w.s.groups[0].set(p)
+		select {
+		case <-done:
+			running--
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
