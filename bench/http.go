@@ -107,24 +107,41 @@ func middle(values []float64) float64 { return slices.Sorted(slices.Values(value
 
 // turn puts load on one page and returns answers per CPU-second.
 func (w *web) turn(ctx context.Context, page string) (float64, error) {
-	pid := w.child.cmd.Process.Pid
-	before, err := processorTime(pid)
+	pids := family(w.child.cmd.Process.Pid)
+	before, err := processorTimes(pids)
 	if err != nil {
 		return 0, err
 	}
-	said, err := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(httpClients), "-d"+httpTurn.String(), "http://"+w.addr+"/"+page).Output()
+	answers, err := w.press(ctx, page)
 	if err != nil {
 		return 0, err
 	}
-	after, err := processorTime(pid)
-	if err != nil {
-		return 0, err
-	}
-	answers, err := answersOf(string(said))
+	after, err := processorTimes(pids)
 	if err != nil || after <= before {
 		return 0, errors.Join(err, fmt.Errorf("it used %s", after-before))
 	}
 	return float64(answers) / (after - before).Seconds(), nil
+}
+
+// press puts load on one page and returns how many answers came.
+func (w *web) press(ctx context.Context, page string) (int, error) {
+	said, err := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(httpClients), "-d"+httpTurn.String(), "http://"+w.addr+"/"+page).Output()
+	if err != nil {
+		return 0, err
+	}
+	return answersOf(string(said))
+}
+
+// processorTimes is the sum of several processes' times.
+func processorTimes(pids []int) (sum time.Duration, err error) {
+	for _, pid := range pids {
+		took, err := processorTime(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += took
+	}
+	return sum, nil
 }
 
 // answersOf reads what wrk says: "  123456 requests in 2.00s, 1.23GB read", and nothing of errors.
@@ -219,7 +236,11 @@ func writePages(dir string) error {
 
 // startNginx starts nginx as one process with the pages as files.
 func (b *bench) startNginx(ctx context.Context, sendfile string) (*web, error) {
-	dir := filepath.Join(b.dir, "nginx-"+sendfile)
+	return b.startNginxAs(ctx, "nginx-"+sendfile, sendfile)
+}
+
+func (b *bench) startNginxAs(ctx context.Context, folder, sendfile string) (*web, error) {
+	dir := filepath.Join(b.dir, folder)
 	if err := os.MkdirAll(filepath.Join(dir, "pages"), 0o755); err != nil {
 		return nil, err
 	}
