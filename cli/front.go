@@ -2,14 +2,23 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
 	"time"
 
 	"bramble/fault"
 	"bramble/front"
+	"bramble/http1"
+	"bramble/metric"
 )
 
 type frontCmd struct {
@@ -17,7 +26,12 @@ type frontCmd struct {
 }
 
 type frontServeCmd struct {
-	Listen  []string      `help:"Where visitors come: [ADDRESS]:PORT; can be repeated." default:":8080" placeholder:"[ADDR]:PORT"`
+	Listen    []string `help:"Where visitors come: [ADDRESS]:PORT; can be repeated. :8080 where nothing else is said." placeholder:"[ADDR]:PORT"`
+	ListenTLS []string `name:"listen-tls" help:"Where visitors come over TLS, with HTTP/2; can be repeated." placeholder:"[ADDR]:PORT"`
+	Cert      []string `help:"Certificate chain in PEM, read again when it changes; can be repeated, and is chosen by its names." type:"path" sep:"none" placeholder:"FILE"`
+	Key       []string `help:"Its key; as often as --cert." type:"path" sep:"none" placeholder:"FILE"`
+	HTTPSOnly bool     `name:"https-only" help:"Send visitors without TLS to where it is."`
+
 	Backend []string      `help:"A web server: http://HOST:PORT, and after commas weight=N, set=N, route=NAME, name=NAME, standby, spare, host=NAME, path=/PREFIX; can be repeated." required:"" sep:"none" placeholder:"URL"`
 	Balance front.Balance `help:"How to choose: ${enum}." enum:"two-choices,byrequests,bytraffic,bybusyness" default:"two-choices"`
 	Sticky  string        `help:"Cookie, or parameter of an address, that names a member's route." placeholder:"NAME"`
@@ -26,12 +40,21 @@ type frontServeCmd struct {
 	Timeout time.Duration `help:"How long a member may take to begin its answer." default:"60s"`
 	Slow    time.Duration `name:"slow-start" help:"How long a member that comes back takes to its whole share." default:"0s"`
 	FailOn  []int         `help:"Statuses of answers that count as failures: another member is asked." placeholder:"STATUS"`
-	Trust   []string      `help:"Proxies whose X-Forwarded fields are passed on: addresses or networks." placeholder:"ADDR|NET"`
+
+	AccessLog string  `help:"Note each request in this file, - for standard output. It is opened again at SIGHUP." placeholder:"FILE"`
+	LogJSON   bool    `name:"log-json" help:"Note them as JSON, with the member that answered; else in the form that Apache calls combined."`
+	Metrics   string  `help:"Show metrics at http://ADDR/metrics, where ADDR is of this machine alone." placeholder:"ADDR:PORT"`
+	Rate      float64 `help:"Requests a second that one address may make; 0: any." default:"0"`
+	Burst     int     `help:"How many of them at once." default:"50"`
+	Conns     int     `name:"client-connections" help:"Connections that one address may have; 0: any." default:"256"`
+
+	Trust []string `help:"Proxies whose X-Forwarded fields are passed on: addresses or networks." placeholder:"ADDR|NET"`
 }
 
 func (frontServeCmd) Examples() string {
 	return "bramble front serve --listen 127.0.0.1:8080 --backend http://127.0.0.1:9001,weight=2 --backend http://127.0.0.1:9002\n" +
-		"bramble front serve --backend http://10.0.0.11,route=a --backend http://10.0.0.12,route=b --sticky ROUTE --check /\n"
+		"bramble front serve --backend http://10.0.0.11,route=a --backend http://10.0.0.12,route=b --sticky ROUTE --check /\n" +
+		"bramble front serve --listen :80 --listen-tls :443 --cert site.crt --key site.key --https-only --backend http://10.0.0.11\n"
 }
 
 func (c *frontServeCmd) Run(e *env) error {
@@ -39,23 +62,184 @@ func (c *frontServeCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	var listeners []net.Listener
+	log := slog.New(slog.NewTextHandler(e.out.Stderr, nil))
+	listeners, secure, err := c.listen(e, log)
 	defer func() {
 		for _, l := range listeners {
 			l.Close()
 		}
 	}()
-	for _, at := range c.Listen {
+	if err != nil {
+		return err
+	}
+	s := &front.Server{Spec: spec, Log: log, Rate: c.Rate, Burst: c.Burst, Limits: http1.Limits{Address: c.Conns}}
+	if c.HTTPSOnly {
+		s.Secure = secure
+	}
+	ctx, stop := context.WithCancel(e.ctx)
+	defer stop()
+	var others sync.WaitGroup
+	defer others.Wait()
+	defer stop()
+	if c.AccessLog != "" {
+		to, err := openLog(e, c.AccessLog)
+		if err != nil {
+			return err
+		}
+		defer to.Close()
+		others.Go(func() { to.reopen(ctx, log) })
+		s.Access = &front.AccessLog{To: to, JSON: c.LogJSON}
+	}
+	if c.Metrics != "" {
+		l, err := loopback(c.Metrics)
+		if err != nil {
+			return err
+		}
+		set := &metric.Set{}
+		s.Register(set)
+		others.Go(func() { serveMetrics(ctx, l, set) })
+	}
+	return s.Run(ctx, listeners...)
+}
+
+// listen opens the ports. Secure is the first one with TLS.
+func (c *frontServeCmd) listen(e *env, log *slog.Logger) (all []net.Listener, secure int, err error) {
+	var with *tls.Config
+	if len(c.ListenTLS) > 0 {
+		if len(c.Cert) == 0 {
+			return nil, 0, fault.New(fault.Misused, "--listen-tls needs a certificate").Hint("--cert site.crt --key site.key")
+		}
+		certs, err := front.LoadCertificates(c.Cert, c.Key, log)
+		if err != nil {
+			return nil, 0, err
+		}
+		with = certs.Config()
+	}
+	if c.HTTPSOnly && with == nil {
+		return nil, 0, fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443 --cert site.crt --key site.key")
+	}
+	plain := c.Listen
+	if len(plain) == 0 && with == nil {
+		plain = []string{":8080"}
+	}
+	open := func(at, scheme string) (net.Listener, error) {
 		l, err := net.Listen("tcp", at)
 		if err != nil {
-			return fault.New(fault.Conflict, "cannot listen on %s: %w", at, plainly(err)).Hint("--listen :8081")
+			return nil, fault.New(fault.Conflict, "cannot listen on %s: %w", at, plainly(err)).Hint("--listen :8081")
 		}
-		listeners = append(listeners, l)
-		fmt.Fprintf(e.out.Stderr, "listening on http://%s\n", l.Addr())
+		fmt.Fprintf(e.out.Stderr, "listening on %s://%s\n", scheme, l.Addr())
+		return l, nil
 	}
-	s := &front.Server{Spec: spec, Log: slog.New(slog.NewTextHandler(e.out.Stderr, nil))}
-	return s.Run(e.ctx, listeners...)
+	for _, at := range plain {
+		l, err := open(at, "http")
+		if err != nil {
+			return all, 0, err
+		}
+		all = append(all, l)
+	}
+	for _, at := range c.ListenTLS {
+		l, err := open(at, "https")
+		if err != nil {
+			return all, 0, err
+		}
+		if secure == 0 {
+			secure = l.Addr().(*net.TCPAddr).Port
+		}
+		all = append(all, tls.NewListener(l, with))
+	}
+	return all, secure, nil
 }
+
+// loopback listens on this machine alone.
+func loopback(at string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(at)
+	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, fault.New(fault.Misused, "--metrics %s: this is not an address of this machine alone", at).Hint("--metrics 127.0.0.1:9100")
+	}
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		return nil, fault.New(fault.Conflict, "cannot listen on %s: %w", at, plainly(err)).Hint("--metrics 127.0.0.1:0")
+	}
+	return l, nil
+}
+
+// serveMetrics answers /metrics until ctx ends.
+func serveMetrics(ctx context.Context, l net.Listener, set *metric.Set) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		set.Write(w)
+	})
+	server := &http1.Server{Fallback: mux, Loops: 1}
+	server.Serve(ctx, l)
+}
+
+// logFile is an access log's file, or standard output.
+type logFile struct {
+	name string
+	mu   sync.Mutex
+	to   io.WriteCloser
+}
+
+func openLog(e *env, name string) (*logFile, error) {
+	if name == "-" {
+		return &logFile{to: keepOpen{e.out.Stdout}}, nil
+	}
+	f := &logFile{name: name}
+	to, err := f.open()
+	if err != nil {
+		return nil, fault.New(fault.Failed, "cannot write the access log %s: %w", name, err).Hint("--access-log FILE in a folder that is there")
+	}
+	f.to = to
+	return f, nil
+}
+
+func (f *logFile) open() (*os.File, error) {
+	return os.OpenFile(f.name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+}
+
+// reopen opens the file anew at each SIGHUP, so that it can be moved away first.
+func (f *logFile) reopen(ctx context.Context, log *slog.Logger) {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	defer signal.Stop(again)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again:
+		}
+		if f.name == "" {
+			continue
+		}
+		to, err := f.open()
+		if err != nil {
+			log.Error("the access log goes on in the file before", "error", err)
+			continue
+		}
+		f.mu.Lock()
+		f.to.Close()
+		f.to = to
+		f.mu.Unlock()
+	}
+}
+
+func (f *logFile) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.to.Write(p)
+}
+
+func (f *logFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.to.Close()
+}
+
+// keepOpen is what is not ours to close.
+type keepOpen struct{ io.Writer }
+
+func (keepOpen) Close() error { return nil }
 
 // plainly is what went wrong with an address, without the address.
 func plainly(err error) error {

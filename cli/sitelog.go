@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"bramble/fault"
+	"bramble/http1"
 	"bramble/site"
 	"bramble/term"
 )
@@ -78,12 +79,11 @@ func (c *siteLogCmd) Run(e *env) error {
 // objects prints lines of a log as JSON; a line that was cut off is none.
 func (c *siteLogCmd) objects(e *env, l site.LogLines) error {
 	for line := range strings.Lines(string(l.Text)) {
-		v, err := site.ParseVisit(strings.TrimSuffix(line, "\n"))
+		v, err := http1.ParseVisit(strings.TrimSuffix(line, "\n"))
 		if err != nil {
 			continue
 		}
-		v.Node = l.Node
-		if err := term.JSONLine(e.out.Stdout, v); err != nil {
+		if err := term.JSONLine(e.out.Stdout, site.Visit{Node: l.Node, Visit: v}); err != nil {
 			return err
 		}
 	}

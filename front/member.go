@@ -58,6 +58,13 @@ func (m *member) answered(took time.Duration) {
 	m.delay.Store(math.Float64bits(old + (float64(took)-old)/20)) // of two at once one may be lost
 }
 
+// name is what the member is called.
+func (m *member) name() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.spec.Name
+}
+
 // standing is the member as others see it.
 func (m *member) standing() Standing {
 	m.mu.Lock()

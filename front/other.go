@@ -15,8 +15,14 @@ import (
 	"bramble/http1"
 )
 
-// groupKey is where a request's context has its group.
-type groupKey struct{}
+// errandKey is where a request's context has its errand.
+type errandKey struct{}
+
+// errand is what a request is about: the group that it is for, and what is measured of its answer, if anything is.
+type errand struct {
+	*group
+	measured *measured
+}
 
 // newProxy passes on what is more than a request without a body: bodies, upgrades, HTTP/2.
 func newProxy(t http.RoundTripper, trusted []netip.Prefix) *httputil.ReverseProxy {
@@ -94,7 +100,8 @@ type balanced struct{ http.RoundTripper }
 
 // RoundTrip is http.RoundTripper's.
 func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
-	g := r.Context().Value(groupKey{}).(*group)
+	e := r.Context().Value(errandKey{}).(errand)
+	g := e.group
 	var tried []*member
 	failure := errNobody
 	for len(tried) < mostTried {
@@ -106,6 +113,9 @@ func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 		m := g.choose(ring, tried, route)
 		if m == nil {
 			break
+		}
+		if e.measured != nil {
+			e.measured.member, e.measured.tried = m.name(), len(tried)
 		}
 		res, err := b.ask(g, m, r)
 		switch {

@@ -2,7 +2,6 @@ package front
 
 import (
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -14,25 +13,29 @@ const mostTried = 3
 
 // passage is a request on its way through the front, on http1's loop.
 type passage struct {
-	g      *group
-	r      *ring
-	tried  []*member
-	m      *member // who is asked now
-	route  []byte
-	asked  time.Time
-	cookie string // that the visitor is to keep
-	space  [mostTried]*member
+	g     *group
+	r     *ring
+	tried []*member
+	m     *member // who is asked now
+	route []byte
+	asked time.Time
+	space [mostTried]*member
+	log   *AccessLog
+	visit *visit // to be noted; nil without a log
 }
 
 var passages = sync.Pool{New: func() any { return new(passage) }}
 
 // lean lets a member answer a request without a body.
-func (g *group) lean(r *http1.Request, a *http1.Answer, trusted bool) {
+func (g *group) lean(r *http1.Request, a *http1.Answer, trusted bool, log *AccessLog) {
 	p := passages.Get().(*passage)
 	p.g, p.r = g, g.ring.Load()
 	p.tried = p.space[:0]
 	if p.r.sticky != "" {
 		p.route = append(p.route[:0], routeOf(r, p.r.sticky)...)
+	}
+	if p.log = log; log != nil {
+		p.visit = noted(r)
 	}
 	a.Head, a.Relay = appendRequest(a.Space, r, trusted), p
 }
@@ -53,7 +56,9 @@ func (p *passage) Origin(failure error, a *http1.Answer) *http1.Origin {
 		}
 	}
 	status, body := unavailable(failure)
-	a.Body = body
+	if a.Body = body; p.visit != nil {
+		p.visit.Status, p.visit.Bytes = status, int64(len(body))
+	}
 	a.Head = http1.MakeHead(status, int64(len(body)), "Content-Type", "text/html; charset=utf-8", "Cache-Control", "no-store", "Retry-After", "5")
 	return nil
 }
@@ -80,8 +85,11 @@ func (p *passage) Answered(out []byte, res *http1.Response) ([]byte, bool) {
 	p.m.answered(time.Since(p.asked))
 	p.g.sign(p.m, Sign{OK: true})
 	cookie := ""
-	if route := p.m.origin; p.r.sticky != "" && route != nil {
+	if p.r.sticky != "" {
 		cookie = p.r.cookieFor(p.m, p.route)
+	}
+	if p.visit != nil {
+		p.visit.Status = res.Status
 	}
 	return appendAnswer(out, res, cookie), true
 }
@@ -106,7 +114,13 @@ func (p *passage) Over(body int64, err error) {
 			p.g.sign(m, blame(err))
 		}
 	}
-	clear(p.space[:])
-	*p = passage{route: slices.Grow(p.route[:0], 0)}
+	if v := p.visit; v != nil {
+		if p.m != nil {
+			v.Member, v.Bytes = p.m.name(), body
+		}
+		v.Tried, v.Took = len(p.tried), time.Since(v.Time).Seconds()
+		p.log.note(*v)
+	}
+	*p = passage{route: p.route[:0]}
 	passages.Put(p)
 }

@@ -6,6 +6,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,13 +20,18 @@ import (
 type Server struct {
 	Spec   Spec
 	Limits http1.Limits
-	Loops  int // threads for requests without a body, of each listener; 0: one for each core
+	Loops  int        // threads for requests without a body, of each listener; 0: one for each core
+	Access *AccessLog // nil: none
+	Rate   float64    // requests a second of one address; 0: any
+	Burst  int        // of them at once
+	Secure int        // the port that requests without TLS are sent to; 0: they are answered
 	Log    *slog.Logger
 
 	routes  atomic.Pointer[routes]
 	groups  []*group
 	servers []*http1.Server
 	proxy   *httputil.ReverseProxy
+	rates   limits
 }
 
 // Run serves the listeners until ctx ends, lets what is under way finish for at most Limits.Grace, and returns when everything it
@@ -32,6 +40,7 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
+	s.rates = limits{rate: s.Rate, burst: float64(s.Burst), now: time.Now, spent: map[netip.Addr]*bucket{}}
 	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext, MaxIdleConnsPerHost: 64,
 		IdleConnTimeout: 4 * time.Second, DisableCompression: true, ResponseHeaderTimeout: time.Minute}
 	defer transport.CloseIdleConnections()
@@ -54,6 +63,10 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	defer ticking.Wait()
 	defer stop()
 	ticking.Go(func() { s.tick(checking) })
+	if s.Access != nil {
+		s.Access.Log = s.Log
+		ticking.Go(func() { s.Access.run(checking.Done()) })
+	}
 	ended := make(chan error, len(listeners))
 	for i, l := range listeners {
 		go func() { ended <- s.servers[i].Serve(ctx, l) }()
@@ -97,25 +110,77 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 		return false
 	}
 	g := s.routes.Load().find(r.Host(), r.Path)
-	if g == nil {
-		a.Body = strange
-		a.Head = http1.MakeHead(http.StatusNotFound, int64(len(a.Body)), "Content-Type", "text/plain; charset=utf-8")
-		return true
+	trusted := trusts(s.Spec.Trusted, r.Remote.Addr())
+	switch {
+	case !trusted && !s.rates.allow(r.Remote.Addr()):
+		s.refuse(r, a, http.StatusTooManyRequests, "Retry-After", "1")
+	case s.Secure > 0:
+		s.refuse(r, a, http.StatusPermanentRedirect, "Location", secured(string(r.Host()), string(r.Target), s.Secure))
+	case g == nil:
+		s.refuse(r, a, http.StatusNotFound)
+	default:
+		g.lean(r, a, trusted, s.Access)
 	}
-	g.lean(r, a, trusts(s.Spec.Trusted, r.Remote.Addr()))
 	return true
 }
 
-var strange = []byte("nothing of this name is served here\n")
+// texts are what the front says itself, besides pages.
+var texts = map[int]string{
+	http.StatusTooManyRequests:   "too many requests: slow down\n",
+	http.StatusPermanentRedirect: "",
+	http.StatusNotFound:          "nothing of this name is served here\n",
+}
+
+// refuse answers without asking a member.
+func (s *Server) refuse(r *http1.Request, a *http1.Answer, status int, fields ...string) {
+	a.Body = []byte(texts[status])
+	a.Head = http1.MakeHead(status, int64(len(a.Body)), append(fields, "Content-Type", "text/plain; charset=utf-8")...)
+	if s.Access != nil {
+		v := noted(r)
+		v.Status, v.Bytes = status, int64(len(a.Body))
+		s.Access.note(*v)
+	}
+}
+
+// secured is the address of the same with TLS.
+func secured(host, target string, port int) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		if host = name; strings.Contains(host, ":") {
+			host = "[" + host + "]"
+		}
+	}
+	if port != 443 {
+		host += ":" + strconv.Itoa(port)
+	}
+	if !strings.HasPrefix(target, "/") { // OPTIONS *
+		target = "/"
+	}
+	return "https://" + host + target
+}
 
 // ServeHTTP answers what is more than a request without a body.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	g := s.routes.Load().find([]byte(r.Host), []byte(r.URL.EscapedPath()))
-	if g == nil {
-		http.Error(w, "nothing of this name is served here", http.StatusNotFound)
-		return
+	var m *measured
+	if s.Access != nil {
+		m = &measured{ResponseWriter: w, status: http.StatusOK}
+		defer s.Access.other(r, m, time.Now())
+		w = m
 	}
-	s.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), groupKey{}, g)))
+	from := addressOf(r.RemoteAddr)
+	g := s.routes.Load().find([]byte(r.Host), []byte(r.URL.EscapedPath()))
+	say := func(status int) { http.Error(w, strings.TrimSuffix(texts[status], "\n"), status) }
+	switch {
+	case !trusts(s.Spec.Trusted, from) && !s.rates.allow(from):
+		w.Header().Set("Retry-After", "1")
+		say(http.StatusTooManyRequests)
+	case s.Secure > 0 && r.TLS == nil:
+		w.Header().Set("Location", secured(r.Host, r.URL.RequestURI(), s.Secure))
+		w.WriteHeader(http.StatusPermanentRedirect)
+	case g == nil:
+		say(http.StatusNotFound)
+	default:
+		s.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), errandKey{}, errand{g, m})))
+	}
 }
 
 // Standings are the members of each pool, in the order of Spec.

@@ -30,7 +30,7 @@ func (r *run) serveConn(conn net.Conn) {
 		return
 	}
 	conn.Close()
-	r.over()
+	r.over(c.remote)
 }
 
 // addressOf is an address of the network; of a local socket it is the zero one.

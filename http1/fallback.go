@@ -63,7 +63,7 @@ func (f *fallback) counted(handler http.Handler) http.Handler {
 // take gives net/http a connection and what was read from it. It owns the connection's slot from then on.
 func (f *fallback) take(conn net.Conn, read []byte) {
 	f.serve.Add(1)
-	held := &held{Conn: conn, done: func() { f.run.over(); f.serve.Done() }}
+	held := &held{Conn: conn, done: func() { f.run.over(addressOf(conn.RemoteAddr())); f.serve.Done() }}
 	held.stop = context.AfterFunc(f.run.ended, func() { held.Close() })
 	given := net.Conn(held)
 	t, isTLS := conn.(*tls.Conn)

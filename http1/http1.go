@@ -81,6 +81,7 @@ type Limits struct {
 	Trailers int // bytes of the trailer section of a chunked body, 4096
 
 	Conns    int           // open connections; more wait in the listener's queue; 4096
+	Address  int           // open connections of one address (of an IPv6 network of 64 bits), more are closed at once; 0: as many as all
 	ReadHead time.Duration // from the first byte of a head to its last, 10 s
 	Idle     time.Duration // without a request, 60 s
 	Write    time.Duration // without the peer taking a byte of an answer, or sending one of a body, 30 s
@@ -96,6 +97,7 @@ func (l Limits) filled() Limits {
 		Head:     or(l.Head, 16<<10),
 		Trailers: or(l.Trailers, 4<<10),
 		Conns:    or(l.Conns, 4096),
+		Address:  l.Address,
 		ReadHead: or(l.ReadHead, 10*time.Second),
 		Idle:     or(l.Idle, time.Minute),
 		Write:    or(l.Write, 30*time.Second),

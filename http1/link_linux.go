@@ -175,7 +175,7 @@ func (l *loop) drop(k *link) {
 	syscall.Close(k.fd)
 	l.abandon(k)
 	k.finish()
-	l.over()
+	l.over(k.remote)
 }
 
 // handOver gives a connection to net/http, with what was received.
@@ -187,7 +187,7 @@ func (l *loop) handOver(k *link, data []byte) {
 	conn, err := net.FileConn(file)
 	file.Close()
 	if err != nil {
-		l.over()
+		l.over(k.remote)
 		return
 	}
 	l.fallback.take(conn, slices.Clone(data))

@@ -40,7 +40,10 @@ func (r *run) accept() error {
 	for next := 0; r.acquire(); next++ {
 		fd, remote, err := acceptOne(raw)
 		if err == nil {
-			r.begun()
+			if !r.begun(remote) {
+				syscall.Close(fd)
+				continue
+			}
 			l := loops[next%len(loops)]
 			l.give(&link{home: l, fd: fd, remote: remote, fresh: true})
 			continue

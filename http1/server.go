@@ -45,6 +45,7 @@ type run struct {
 	ln       net.Listener
 	limits   Limits
 	slots    chan struct{} // one for each open connection
+	crowd    crowd
 	fallback *fallback
 	wg       sync.WaitGroup  // connections and loops
 	ending   context.Context // no new requests
@@ -59,7 +60,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ended, endNow := context.WithCancel(context.WithoutCancel(ctx))
 	defer endNow()
 	r := &run{Server: s, ln: ln, limits: s.Limits.filled(), ending: ending, ended: ended}
-	r.slots = make(chan struct{}, r.limits.Conns)
+	r.slots, r.crowd.most = make(chan struct{}, r.limits.Conns), r.limits.Address
 	r.fallback = newFallback(r)
 	unblock := context.AfterFunc(ending, func() { ln.Close() })
 	defer unblock()
@@ -92,14 +93,27 @@ func (r *run) acquire() bool {
 	}
 }
 
-// begun counts a connection that was accepted.
-func (r *run) begun() { r.counters.conns.Add(1) }
+// begun counts a connection that was accepted. False is that its address has too many: it is to be closed.
+func (r *run) begun(remote netip.AddrPort) bool {
+	r.counters.conns.Add(1)
+	if r.crowd.enter(remote.Addr()) {
+		return true
+	}
+	r.counters.refused(tooMany)
+	r.counters.ended.Add(1)
+	r.release()
+	return false
+}
 
 // over counts a connection that has ended, and lets another one in.
-func (r *run) over() {
+func (r *run) over(remote netip.AddrPort) {
+	r.crowd.leave(remote.Addr())
 	r.counters.ended.Add(1)
 	r.release()
 }
+
+// tooMany is counted only: nobody is told, for that would cost as much as an answer.
+var tooMany = &Refusal{429, "there are too many connections from one address"}
 
 func (r *run) release() { <-r.slots }
 
@@ -114,8 +128,11 @@ func (r *run) acceptConns() error {
 			}
 			return err
 		}
-		r.begun()
-		r.wg.Go(func() { r.serveConn(conn) })
+		if r.begun(addressOf(conn.RemoteAddr())) {
+			r.wg.Go(func() { r.serveConn(conn) })
+		} else {
+			conn.Close()
+		}
 	}
 	return nil
 }

@@ -737,6 +737,37 @@ func TestMostConnections(t *testing.T) {
 }
 
 // What net/http would let pass on a connection that it has is refused there too, and reaches no handler.
+// One address has so many connections and no more, and others come in again as those end.
+func TestMostOfOneAddress(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		s := &Server{Limits: Limits{Address: 3}}
+		v := serve(t, engine, s)
+		var in []*client
+		for range 2 {
+			c := v.dial()
+			c.send(with())
+			c.response("GET")
+			in = append(in, c)
+		}
+		c := v.dial()
+		c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n") // net/http has it from now on
+		c.response("POST")
+		in = append(in, c)
+		if engine != "tls" {
+			out := v.dial()
+			out.closed()
+		}
+		for _, c := range in {
+			c.Close()
+			v.until("the connection has ended", func() bool { return s.Counts().Open < 3 })
+			again := v.dial()
+			again.send(with("Connection: close"))
+			again.response("GET")
+			again.Close()
+		}
+	})
+}
+
 func TestScreen(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		v := serve(t, engine, &Server{})

@@ -13,6 +13,7 @@ import (
 	"bramble/bus"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/http1"
 )
 
 // LogRequest asks for a site's access log.
@@ -21,6 +22,12 @@ type LogRequest struct {
 	On     string `json:"on,omitempty"` // which of the site's nodes; "": all
 	Lines  int    `json:"lines"`        // of each node, the last ones
 	Follow bool   `json:"follow,omitempty"`
+}
+
+// Visit is one request to a site on one of its nodes.
+type Visit struct {
+	Node string `json:"node"`
+	http1.Visit
 }
 
 // LogLines are whole lines of a node's log, in the combined form, or why there are none.

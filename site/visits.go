@@ -114,10 +114,10 @@ func (v *visits) note(remote netip.Addr, method, target []byte, version string, 
 		return false
 	}
 	if second := now.Unix(); second != v.second {
-		v.second, v.stamp = second, now.AppendFormat(v.stamp[:0], visitTime)
+		v.second, v.stamp = second, now.AppendFormat(v.stamp[:0], http1.VisitTime)
 	}
 	first = len(v.lines) == 0
-	v.lines = appendVisit(v.lines, remote, v.stamp, method, target, version, status, size, referer, agent)
+	v.lines = http1.AppendVisit(v.lines, remote, v.stamp, method, target, version, status, size, referer, agent)
 	return first
 }
 

@@ -15,34 +15,9 @@ import (
 
 	"bramble/artefact"
 	"bramble/fault"
+	"bramble/http1"
 	"bramble/metric"
 )
-
-func TestVisitLines(t *testing.T) {
-	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("", 3600))
-	line := func(target, agent string) string {
-		return string(appendVisit(nil, netip.MustParseAddr("10.0.0.7"), []byte(at.Format(visitTime)), []byte("GET"), []byte(target), "HTTP/1.1", 200, 512, nil, []byte(agent)))
-	}
-	if got, want := line("/a?b=c", `Mozilla "x"`), `10.0.0.7 - - [01/Mar/2026:12:00:00 +0100] "GET /a?b=c HTTP/1.1" 200 512 "-" "Mozilla \x22x\x22"`+"\n"; got != want {
-		t.Errorf("got  %swant %s", got, want)
-	}
-	for _, odd := range []string{`" 200 1 "`, "a\nb", `\x41`, "\x00\xff", "-", "] \"", strings.Repeat("é", 2000)} {
-		text := line("/"+strings.ReplaceAll(odd, " ", "+"), odd)
-		v, err := ParseVisit(strings.TrimSuffix(text, "\n"))
-		want := odd[:min(len(odd), longestField)]
-		if odd == "-" {
-			want = "" // nobody can tell
-		}
-		if err != nil || v.Agent != want || v.Status != 200 || v.Bytes != 512 || !v.Time.Equal(at) || strings.Count(text, "\n") != 1 {
-			t.Errorf("%q is read as %+v, %v", text, v, err)
-		}
-	}
-	for _, wrong := range []string{"", "x", `10.0.0.7 - - [x] "GET / HTTP/1.1" 200 1 "-" "-"`, strings.TrimSuffix(line("/", "x"), "\"\n")[:60]} {
-		if _, err := ParseVisit(wrong); err == nil {
-			t.Errorf("%q is read", wrong)
-		}
-	}
-}
 
 func TestLogs(t *testing.T) {
 	w := newWorld(t, "one", "two")
@@ -67,7 +42,7 @@ func TestLogs(t *testing.T) {
 				return
 			}
 			for line := range strings.Lines(string(l.Text)) {
-				if v, err := ParseVisit(strings.TrimSuffix(line, "\n")); err == nil && v.Target == "/nowhere" && v.Status == 404 {
+				if v, err := http1.ParseVisit(strings.TrimSuffix(line, "\n")); err == nil && v.Target == "/nowhere" && v.Status == 404 {
 					following <- l.Node
 				}
 			}
@@ -145,11 +120,11 @@ func collectLog(w *world, req LogRequest) (all []Visit, err error) {
 			return all, err
 		}
 		for line := range strings.Lines(string(l.Text)) {
-			v, err := ParseVisit(strings.TrimSuffix(line, "\n"))
+			v, err := http1.ParseVisit(strings.TrimSuffix(line, "\n"))
 			if err != nil {
 				return all, err
 			}
-			all = append(all, v)
+			all = append(all, Visit{Visit: v})
 		}
 	}
 	return all, nil

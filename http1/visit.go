@@ -1,4 +1,4 @@
-package site
+package http1
 
 import (
 	"bytes"
@@ -13,7 +13,6 @@ import (
 
 // Visit is one request to a site, as access logs have it.
 type Visit struct {
-	Node    string     `json:"node"`
 	Time    time.Time  `json:"time"`
 	Remote  netip.Addr `json:"remote"`
 	Method  string     `json:"method"`
@@ -26,14 +25,15 @@ type Visit struct {
 }
 
 const (
-	visitTime = "02/Jan/2006:15:04:05 -0700"
+	// VisitTime is how an access log writes a time.
+	VisitTime = "02/Jan/2006:15:04:05 -0700"
 	// longestField is how many bytes of what a visitor says of itself are written down, and of a target.
 	longestField = 1024
 )
 
-// appendVisit adds a line in the form that Apache calls combined. Anything in quotes that could end them, or the line, is \xHH.
+// AppendVisit adds a line in the form that Apache calls combined. Anything in quotes that could end them, or the line, is \xHH.
 // Format: Apache HTTP Server, mod_log_config, "Combined Log Format".
-func appendVisit(b []byte, remote netip.Addr, stamp []byte, method, target []byte, version string, status int, size int64, referer, agent []byte) []byte {
+func AppendVisit(b []byte, remote netip.Addr, stamp []byte, method, target []byte, version string, status int, size int64, referer, agent []byte) []byte {
 	if remote.IsValid() {
 		b = remote.AppendTo(b)
 	} else {
@@ -44,11 +44,11 @@ func appendVisit(b []byte, remote netip.Addr, stamp []byte, method, target []byt
 	b = append(append(b, version...), "\" "...)
 	b = append(strconv.AppendInt(b, int64(status), 10), ' ')
 	b = append(strconv.AppendInt(b, size, 10), " \""...)
-	b = append(appendField(b, referer), "\" \""...)
-	return append(appendField(b, agent), "\"\n"...)
+	b = append(appendQuoted(b, referer), "\" \""...)
+	return append(appendQuoted(b, agent), "\"\n"...)
 }
 
-func appendField(b, field []byte) []byte {
+func appendQuoted(b, field []byte) []byte {
 	if len(field) == 0 {
 		return append(b, '-')
 	}
@@ -84,7 +84,7 @@ func ParseVisit(line string) (v Visit, err error) {
 			return wrong()
 		}
 	}
-	if v.Time, err = time.Parse(visitTime, stamp); err != nil {
+	if v.Time, err = time.Parse(VisitTime, stamp); err != nil {
 		return wrong()
 	}
 	words := strings.Split(request, " ")

@@ -1,0 +1,66 @@
+package front
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// limits on what one address may do.
+type limits struct {
+	rate  float64 // requests a second; 0: any
+	burst float64
+	mu    sync.Mutex
+	now   func() time.Time
+	spent map[netip.Addr]*bucket
+	swept time.Time
+}
+
+// bucket is a token bucket: what an address has left, at a time.
+type bucket struct {
+	left float64
+	at   time.Time
+}
+
+// mostAddresses is how many addresses are told apart; what comes from more is not limited, for memory is.
+const mostAddresses = 100_000
+
+// allow takes one request of an address; false is that it has had too many. An IPv6 network of 64 bits is one address, for
+// whoever has one of them has them all.
+func (l *limits) allow(from netip.Addr) bool {
+	if l.rate <= 0 {
+		return true
+	}
+	if from.Is6() {
+		if p, err := from.Prefix(64); err == nil {
+			from = p.Addr()
+		}
+	}
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	full := max(l.burst, 1)
+	if now.Sub(l.swept) > 10*time.Second {
+		l.swept = now
+		for at, b := range l.spent {
+			if b.left+l.rate*now.Sub(b.at).Seconds() >= full {
+				delete(l.spent, at)
+			}
+		}
+	}
+	b := l.spent[from]
+	if b == nil {
+		if len(l.spent) >= mostAddresses {
+			return true
+		}
+		b = &bucket{left: full, at: now}
+		l.spent[from] = b
+	}
+	b.left = min(full, b.left+l.rate*now.Sub(b.at).Seconds())
+	b.at = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}
