@@ -123,15 +123,12 @@ func says(t *testing.T, answer string, close bool) *backend {
 func newTransport(t *testing.T, tr *Transport) *Transport {
 	t.Cleanup(func() {
 		tr.CloseIdle()
-		eventually(t, "no goroutine is left", func() bool {
+		eventually(t, "no goroutine, request or connection is left", func() bool {
 			buf := make([]byte, 1<<20)
-			return !strings.Contains(string(buf[:runtime.Stack(buf, true)]), "http1.(*trip)")
+			tr.mu.Lock()
+			defer tr.mu.Unlock()
+			return !strings.Contains(string(buf[:runtime.Stack(buf, true)]), "http1.(*trip)") && len(tr.trips)+len(tr.idle) == 0
 		})
-		tr.mu.Lock()
-		defer tr.mu.Unlock()
-		if len(tr.trips) > 0 || len(tr.idle) > 0 {
-			t.Errorf("%d requests and connections to %d addresses are left", len(tr.trips), len(tr.idle))
-		}
 	})
 	return tr
 }
