@@ -139,6 +139,9 @@ func (t *Transport) CloseIdle() {
 	}
 }
 
+// CloseIdleConnections is CloseIdle, by the name that http.Client knows.
+func (t *Transport) CloseIdleConnections() { t.CloseIdle() }
+
 // Break ends all that goes on with an address, connections in use as well: their requests and answers fail with ErrBroken.
 func (t *Transport) Break(address string) {
 	t.mu.Lock()
@@ -147,6 +150,7 @@ func (t *Transport) Break(address string) {
 	var broken []*trip
 	for x := range t.trips {
 		if x.req.URL.Host == address {
+			x.broken = true
 			broken = append(broken, x)
 		}
 	}

@@ -138,6 +138,7 @@ func TestTransportProxy(t *testing.T) {
 			if err != nil {
 				return
 			}
+			io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
 			body, err := io.ReadAll(req.Body)
 			got.Store(fmt.Sprint(req.Method, " ", len(body), " ", err, " ", req.Trailer))
 			io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nTrailer: T\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nT: u\r\n\r\n")

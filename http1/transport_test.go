@@ -19,7 +19,7 @@ import (
 
 // backend is an origin server whose answers are raw bytes. It logs the raw bytes that it gets.
 type backend struct {
-	t    *testing.T
+	t    testing.TB
 	ln   net.Listener
 	addr string
 	open atomic.Int64
@@ -35,7 +35,7 @@ type spoken struct {
 }
 
 // newBackend starts an origin which serves a connection until its function returns.
-func newBackend(t *testing.T, serve func(c *spoken)) *backend {
+func newBackend(t testing.TB, serve func(c *spoken)) *backend {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

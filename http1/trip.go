@@ -24,6 +24,8 @@ type trip struct {
 	excess bool  // something came behind the body
 	read   error // what each further Read returns
 
+	broken bool // by Break, so the connection is not kept; Transport.mu guards it
+
 	mu       sync.Mutex
 	over     bool
 	why      error              // it ended before its time
@@ -139,7 +141,7 @@ func (x *trip) finish(keep bool) error {
 		return why
 	}
 	if watched := x.unwatch(); keep && watched {
-		x.t.keep(x.w)
+		x.t.keep(x)
 	} else {
 		x.w.Close()
 	}

@@ -58,9 +58,10 @@ func (t *Transport) kept(address string) *wire {
 	}
 }
 
-// keep keeps a connection for the next request.
-func (t *Transport) keep(w *wire) {
+// keep keeps a trip's connection for the next request.
+func (t *Transport) keep(x *trip) {
 	const largest = 16 << 10
+	w := x.w
 	if cap(w.memory) > largest {
 		w.memory = nil
 	}
@@ -68,7 +69,7 @@ func (t *Transport) keep(w *wire) {
 	w.SetReadDeadline(time.Time{})
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if w.raw == nil || len(t.idle[w.address]) >= or(t.Kept, 64) {
+	if x.broken || w.raw == nil || len(t.idle[w.address]) >= or(t.Kept, 64) {
 		w.Close()
 		return
 	}
