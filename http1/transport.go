@@ -19,7 +19,7 @@ type Transport struct {
 	Connect  time.Duration // 2 s
 	Continue time.Duration // that a body waits for the 100 (Continue) its request expects, 1 s (RFC 9110, 10.1.1)
 	Answer   time.Duration // from a request's last byte to the end of the answer's head, 60 s
-	Stall    time.Duration // that an origin takes nothing of a request, or sends nothing of a body, 60 s
+	Stall    time.Duration // that an origin takes nothing of a request, or sends nothing of a body, 60 s; twice that if it takes some of a part
 	Idle     time.Duration // that a connection is kept without a request, 4 s: servers often close theirs after 5
 
 	// Dial connects; nil is a net.Dialer. A connection that is no syscall.Conn cannot be asked for its silence, and so is not kept.

@@ -382,6 +382,55 @@ func TestTransportStale(t *testing.T) {
 	}
 }
 
+// However many connections are stale, a request is sent no more than twice, the second time over a new one; and once an answer has
+// begun, it is not sent again.
+func TestTransportStaleOnce(t *testing.T) {
+	for _, c := range []struct {
+		last string // what comes for the second request of a connection
+		sent int    // requests after the first two
+		err  error
+	}{{"", 2, nil}, {"H", 1, io.ErrUnexpectedEOF}} {
+		begun, goOn := make(chan bool), make(chan bool)
+		var sent atomic.Int64
+		b := newBackend(t, func(s *spoken) {
+			for n := 0; s.head() != ""; n++ {
+				if number := sent.Add(1); number <= 2 {
+					begun <- true
+					<-goOn
+				}
+				if n > 0 {
+					io.WriteString(s, c.last)
+					return
+				}
+				io.WriteString(s, "HTTP/1.1 204 No\r\n\r\n")
+			}
+		})
+		tr := newTransport(t, &Transport{Idle: patience})
+		var two sync.WaitGroup
+		for range 2 {
+			two.Go(func() { fetch(tr, b.request("GET", nil)) })
+			<-begun
+		}
+		close(goOn)
+		two.Wait()
+		if _, _, err := fetch(tr, b.request("GET", nil)); !errors.Is(err, c.err) || sent.Load() != int64(2+c.sent) {
+			t.Errorf("after %q it was sent %d times; %v", c.last, sent.Load()-2, err)
+		}
+	}
+}
+
+// Who wants the connection to close gets that, though the origin would keep it.
+func TestTransportCloses(t *testing.T) {
+	b := says(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false)
+	tr := newTransport(t, &Transport{Idle: patience})
+	req := b.request("GET", nil)
+	req.Close = true
+	if _, got, err := fetch(tr, req); got != "ok" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	eventually(t, "the connection is closed", func() bool { return b.open.Load() == 0 })
+}
+
 // Where nobody listens nothing was sent, and the body is as it was.
 func TestTransportUnsent(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

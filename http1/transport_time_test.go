@@ -85,6 +85,12 @@ func TestTransportTimes(t *testing.T) {
 			io.WriteString(c, head+"hello")
 			time.Sleep(time.Hour)
 		}, true, strings.NewReader("hello"), true, nil, nil, time.Second},
+		"hints, and then wants no body": {func(c net.Conn) {
+			reads(c)
+			io.WriteString(c, "HTTP/1.1 103 Hi\r\n\r\n")
+			time.Sleep(time.Second / 2)
+			io.WriteString(c, head+"hello")
+		}, true, failing{errors.New("it was read")}, true, nil, nil, time.Second / 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -125,6 +131,31 @@ func TestTransportTimes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A connection that has changed its protocol may be silent for as long as both like.
+func TestTransportSilentTunnel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		tr := &Transport{Dial: func(context.Context, string, string) (net.Conn, error) { return ours, nil }}
+		go func() {
+			http.ReadRequest(bufio.NewReader(theirs))
+			io.WriteString(theirs, "HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+			time.Sleep(24 * time.Hour)
+			io.WriteString(theirs, "late")
+			theirs.Close()
+		}()
+		req, _ := http.NewRequest("GET", "http://a:1/", nil)
+		req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"x"}}
+		res, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if got, err := io.ReadAll(res.Body); string(got) != "late" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
 }
 
 var begun time.Time // of the test, by its clock
