@@ -37,7 +37,7 @@ type frontServeCmd struct {
 	Sticky  string        `help:"Cookie, or parameter of an address, that names a member's route." placeholder:"NAME"`
 	Check   string        `help:"Ask members for this path, and take those out that do not answer well. A connection is tried without." placeholder:"/PATH"`
 	Every   time.Duration `help:"How often members are looked at; 0: never, requests alone tell." default:"250ms"`
-	Timeout time.Duration `help:"How long a member may take to begin its answer." default:"60s"`
+	Timeout time.Duration `help:"How long a member may take to begin its answer, and to go on with it." default:"60s"`
 	Slow    time.Duration `name:"slow-start" help:"How long a member that comes back takes to its whole share." default:"0s"`
 	FailOn  []int         `help:"Statuses of answers that count as failures: another member is asked." placeholder:"STATUS"`
 

@@ -24,7 +24,7 @@ type Pool struct {
 	Check   Check         `json:"check"`
 	Slow    time.Duration `json:"slow,omitempty"`    // how long a member that comes back takes until it has its whole share
 	FailOn  []int         `json:"fail_on,omitempty"` // statuses that count as failures of a member
-	Wait    time.Duration `json:"wait,omitempty"`    // for an answer's head; 0: 60 s
+	Wait    time.Duration `json:"wait,omitempty"`    // for an answer's head, and for each next piece of it; 0: 60 s
 	Members []Member      `json:"members"`
 }
 

@@ -54,7 +54,7 @@ func (g *group) set(p Pool) {
 			m = old[at]
 			old = slices.Delete(slices.Clone(old), at, at+1)
 		} else {
-			m = &member{origin: &http1.Origin{Address: spec.Address, Answer: p.Wait}}
+			m = &member{origin: &http1.Origin{Address: spec.Address, Answer: p.Wait, Stall: p.Wait}}
 		}
 		m.mu.Lock()
 		m.spec = spec

@@ -35,11 +35,16 @@ type web struct {
 // serve starts a front. At the end of the test everything that it started must have ended.
 func serve(t *testing.T, spec Spec) *web {
 	t.Helper()
+	return serveWith(t, &Server{Spec: spec})
+}
+
+func serveWith(t *testing.T, s *Server) *web {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Spec: spec, Loops: 1, Log: quiet}
+	s.Loops, s.Log = 1, quiet
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx, l) }()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
@@ -57,6 +56,7 @@ func cause(err error) error {
 // rewrite makes the request that a member gets. The proxy has taken off what is between neighbours, and what says where it came from.
 func rewrite(r *httputil.ProxyRequest, trusted []netip.Prefix) {
 	r.Out.URL.Scheme, r.Out.URL.RawQuery, r.Out.Host = "http", r.In.URL.RawQuery, r.In.Host // as it came, ';' too
+	r.Out.Trailer = r.In.Trailer
 	for name := range r.Out.Header {
 		if (http1.Field{Name: []byte(name)}).Is("upgrade") && strings.EqualFold(r.Out.Header.Get(name), "h2c") {
 			r.Out.Header.Del("Upgrade") // else the member would speak HTTP/2 past every check of ours
@@ -143,7 +143,7 @@ func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 func (b *balanced) ask(g *group, m *member, r *http.Request) (*http.Response, error) {
 	m.begin()
 	out := r.Clone(r.Context())
-	out.URL.Host = m.origin.Address.String()
+	out.URL.Host, out.Trailer = m.origin.Address.String(), r.Trailer // whose values come behind the body
 	if r.Body != nil && r.Body != http.NoBody {
 		out.Body = io.NopCloser(r.Body) // which another member may have to get
 	}
@@ -175,8 +175,8 @@ func repeatable(r *http.Request) bool {
 
 // unsent reports whether a request cannot have reached the member.
 func unsent(err error) bool {
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "dial"
+	_, ok := errors.AsType[*http1.Unsent](err)
+	return ok
 }
 
 // stickyRoute is the route that a request names, as routeOf has it.

@@ -31,7 +31,9 @@ type Server struct {
 	groups  []*group
 	servers []*http1.Server
 	proxy   *httputil.ReverseProxy
-	rates   limits
+
+	transport *http1.Transport
+	rates     limits
 }
 
 // Run serves the listeners until ctx ends, lets what is under way finish for at most Limits.Grace, and returns when everything it
@@ -41,10 +43,10 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
 	s.rates = limits{rate: s.Rate, burst: float64(s.Burst), now: time.Now, spent: map[netip.Addr]*bucket{}}
-	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext, MaxIdleConnsPerHost: 64,
-		IdleConnTimeout: 4 * time.Second, DisableCompression: true, ResponseHeaderTimeout: time.Minute}
-	defer transport.CloseIdleConnections()
-	s.proxy = newProxy(transport, s.Spec.Trusted)
+	wait := longestWait(s.Spec.Pools)
+	s.transport = &http1.Transport{Answer: wait, Stall: wait}
+	defer s.transport.CloseIdle()
+	s.proxy = newProxy(s.transport, s.Spec.Trusted)
 	for range listeners {
 		s.servers = append(s.servers, &http1.Server{Handler: s.lean, Fallback: s, Limits: s.Limits, Loops: s.Loops, Log: s.Log})
 	}
@@ -102,6 +104,15 @@ func (s *Server) broke(o *http1.Origin) {
 	for _, h := range s.servers {
 		h.Break(o)
 	}
+	s.transport.Break(o.Address.String())
+}
+
+// longestWait is how long the most patient of pools waits for an answer; 0 is the default.
+func longestWait(pools []Pool) (most time.Duration) {
+	for _, p := range pools {
+		most = max(most, p.Wait)
+	}
+	return most
 }
 
 // lean is http1.Server's Handler.
@@ -179,6 +190,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case g == nil:
 		say(http.StatusNotFound)
 	default:
+		w.Header()["Content-Type"] = nil // else one is guessed where a member gives none
 		s.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), errandKey{}, errand{g, m})))
 	}
 }

@@ -513,3 +513,101 @@ func TestSetUnderLoad(t *testing.T) {
 		}
 	}
 }
+
+// Trailers go through in both directions.
+func TestTrailers(t *testing.T) {
+	b := newBackend(t, "b", func(conn net.Conn, r *bufio.Reader, _ string) bool {
+		req, err := http.ReadRequest(bufio.NewReader(io.MultiReader(strings.NewReader("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: Sum\r\n\r\n"), r)))
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		io.Copy(io.Discard, req.Body)
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Sum\r\n\r\n0\r\nSum: %s!\r\n\r\n", req.Trailer.Get("Sum"))
+		return false
+	})
+	w := serve(t, pool(b.Member))
+	res, _ := w.ask("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: Sum\r\n\r\n5\r\nhello\r\n0\r\nSum: 17\r\n\r\n")
+	if got := res.Trailer.Get("Sum"); got != "17!" {
+		t.Errorf("the trailer is %q", got)
+	}
+}
+
+// One address has so many requests in a second, and others none the fewer; what is too much is told so.
+func TestRate(t *testing.T) {
+	now := time.Unix(1000, 0)
+	l := limits{rate: 2, burst: 3, now: func() time.Time { return now }, spent: map[netip.Addr]*bucket{}}
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	ask := func(from netip.Addr, n int) (got int) {
+		for range n {
+			if l.allow(from) {
+				got++
+			}
+		}
+		return got
+	}
+	if n := ask(a, 10); n != 3 {
+		t.Errorf("at once %d were allowed", n)
+	}
+	if n := ask(b, 10); n != 3 {
+		t.Errorf("another had %d", n)
+	}
+	now = now.Add(time.Second)
+	if n := ask(a, 10); n != 2 {
+		t.Errorf("a second later %d were allowed", n)
+	}
+	if x, y := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::ffff:1"); ask(x, 10)+ask(y, 10) != 3 {
+		t.Error("a network of IPv6 has several shares")
+	}
+	now = now.Add(time.Hour)
+	ask(a, 1)
+	if len(l.spent) != 1 {
+		t.Errorf("%d addresses are remembered", len(l.spent))
+	}
+}
+
+// What is noted of requests, on both ways, of what the front answers itself too.
+func TestAccessLog(t *testing.T) {
+	b := newBackend(t, "b", nil)
+	for _, asJSON := range []bool{false, true} {
+		out := &backend{}
+		w := serveWith(t, &Server{Spec: pool(gone(t, "x"), b.Member), Access: &AccessLog{To: out, JSON: asJSON}})
+		w.s.groups[0].turn.Store(1) // the next turn is x's
+		w.ask("GET /a?b HTTP/1.1\r\nHost: h\r\nReferer: r\r\nUser-Agent: \"u\"\r\n\r\n")
+		w.ask(post)
+		var text string
+		w.until("two lines", func() bool { text += out.heard(); return strings.Count(text, "\n") == 2 })
+		want := []string{`127.0.0.1 - - [`, `"GET /a?b HTTP/1.1" 200 2 "r" "\x22u\x22"`, `"POST / HTTP/1.1" 200 7 "-" "-"`}
+		if asJSON {
+			want = []string{`"method":"GET","target":"/a?b","version":"HTTP/1.1","status":200,"bytes":2,"referer":"r","agent":"\"u\"","host":"h","member":"b","tried":1,"took":`, `"method":"POST","target":"/","version":"HTTP/1.1","status":200,"bytes":7,"host":"a","member":"b",`}
+		}
+		for _, part := range want {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s is not in\n%s", part, text)
+			}
+		}
+	}
+}
+
+// Whoever comes without TLS is sent to where it is.
+func TestSecure(t *testing.T) {
+	b := newBackend(t, "b", nil)
+	for _, c := range []struct {
+		port             int
+		host, path, want string
+	}{
+		{443, "a.example", "/x?y", "https://a.example/x?y"}, {443, "a.example:80", "/", "https://a.example/"},
+		{8443, "a.example:8080", "/", "https://a.example:8443/"}, {8443, "[::1]:80", "/", "https://[::1]:8443/"}, {443, "[::1]", "/", "https://[::1]/"},
+	} {
+		w := serveWith(t, &Server{Spec: pool(b.Member), Secure: c.port})
+		for _, method := range []string{"GET", "POST"} {
+			res, _ := w.ask(method + " " + c.path + " HTTP/1.1\r\nHost: " + c.host + "\r\nContent-Length: 0\r\n\r\n")
+			if res.StatusCode != 308 || res.Header.Get("Location") != c.want {
+				t.Errorf("%s: got %s to %q, want %q", c.host, res.Status, res.Header.Get("Location"), c.want)
+			}
+		}
+	}
+	if b.heard() != "" {
+		t.Error("a member was asked")
+	}
+}
