@@ -41,7 +41,7 @@ func tiny(t *testing.T) options {
 	}
 	t.Cleanup(func() { os.RemoveAll(disk) })
 	return options{exe: labtest.Binary(t), out: filepath.Join(t.TempDir(), "performance.md"), folder: disk, limit: 15 * time.Minute, slack: 4,
-		labNodes: 3, spreadNodes: 3, spreadBytes: 8 << 20, storeBytes: 4 << 20, runs: 1, nodes: 20, commands: 5, tasks: 40, noops: 400, latency: 2, records: 64}
+		labNodes: 3, spreadNodes: 3, spreadBytes: 8 << 20, storeBytes: 4 << 20, runs: 1, nodes: 20, commands: 5, tasks: 40, noops: 400, latency: 2, records: 64, outage: 400 * time.Millisecond}
 }
 
 func TestAll(t *testing.T) {
@@ -62,7 +62,7 @@ func TestAll(t *testing.T) {
 			t.Errorf("no %q on the page", want)
 		}
 	}
-	for _, want := range []string{"| `bramble run`", "| Slurm: ", " by a bare chain", " by BitTorrent"} {
+	for _, want := range []string{"| `bramble run`", "| Slurm: ", "apache2 at its best", "memory with 1,000 connections", " by a bare chain", " by BitTorrent"} {
 		if os.Geteuid() == 0 && !strings.Contains(string(page), want) {
 			t.Errorf("no %q on the page", want)
 		}

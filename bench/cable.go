@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,11 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"bramble/fleet"
+	"bramble/front/visitor"
 	"bramble/lab"
 	"bramble/site"
 )
@@ -22,14 +20,13 @@ const (
 	cableNodes    = 4
 	cableVisitors = 32
 	cableWorst    = 1500 * time.Millisecond
-	cableOut      = 20 * time.Second // that a cable is out: as long as peers stall at most, and more
 )
 
 // cable measures what visitors notice when a node's cable is pulled, through bramble and through its peers.
 func (b *bench) cable(ctx context.Context, s *section) error {
 	s.title = "A node's cable is pulled under load"
 	s.how = fmt.Sprintf("A site on %d nodes in namespaces of their own, and on this machine a balancer before them; %d visitors ask again and again over kept connections. One node's cable is out for %s; "+
-		"what counts is answers that failed, and the longest that one took. Peers are Debian's, at their defaults but for kept connections, and with checks and times as short as bramble's own where they have them.", cableNodes, cableVisitors, cableOut)
+		"what counts is answers that failed, and the longest that one took. Peers are Debian's, at their defaults but for kept connections, and with checks and times as short as bramble's own where they have them.", cableNodes, cableVisitors, b.outage)
 	if lacking := missing("nginx", "haproxy", "apache2"); len(lacking) > 0 {
 		return fmt.Errorf("this needs %s; try: scripts/setup bench", strings.Join(lacking, ", "))
 	}
@@ -124,71 +121,25 @@ func (b *bench) pull(ctx context.Context, r *rack, x *balancer, at []string) (fa
 	if err := answering(ctx, x.addr); err != nil {
 		return 0, 0, fmt.Errorf("%w: %s", err, x.child.last())
 	}
-	visiting, stop := context.WithCancel(ctx)
-	defer stop()
-	v := &visitors{at: x.addr}
-	for range cableVisitors {
-		v.running.Go(func() { v.visit(visiting) })
-	}
+	// They pause, so that answers take as long as they take, and not as long as this machine is busy.
+	v := &visitor.Crowd{At: x.addr, Path: "/" + pages[0].name, Many: cableVisitors, Pause: 2 * time.Millisecond}
+	v.Begin(ctx)
+	defer v.End()
 	pause := func(d time.Duration) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(d):
 		}
 	}
-	pause(2 * time.Second)
+	pause(b.outage / 10)
 	if err := r.Cut(ctx, r.nodes[0].Name); err != nil {
 		return 0, 0, err
 	}
-	pause(cableOut)
+	pause(b.outage)
 	if err := r.revive(ctx, r.nodes[0].Name); err != nil {
 		return 0, 0, err
 	}
-	pause(2 * time.Second)
-	stop()
-	v.running.Wait()
-	return v.failed.Load(), time.Duration(v.worst.Load()), ctx.Err()
-}
-
-// visitors ask again and again.
-type visitors struct {
-	at            string
-	failed, worst atomic.Int64
-	running       sync.WaitGroup
-}
-
-func (v *visitors) visit(ctx context.Context) {
-	for ctx.Err() == nil {
-		if err := v.converse(ctx); err != nil && ctx.Err() == nil {
-			v.failed.Add(1)
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
-}
-
-// converse asks over one connection until something fails.
-func (v *visitors) converse(ctx context.Context) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", v.at)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	r := bufio.NewReader(conn)
-	for ctx.Err() == nil {
-		begun := time.Now()
-		err := askOnce(conn, r, pages[0].name)
-		if ctx.Err() == nil {
-			for took := int64(time.Since(begun)); ; {
-				if was := v.worst.Load(); took <= was || v.worst.CompareAndSwap(was, took) {
-					break
-				}
-			}
-		}
-		if err != nil {
-			return err
-		}
-		time.Sleep(2 * time.Millisecond) // so that answers take as long as they take, and not as long as this machine is busy
-	}
-	return nil
+	pause(b.outage / 10)
+	v.End()
+	return v.Failed(), v.Worst(), ctx.Err()
 }

@@ -18,12 +18,11 @@ import (
 )
 
 const (
-	frontNginx   = 1.0 // times nginx's requests per CPU-second
-	frontApache  = 4.0 // times Apache's, for 1 KiB
-	frontMemory  = 20 << 20
-	frontConns   = 1000 // of visitors, while memory is looked at
-	frontLoad    = 0.7  // of what nginx can do at most
-	frontSeconds = 5 * time.Second
+	frontNginx  = 1.0 // times nginx's requests per CPU-second
+	frontApache = 4.0 // times Apache's, for 1 KiB
+	frontMemory = 20 << 20
+	frontConns  = 1000 // of visitors, while memory is looked at
+	frontLoad   = 0.7  // of what nginx can do at most
 )
 
 // balancer is a program between wrk and the backends.
@@ -108,7 +107,7 @@ func (b *bench) frontLatency(ctx context.Context, s *section, own, peer *web) er
 	worst := map[*web][]time.Duration{}
 	for range b.runs {
 		for _, w := range []*web{own, peer} {
-			took, err := steady(ctx, w.addr, rate, frontSeconds)
+			took, err := steady(ctx, w.addr, rate, b.outage/4)
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}

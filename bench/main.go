@@ -41,6 +41,7 @@ type options struct {
 	latency     int // jobs of one task
 	records     int // of the journal
 	idle        time.Duration
+	outage      time.Duration // of a node's cable
 }
 
 // bench is one run of all measurements.
@@ -131,7 +132,7 @@ func asPart(ctx context.Context, args []string) (bool, error) {
 }
 
 func parse(args []string) (options, error) {
-	o := options{slack: 1, source: ".", folder: diskFolder(), labNodes: 64, spreadNodes: 16, spreadBytes: 64 << 20, storeBytes: 256 << 20, runs: 5, nodes: 1000, commands: 100, tasks: 4000, noops: 1_000_000, latency: 50, records: 2000, idle: time.Minute}
+	o := options{slack: 1, source: ".", folder: diskFolder(), labNodes: 64, spreadNodes: 16, spreadBytes: 64 << 20, storeBytes: 256 << 20, runs: 5, nodes: 1000, commands: 100, tasks: 4000, noops: 1_000_000, latency: 50, records: 2000, outage: 20 * time.Second, idle: time.Minute}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.exe, "bramble", "bin/bramble", "the `binary` to measure")
 	f.StringVar(&o.out, "out", "docs/performance.md", "the `page` to write; not written with -only")

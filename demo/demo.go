@@ -31,6 +31,8 @@ type Tour struct {
 	cluster *cluster.Cluster
 	stop    int
 	begun   time.Time
+	front   string // address of the front before the site
+	close   func() // ends it
 }
 
 // Run takes the tour. It fails when any step's result is wrong.
@@ -51,7 +53,7 @@ func (t *Tour) Run(ctx context.Context) error {
 		return err
 	}
 	defer t.end()
-	for _, stop := range []func(context.Context) error{t.look, t.everywhere, t.order, t.count, t.publish, t.countAndKill} {
+	for _, stop := range []func(context.Context) error{t.look, t.everywhere, t.order, t.count, t.publish, t.countAndKill, t.balance} {
 		if err := stop(ctx); err != nil {
 			return err
 		}
@@ -93,6 +95,9 @@ func (t *Tour) start(ctx context.Context) error {
 func (t *Tour) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
+	if t.close != nil {
+		t.close()
+	}
 	if t.cluster != nil {
 		t.cluster.Close()
 	}
@@ -142,6 +147,9 @@ func (t *Tour) stay(ctx context.Context) error {
 	s := t.Out.Stdout
 	t.say("%s", s.Bold(link))
 	t.say("%s", s.Dim("the link signs you in once, within ten minutes"))
+	if !t.Exit {
+		t.say("the site stands at http://%s", t.front)
+	}
 	fmt.Fprintf(s, "\nEverything was right; the tour took %s.\n", term.Duration(time.Since(t.begun).Round(100*time.Millisecond)))
 	if t.Exit {
 		return nil

@@ -1,22 +1,19 @@
 package front_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"regexp"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"bramble/front"
+	"bramble/front/visitor"
 	"bramble/lab/labtest"
 )
 
@@ -55,12 +52,12 @@ func TestFaultsUnderLoad(t *testing.T) {
 	})
 	defer running.Wait()
 	defer stop()
-	load := newLoad(ln.Addr().String(), 16)
-	defer load.end(t)
+	v := &visitor.Crowd{At: ln.Addr().String(), Path: "/", Many: 16, Right: func(body []byte) bool { return string(body) == "hello\n" }}
+	v.Begin(t.Context())
 	more := func() {
 		t.Helper()
-		before := load.answers.Load()
-		labtest.Until(t, "500 more answers", func() bool { return load.answers.Load() >= before+500 })
+		before := v.Answers()
+		labtest.Until(t, "500 more answers", func() bool { return v.Answers() >= before+500 })
 	}
 	down := func(i int) bool { return s.Standings()[0][i].Health.Down }
 	more()
@@ -76,68 +73,9 @@ func TestFaultsUnderLoad(t *testing.T) {
 		}
 		labtest.Until(t, name+" to be back", func() bool { return !down(i) })
 		more()
-		t.Logf("%s: the worst answer took %s", name, time.Duration(load.worst.Swap(0)).Round(time.Millisecond))
+		t.Logf("%s: the worst answer took %s", name, v.Worst().Round(time.Millisecond))
 	}
-}
-
-// load is visitors that ask again and again over kept connections.
-type load struct {
-	answers, worst atomic.Int64
-	stop           context.CancelFunc
-	running        sync.WaitGroup
-	mu             sync.Mutex
-	failed         []error
-}
-
-func newLoad(at string, visitors int) *load {
-	ctx, stop := context.WithCancel(context.Background())
-	l := &load{stop: stop}
-	for range visitors {
-		l.running.Go(func() {
-			conn, err := net.Dial("tcp", at)
-			if err != nil {
-				l.fail(err)
-				return
-			}
-			defer conn.Close()
-			r := bufio.NewReader(conn)
-			for ctx.Err() == nil {
-				begun := time.Now()
-				io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-				res, err := http.ReadResponse(r, nil)
-				if err != nil {
-					l.fail(err)
-					return
-				}
-				body, err := io.ReadAll(res.Body)
-				if err != nil || string(body) != "hello\n" {
-					l.fail(fmt.Errorf("%s: %q, %v", res.Status, body, err))
-				}
-				l.answers.Add(1)
-				for took := int64(time.Since(begun)); ; {
-					worst := l.worst.Load()
-					if took <= worst || l.worst.CompareAndSwap(worst, took) {
-						break
-					}
-				}
-			}
-		})
+	if err := v.End(); err != nil {
+		t.Errorf("of %d requests %d failed, the first one: %v", v.Answers()+v.Failed(), v.Failed(), err)
 	}
-	return l
-}
-
-func (l *load) fail(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.failed = append(l.failed, err)
-}
-
-func (l *load) end(t *testing.T) {
-	t.Helper()
-	l.stop()
-	l.running.Wait()
-	for _, err := range l.failed[:min(len(l.failed), 5)] {
-		t.Error(err)
-	}
-	t.Logf("%d answers, %d failed", l.answers.Load(), len(l.failed))
 }

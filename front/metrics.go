@@ -51,6 +51,9 @@ func (s *Server) Register(set *metric.Set) {
 
 // Counts are what all listeners have done.
 func (s *Server) Counts() (sum http1.Counts) {
+	if s.routes.Load() == nil {
+		return sum
+	}
 	for _, h := range s.servers {
 		sum.Add(h.Counts())
 	}

@@ -27,7 +27,7 @@ type Server struct {
 	Secure int        // the port that requests without TLS are sent to; 0: they are answered
 	Log    *slog.Logger
 
-	routes  atomic.Pointer[routes]
+	routes  atomic.Pointer[routes] // nil until all below is there
 	groups  []*group
 	servers []*http1.Server
 	proxy   *httputil.ReverseProxy
@@ -195,9 +195,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Standings are the members of each pool, in the order of Spec.
+// Standings are the members of each pool, in the order of Spec; nil before Run.
 func (s *Server) Standings() [][]Standing {
 	var all [][]Standing
+	if s.routes.Load() == nil {
+		return nil
+	}
 	for _, g := range s.groups {
 		all = append(all, g.standings())
 	}
