@@ -114,8 +114,14 @@ func TestCountSymbols(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{"go.mod": "module example.org/greeter\n", "main.go": "package main\n\nimport \"fmt\"\n\n" +
 		"var zeroed [1 << 24]byte\n\nfunc main() { fmt.Println(len(zeroed), zeroed[len(fmt.Sprint())]) }\n"}
+	script, err := os.ReadFile("../scripts/build")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files["scripts/build"] = string(script)
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}
