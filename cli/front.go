@@ -26,6 +26,11 @@ type frontCmd struct {
 }
 
 type frontServeCmd struct {
+	frontFlags `embed:""`
+}
+
+// frontFlags are what a front does, in words.
+type frontFlags struct {
 	Listen    []string `help:"Where visitors come: [ADDRESS]:PORT; can be repeated. :8080 where nothing else is said." placeholder:"[ADDR]:PORT"`
 	ListenTLS []string `name:"listen-tls" help:"Where visitors come over TLS, with HTTP/2; can be repeated." placeholder:"[ADDR]:PORT"`
 	Cert      []string `help:"Certificate chain in PEM, read again when it changes; can be repeated, and is chosen by its names." type:"path" sep:"none" placeholder:"FILE"`
@@ -252,38 +257,59 @@ func plainly(err error) error {
 	}
 }
 
-func (c *frontServeCmd) spec(ctx context.Context) (front.Spec, error) {
-	common := front.Pool{Balance: c.Balance, Sticky: c.Sticky, Slow: c.Slow, FailOn: c.FailOn, Wait: c.Timeout,
+// common is what all pools have.
+func (c *frontFlags) common() (front.Pool, error) {
+	p := front.Pool{Balance: c.Balance, Sticky: c.Sticky, Slow: c.Slow, FailOn: c.FailOn, Wait: c.Timeout,
 		Check: front.Check{Path: c.Check, Interval: c.Every}}
 	if c.Every <= 0 {
-		common.Check.Interval = -1
+		p.Check.Interval = -1
 	}
 	if c.Check != "" && c.Check[0] != '/' {
-		return front.Spec{}, fault.New(fault.Misused, "--check %s: a path begins with /", c.Check).Hint("--check /")
+		return p, fault.New(fault.Misused, "--check %s: a path begins with /", c.Check).Hint("--check /")
 	}
-	var backends []front.Backend
+	return p, nil
+}
+
+// backends are the members, without their addresses.
+func (c *frontFlags) backends() (all []front.Backend, err error) {
 	for _, text := range c.Backend {
 		b, err := front.ParseBackend(text)
 		if err != nil {
-			return front.Spec{}, err
+			return nil, err
 		}
-		backends = append(backends, b)
+		all = append(all, b)
 	}
-	pools, err := front.Pools(ctx, backends, common)
-	if err != nil {
-		return front.Spec{}, err
-	}
-	spec := front.Spec{Pools: pools}
+	return all, nil
+}
+
+// trusted are the proxies whose word is passed on.
+func (c *frontFlags) trusted() (all []netip.Prefix, err error) {
 	for _, text := range c.Trust {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
 			a, err := netip.ParseAddr(text)
 			if err != nil {
-				return front.Spec{}, fault.New(fault.Misused, "--trust %s: this is no address or network", text).Hint("--trust 10.0.0.0/8")
+				return nil, fault.New(fault.Misused, "--trust %s: this is no address or network", text).Hint("--trust 10.0.0.0/8")
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
-		spec.Trusted = append(spec.Trusted, p.Masked())
+		all = append(all, p.Masked())
 	}
-	return spec, nil
+	return all, nil
+}
+
+func (c *frontFlags) spec(ctx context.Context) (s front.Spec, err error) {
+	common, err := c.common()
+	if err != nil {
+		return s, err
+	}
+	backends, err := c.backends()
+	if err != nil {
+		return s, err
+	}
+	if s.Pools, err = front.Pools(ctx, backends, common); err != nil {
+		return s, err
+	}
+	s.Trusted, err = c.trusted()
+	return s, err
 }
