@@ -22,7 +22,9 @@ import (
 )
 
 type frontCmd struct {
-	Serve frontServeCmd `cmd:"" help:"Balance visitors over web servers from this process alone, without a cluster."`
+	Serve  frontServeCmd  `cmd:"" help:"Balance visitors over web servers from this process alone, without a cluster."`
+	Import frontImportCmd `cmd:"" help:"Read a balancer's configuration of Apache or nginx, and print the command that does the same."`
+	Export frontExportCmd `cmd:"" help:"Write a configuration of nginx or HAProxy that does the same as front serve with these flags."`
 }
 
 type frontServeCmd struct {
