@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/sorts"
 )
 
 // exporter writes a configuration of another program, and notes what that does not do.
@@ -97,7 +98,7 @@ func (e *exporter) prepare() error {
 		}
 	}
 	// Whoever has a host comes before those without, and the longest path first.
-	slices.SortStableFunc(e.pools, func(a, b exported) int {
+	sorts.Stable(e.pools, func(a, b exported) int {
 		if (a.host == "") != (b.host == "") {
 			return strings.Compare(b.host, a.host)
 		}

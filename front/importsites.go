@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/sorts"
 )
 
 // place makes one of a cluster's members; nil is that nobody is left.
@@ -146,7 +147,7 @@ func (im *importer) setups(sites []*site, program string) (Imported, error) {
 			im.redirect(all, d.at, from)
 		}
 	}
-	slices.SortStableFunc(im.untaken, func(a, b Untaken) int { return cmp.Compare(a.Line, b.Line) })
+	sorts.Stable(im.untaken, func(a, b Untaken) int { return cmp.Compare(a.Line, b.Line) })
 	if len(all) == 0 {
 		wrong := fault.New(fault.Misused, "no line of this says which server visitors go to in a way that a front can take")
 		if at := slices.IndexFunc(im.untaken, func(u Untaken) bool { return u.Matters }); at >= 0 {
