@@ -190,7 +190,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case g == nil:
 		say(http.StatusNotFound)
 	default:
-		w.Header()["Content-Type"] = nil // else one is guessed where a member gives none
+		http.NewResponseController(w).EnableFullDuplex() // an answer may come before the request is whole; HTTP/2 needs no such word
+		w.Header()["Content-Type"] = nil                 // else one is guessed where a member gives none
 		s.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), errandKey{}, errand{g, m})))
 	}
 }

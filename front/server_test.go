@@ -396,6 +396,26 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// An answer that comes before the request is whole goes to the visitor at once, who may be waiting for it.
+func TestEarlyAnswer(t *testing.T) {
+	b := newBackend(t, "b", func(conn net.Conn, r *bufio.Reader, _ string) bool {
+		io.WriteString(conn, "HTTP/1.1 413 No\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge")
+		io.Copy(io.Discard, r)
+		return false
+	})
+	w := serveWith(t, &Server{Spec: pool(b.Member), Limits: http1.Limits{Write: time.Hour}}) // so that nothing but the answer ends it
+	conn, r := w.dial()
+	io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nhello")
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(res.Body); res.StatusCode != 413 || string(body) != "large" || err != nil {
+		t.Errorf("got %s %q, %v", res.Status, body, err)
+	}
+	conn.Close()
+}
+
 // A member that takes connections and does not answer its check is taken out, and its requests go elsewhere.
 func TestCheck(t *testing.T) {
 	well := make(chan bool, 1)

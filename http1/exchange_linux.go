@@ -182,9 +182,10 @@ func (l *loop) translate(x *exchange) {
 	x.end, x.left, x.chunks = x.res.Body(method), x.res.Length, Chunks{Limits: Limits{Trailers: 16 << 10}}
 	x.begun, x.rest = true, nil
 	switch {
+	case x.res.Status == 204: // which has no framing, for some would wait for a body: RFC 9110, 8.6
 	case x.res.Length >= 0:
 		out = append(strconv.AppendInt(append(out, "Content-Length: "...), x.res.Length, 10), "\r\n"...)
-	case x.res.Chunked, x.end == WithClose:
+	case x.end == ByChunks, x.end == WithClose:
 		out = append(out, "Transfer-Encoding: chunked\r\n"...)
 	}
 	if x.res.Get("Date") == nil {

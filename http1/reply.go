@@ -40,6 +40,7 @@ func (x *trip) run(head []byte) error {
 		if x.w.in = x.w.in[n:]; h.Status >= 200 || h.Status == http.StatusSwitchingProtocols {
 			return x.answer(h)
 		}
+		x.whileSending(time.Time{})
 		if err := x.inform(h); err != nil {
 			return x.broke(err)
 		}
@@ -50,13 +51,17 @@ func (x *trip) run(head []byte) error {
 // head reads one head, and sends the body when the origin took too long to ask for it. It returns the head's length.
 func (x *trip) head() (int, error) {
 	w := x.w
-	for {
+	for begun := false; ; {
 		if len(w.in) > 0 {
 			x.heard = true
 			if n, err := w.head.Parse(w.in, x.t.limits()); err != nil {
 				return 0, x.broke(err)
 			} else if n > 0 {
 				return n, nil
+			}
+			if !begun {
+				begun = true
+				x.whileSending(time.Now().Add(x.answerTime())) // it must end, whatever becomes of the body
 			}
 		}
 		err := w.more()
@@ -69,6 +74,15 @@ func (x *trip) head() (int, error) {
 		default:
 			return 0, x.lost(err)
 		}
+	}
+}
+
+// whileSending sets until when more must come, if the request's body is still being sent: behind it another time counts.
+func (x *trip) whileSending(until time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.progress == bodyGoes {
+		x.w.SetReadDeadline(until)
 	}
 }
 

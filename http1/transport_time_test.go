@@ -69,6 +69,16 @@ func TestTransportTimes(t *testing.T) {
 			io.ReadFull(reads(c), make([]byte, 100))
 			time.Sleep(time.Hour)
 		}, true, endless{}, false, ErrStalled, nil, 40 * time.Second},
+		"drips a head while it takes a body": {func(c net.Conn) {
+			r := reads(c)
+			io.WriteString(c, "HTTP/1.1 103 Hi\r\n\r\n")
+			go io.Copy(io.Discard, r)
+			time.Sleep(15 * time.Second) // no head has begun, and there is no hurry
+			for range 100 {
+				io.WriteString(c, "H")
+				time.Sleep(time.Second)
+			}
+		}, true, slow{}, false, ErrNoAnswer, nil, 25 * time.Second},
 		"takes a body slowly, then never answers": {func(c net.Conn) {
 			r := reads(c)
 			for range 100 {
@@ -159,3 +169,11 @@ func TestTransportSilentTunnel(t *testing.T) {
 }
 
 var begun time.Time // of the test, by its clock
+
+// slow is a body of a byte a second without an end.
+type slow struct{}
+
+func (slow) Read(p []byte) (int, error) {
+	time.Sleep(time.Second)
+	return copy(p, "x"), nil
+}
