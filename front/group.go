@@ -3,6 +3,7 @@ package front
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -22,6 +23,7 @@ type group struct {
 	mu      sync.Mutex
 	pool    Pool
 	members []*member
+	known   map[string]bool // routes of members that there are or were
 	checks  sync.WaitGroup
 	ring    atomic.Pointer[ring]
 	turn    atomic.Uint64
@@ -36,6 +38,7 @@ type ring struct {
 	even    bool      // all weights are alike
 	sticky  string
 	routes  map[string]*member // also of members that are drained
+	known   map[string]bool    // routes of members that there are or were
 	refused map[int]bool       // statuses that count as failures
 }
 
@@ -70,6 +73,14 @@ func (g *group) set(p Pool) {
 	for _, m := range old {
 		m.stop()
 	}
+	known := maps.Clone(g.known)
+	if known == nil {
+		known = map[string]bool{}
+	}
+	for _, m := range p.Members {
+		known[m.Route] = true
+	}
+	g.known = known
 	g.turnOver()
 }
 
@@ -89,7 +100,7 @@ func (g *group) watch(m *member, c Check) {
 func (g *group) turnOver() {
 	now := g.now()
 	all := make([]candidate, len(g.members))
-	r := &ring{balance: g.pool.Balance, sticky: g.pool.Sticky, routes: map[string]*member{}, even: true, refused: map[int]bool{}}
+	r := &ring{balance: g.pool.Balance, sticky: g.pool.Sticky, routes: map[string]*member{}, even: true, refused: map[int]bool{}, known: g.known}
 	for _, status := range g.pool.FailOn {
 		r.refused[status] = true
 	}

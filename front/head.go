@@ -136,24 +136,32 @@ func appendAnswer(b []byte, res *http1.Response, cookie string) []byte {
 	return b
 }
 
-// routeOf is the route that a request names: in the cookie or parameter of that name, after the last '.' of its value where there
-// is one, as servlet containers write it, or all of the value.
-func routeOf(r *http1.Request, name string) []byte {
+// claimOf is what a request says of whom it wants, in the cookie or parameter of that name: see routeOf.
+func claimOf(r *http1.Request, name string) []byte {
 	for _, f := range r.Fields {
 		if !f.Is("cookie") {
 			continue
 		}
 		if v := parameter(f.Value, name, ';'); v != nil {
-			return behindDot(v)
+			return v
 		}
 	}
 	if v := parameter(r.Query, name, '&'); v != nil {
-		return behindDot(v)
+		return v
 	}
 	if at := bytes.IndexByte(r.Path, ';'); at >= 0 { // /page;jsessionid=1234.node1
-		return behindDot(parameter(r.Path[at+1:], name, ';'))
+		return parameter(r.Path[at+1:], name, ';')
 	}
 	return nil
+}
+
+// routeOf is the route that a claim names: what is after its last '.' where there is one, as servlet containers write it behind
+// a session's name, or all of it.
+func routeOf(claim []byte) []byte { return claim[bytes.LastIndexByte(claim, '.')+1:] }
+
+// sets reports whether a Set-Cookie field sets the cookie of that name.
+func sets(value []byte, name string) bool {
+	return len(value) > len(name) && value[len(name)] == '=' && string(value[:len(name)]) == name
 }
 
 // parameter is the value of name=value in a list, nil without one.
@@ -172,8 +180,6 @@ func parameter(list []byte, name string, between byte) []byte {
 	}
 	return nil
 }
-
-func behindDot(v []byte) []byte { return v[bytes.LastIndexByte(v, '.')+1:] }
 
 // trusts reports whether an address is a proxy's whose word counts.
 func trusts(trusted []netip.Prefix, at netip.Addr) bool {

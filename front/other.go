@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,11 +107,11 @@ func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 	failure := errNobody
 	for len(tried) < mostTried {
 		ring := g.ring.Load()
-		var route []byte
+		var claim []byte
 		if ring.sticky != "" {
-			route = stickyRoute(r, ring.sticky)
+			claim = stickyClaim(r, ring.sticky)
 		}
-		m := g.choose(ring, tried, route)
+		m := g.choose(ring, tried, routeOf(claim))
 		if m == nil {
 			break
 		}
@@ -124,7 +125,8 @@ func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 			g.sign(m, Sign{Why: "answered by " + res.Status})
 			err = http1.ErrUnwanted
 		case err == nil:
-			if c := ring.cookieFor(m, route); ring.sticky != "" && c != "" {
+			own := slices.ContainsFunc(res.Header["Set-Cookie"], func(v string) bool { return sets([]byte(v), ring.sticky) })
+			if c := ring.cookieFor(m, claim); c != "" && !own {
 				res.Header.Add("Set-Cookie", c)
 			}
 			return res, nil
@@ -179,13 +181,13 @@ func unsent(err error) bool {
 	return ok
 }
 
-// stickyRoute is the route that a request names, as routeOf has it.
-func stickyRoute(r *http.Request, name string) []byte {
+// stickyClaim is claimOf for a request of net/http.
+func stickyClaim(r *http.Request, name string) []byte {
 	lean := http1.Request{Path: []byte(r.URL.EscapedPath()), Query: []byte(r.URL.RawQuery)}
 	for _, v := range r.Header.Values("Cookie") {
 		lean.Fields = append(lean.Fields, http1.Field{Name: []byte("Cookie"), Value: []byte(v)})
 	}
-	return routeOf(&lean, name)
+	return claimOf(&lean, name)
 }
 
 // counted is an answer's body that tells its member of bytes and the end.

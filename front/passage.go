@@ -2,6 +2,7 @@ package front
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ type passage struct {
 	r     *ring
 	tried []*member
 	m     *member // who is asked now
-	route []byte
+	claim []byte  // of whom the visitor wants
 	asked time.Time
 	space [mostTried]*member
 	log   *AccessLog
@@ -32,7 +33,7 @@ func (g *group) lean(r *http1.Request, a *http1.Answer, trusted bool, log *Acces
 	p.g, p.r = g, g.ring.Load()
 	p.tried = p.space[:0]
 	if p.r.sticky != "" {
-		p.route = append(p.route[:0], routeOf(r, p.r.sticky)...)
+		p.claim = append(p.claim[:0], claimOf(r, p.r.sticky)...)
 	}
 	if p.log = log; log != nil {
 		p.visit = noted(r)
@@ -49,7 +50,7 @@ func (p *passage) Origin(failure error, a *http1.Answer) *http1.Origin {
 		if failure != nil {
 			p.r = p.g.ring.Load()
 		}
-		if m := p.g.choose(p.r, p.tried, p.route); m != nil {
+		if m := p.g.choose(p.r, p.tried, routeOf(p.claim)); m != nil {
 			p.m, p.asked = m, time.Now()
 			m.begin()
 			return m.origin
@@ -85,8 +86,8 @@ func (p *passage) Answered(out []byte, res *http1.Response) ([]byte, bool) {
 	p.m.answered(time.Since(p.asked))
 	p.g.sign(p.m, Sign{OK: true})
 	cookie := ""
-	if p.r.sticky != "" {
-		cookie = p.r.cookieFor(p.m, p.route)
+	if p.r.sticky != "" && !slices.ContainsFunc(res.Fields, func(f http1.Field) bool { return f.Is("set-cookie") && sets(f.Value, p.r.sticky) }) {
+		cookie = p.r.cookieFor(p.m, p.claim)
 	}
 	if p.visit != nil {
 		p.visit.Status = res.Status
@@ -94,12 +95,13 @@ func (p *passage) Answered(out []byte, res *http1.Response) ([]byte, bool) {
 	return appendAnswer(out, res, cookie), true
 }
 
-// cookieFor is the cookie that brings a visitor back to a member, empty when what it named is that already.
-func (r *ring) cookieFor(m *member, route []byte) string {
+// cookieFor is the cookie that brings a visitor back to a member. It is empty when the claim names that one already, and when the
+// claim is not one that a front made, but a session of the members', which must not be lost.
+func (r *ring) cookieFor(m *member, claim []byte) string {
 	m.mu.Lock()
 	own := m.spec.Route
 	m.mu.Unlock()
-	if own == "" || own == string(route) {
+	if r.sticky == "" || own == "" || own == string(claim) || len(claim) > 0 && !r.known[string(claim)] {
 		return ""
 	}
 	return r.sticky + "=" + own + "; Path=/; HttpOnly; SameSite=Lax"
@@ -121,6 +123,6 @@ func (p *passage) Over(body int64, err error) {
 		v.Tried, v.Took = len(p.tried), time.Since(v.Time).Seconds()
 		p.log.note(*v)
 	}
-	*p = passage{route: p.route[:0]}
+	*p = passage{claim: p.claim[:0]}
 	passages.Put(p)
 }

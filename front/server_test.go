@@ -260,6 +260,22 @@ func TestSticky(t *testing.T) {
 			t.Errorf("all new visitors went to %v", seen)
 		}
 	}
+	for _, raw := range []string{get, post} { // a session of the members' own is left alone
+		res, _ := w.ask(strings.Replace(raw, "\r\n\r\n", "\r\nCookie: ROUTE=session17\r\n\r\n", 1))
+		if c := res.Header.Get("Set-Cookie"); c != "" {
+			t.Errorf("a session of a member's was overwritten by %q", c)
+		}
+	}
+	for _, b := range []*backend{a, b} {
+		b.answer = "HTTP/1.1 200 OK\r\nSet-Cookie: ROUTE=session18.x\r\nContent-Length: 0\r\n\r\n"
+	}
+	for _, raw := range []string{get, post} {
+		res, _ := w.ask(raw)
+		if c := res.Header["Set-Cookie"]; len(c) != 1 {
+			t.Errorf("a session of a member's is set together with %q", c)
+		}
+	}
+	a.answer, b.answer = "", ""
 	for _, target := range []string{"/?ROUTE=rb", "/x;ROUTE=17.rb", "/x;a=b;ROUTE=rb?c"} {
 		for range 3 {
 			if _, body := w.ask(strings.Replace(get, " / ", " "+target+" ", 1)); !strings.HasPrefix(body, "b") {
