@@ -273,7 +273,7 @@ func (b *bench) startBackends(ctx context.Context) ([]string, func(), error) {
 
 // startFront starts bramble as it is released.
 func startFront(b *bench, _ context.Context, w *web, _ string, backends []string) (err error) {
-	args := []string{"front", "serve", "--listen", w.addr}
+	args := []string{"front", "serve", "--client-connections", "0", "--listen", w.addr} // all visitors here are one address
 	for _, at := range backends {
 		args = append(args, "--backend", "http://"+at)
 	}
