@@ -103,31 +103,13 @@ func noted(r *http1.Request) *visit {
 func (l *AccessLog) other(r *http.Request, m *measured, begun time.Time) {
 	l.note(visit{Host: r.Host, Member: m.member, Tried: m.tried, Took: time.Since(begun).Seconds(), Visit: http1.Visit{
 		Time: begun, Remote: addressOf(r.RemoteAddr), Method: r.Method, Target: r.RequestURI, Version: r.Proto,
-		Status: m.status, Bytes: m.size, Referer: r.Referer(), Agent: r.UserAgent(),
+		Status: m.Status, Bytes: m.Size, Referer: r.Referer(), Agent: r.UserAgent(),
 	}})
 }
 
-// measured is an answer whose status and size are looked at.
+// measured is an answer through net/http, and who gave it.
 type measured struct {
-	http.ResponseWriter
+	http1.Measured
 	member string
 	tried  int // members before that one
-	status int
-	size   int64
 }
-
-func (m *measured) WriteHeader(status int) {
-	if status >= 200 || status == http.StatusSwitchingProtocols {
-		m.status = status
-	}
-	m.ResponseWriter.WriteHeader(status)
-}
-
-func (m *measured) Write(b []byte) (int, error) {
-	n, err := m.ResponseWriter.Write(b)
-	m.size += int64(n)
-	return n, err
-}
-
-// Unwrap is for http.ResponseController.
-func (m *measured) Unwrap() http.ResponseWriter { return m.ResponseWriter }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"bramble/http1"
 )
 
 // limits on what one address may do.
@@ -25,17 +27,12 @@ type bucket struct {
 // mostAddresses is how many addresses are told apart; what comes from more is not limited, for memory is.
 const mostAddresses = 100_000
 
-// allow takes one request of an address; false is that it has had too many. An IPv6 network of 64 bits is one address, for
-// whoever has one of them has them all.
+// allow takes one request of an address; false is that it has had too many.
 func (l *limits) allow(from netip.Addr) bool {
 	if l.rate <= 0 {
 		return true
 	}
-	if from.Is6() {
-		if p, err := from.Prefix(64); err == nil {
-			from = p.Addr()
-		}
-	}
+	from = http1.Neighbourhood(from)
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()

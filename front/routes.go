@@ -1,9 +1,10 @@
 package front
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
+
+	"bramble/http1"
 )
 
 // routes is who answers for what.
@@ -46,18 +47,8 @@ func trimSlash(path string) string {
 // find is who answers for a host, as it was said, and a path; nil: nobody.
 func (r *routes) find(host, path []byte) *group {
 	if len(r.hosts) > 0 {
-		var lower [256]byte
-		name := lower[:0]
-		for _, c := range host[:min(len(host), len(lower))] {
-			if 'A' <= c && c <= 'Z' {
-				c |= 0x20
-			}
-			name = append(name, c)
-		}
-		if at := bytes.LastIndexByte(name, ':'); at >= 0 && bytes.IndexByte(name[at:], ']') < 0 {
-			name = name[:at]
-		}
-		name = bytes.TrimSuffix(name, []byte{'.'})
+		var space [256]byte
+		name := http1.HostName(space[:0], host)
 		if list, ok := r.hosts[string(name)]; ok {
 			if g := below(list, path); g != nil {
 				return g

@@ -173,7 +173,7 @@ func secured(host, target string, port int) string {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var m *measured
 	if s.Access != nil {
-		m = &measured{ResponseWriter: w, status: http.StatusOK}
+		m = &measured{Measured: http1.Measured{ResponseWriter: w}}
 		defer s.Access.other(r, m, time.Now())
 		w = m
 	}

@@ -12,8 +12,8 @@ type crowd struct {
 	open map[netip.Addr]int
 }
 
-// neighbourhood is what counts as one address: whoever has an address of IPv6 has the 64 bits below it.
-func neighbourhood(a netip.Addr) netip.Addr {
+// Neighbourhood is what counts as one address: whoever has an address of IPv6 has the 64 bits below it.
+func Neighbourhood(a netip.Addr) netip.Addr {
 	if a.Is6() {
 		if p, err := a.Prefix(64); err == nil {
 			return p.Addr()
@@ -27,7 +27,7 @@ func (c *crowd) enter(from netip.Addr) bool {
 	if c.most <= 0 || !from.IsValid() {
 		return true
 	}
-	from = neighbourhood(from)
+	from = Neighbourhood(from)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open[from] >= c.most {
@@ -44,7 +44,7 @@ func (c *crowd) leave(from netip.Addr) {
 	if c.most <= 0 || !from.IsValid() {
 		return
 	}
-	from = neighbourhood(from)
+	from = Neighbourhood(from)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open[from]--; c.open[from] <= 0 {

@@ -20,9 +20,6 @@ type exchange struct {
 	body    int64 // bytes that came
 }
 
-// mostInterim is how many answers may come before the final one.
-const mostInterim = 8
-
 // relay begins to have a request answered by others.
 func (l *loop) relay(k *link, a *Answer) {
 	l.flush(k, nil, nil)

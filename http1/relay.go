@@ -78,6 +78,9 @@ func (s *Server) Break(o *Origin) {
 	}
 }
 
+// mostInterim is how many answers may come before the final one.
+const mostInterim = 8
+
 // cause is what a failed read says: the end is never what was expected.
 func cause(err error) error {
 	if err == nil {

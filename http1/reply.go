@@ -12,9 +12,6 @@ import (
 	"time"
 )
 
-// mostInformed is how many answers may come before the final one.
-const mostInformed = 8
-
 // run sends the request and reads the answer's head.
 func (x *trip) run(head []byte) error {
 	if sent, err := x.write(head); err != nil {
@@ -31,7 +28,7 @@ func (x *trip) run(head []byte) error {
 	default:
 		x.startBody()
 	}
-	for range mostInformed + 1 {
+	for range mostInterim + 1 {
 		n, err := x.head()
 		if err != nil {
 			return err

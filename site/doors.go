@@ -191,22 +191,8 @@ func (r *routes) pick(host []byte) *hosted {
 	if len(r.hosts) == 0 {
 		return r.rest
 	}
-	var lower [256]byte
-	n := 0
-	for _, c := range host {
-		if c == ':' || n == len(lower) {
-			break
-		}
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		lower[n] = c
-		n++
-	}
-	if n > 0 && lower[n-1] == '.' {
-		n--
-	}
-	if h := r.hosts[string(lower[:n])]; h != nil {
+	var space [256]byte
+	if h := r.hosts[string(http1.HostName(space[:0], host))]; h != nil {
 		return h
 	}
 	return r.rest
@@ -227,7 +213,7 @@ func (x *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no site of this name is served here", http.StatusNotFound)
 		return
 	}
-	out := &measured{ResponseWriter: w}
+	out := &http1.Measured{ResponseWriter: w}
 	h.server.ServeHTTP(out, r)
 	h.other(r, out)
 }

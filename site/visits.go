@@ -68,33 +68,15 @@ func (h *hosted) lean(r *http1.Request, a *http1.Answer) {
 }
 
 // other is lean for answers through net/http.
-func (h *hosted) other(r *http.Request, out *measured) {
-	h.visits.count(out.status, out.size)
+func (h *hosted) other(r *http.Request, out *http1.Measured) {
+	h.visits.count(out.Status, out.Size)
 	if !h.visits.wanted.Load() {
 		return
 	}
 	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
-	if h.visits.note(remote.Addr().Unmap(), []byte(r.Method), []byte(r.RequestURI), r.Proto, out.status, out.size, []byte(r.Referer()), []byte(r.UserAgent())) {
+	if h.visits.note(remote.Addr().Unmap(), []byte(r.Method), []byte(r.RequestURI), r.Proto, out.Status, out.Size, []byte(r.Referer()), []byte(r.UserAgent())) {
 		h.n.wakeLogs()
 	}
-}
-
-// measured is an answer whose status and size are looked at.
-type measured struct {
-	http.ResponseWriter
-	status int
-	size   int64
-}
-
-func (m *measured) WriteHeader(status int) {
-	m.status = status
-	m.ResponseWriter.WriteHeader(status)
-}
-
-func (m *measured) Write(b []byte) (int, error) {
-	n, err := m.ResponseWriter.Write(b)
-	m.size += int64(n)
-	return n, err
 }
 
 func (v *visits) count(status int, size int64) {
