@@ -43,6 +43,7 @@ func (m *member) begin() {
 // end counts the end of a request, well or not.
 func (m *member) end(body int64, failed bool) {
 	m.busy.Add(-1)
+	m.trial.CompareAndSwap(trialTaken, trialFree) // where nothing was learnt: whoever asked has gone
 	m.bytes.Add(body)
 	if failed {
 		m.failed.Add(1)

@@ -121,10 +121,12 @@ func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 		res, err := b.ask(g, m, r)
 		switch {
 		case err == nil && ring.refused[res.StatusCode] && repeatable(r) && len(tried) < mostTried-1:
+			res.Body.(*counted).bad = true
 			res.Body.Close()
 			g.sign(m, Sign{Why: "answered by " + res.Status})
 			err = http1.ErrUnwanted
 		case err == nil:
+			g.sign(m, Sign{OK: true})
 			own := slices.ContainsFunc(res.Header["Set-Cookie"], func(v string) bool { return sets([]byte(v), ring.sticky) })
 			if c := ring.cookieFor(m, claim); c != "" && !own {
 				res.Header.Add("Set-Cookie", c)
@@ -160,7 +162,6 @@ func (b *balanced) ask(g *group, m *member, r *http.Request) (*http.Response, er
 		return nil, err
 	}
 	m.answered(time.Since(begun))
-	g.sign(m, Sign{OK: true})
 	body := &counted{ReadCloser: res.Body, m: m}
 	if both, ok := res.Body.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
 		res.Body = &countedBoth{body, both}

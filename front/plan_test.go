@@ -314,6 +314,11 @@ func TestTrial(t *testing.T) {
 			t.Fatal("two try it at once")
 		}
 	}
+	m.begin()
+	m.end(0, false) // whoever tried it went away before there was an answer
+	if g.choose(g.ring.Load(), nil, nil) != m {
+		t.Fatal("it is not tried any more")
+	}
 	g.sign(m, Sign{OK: true})
 	for range 3 {
 		if g.choose(g.ring.Load(), nil, nil) != m {

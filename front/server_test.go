@@ -221,11 +221,16 @@ func TestFailOn(t *testing.T) {
 	spec := pool(bad.Member, good.Member)
 	spec.Pools[0].FailOn = []int{500}
 	w := serve(t, spec)
-	for range 6 {
+	for range 2 {
 		if res, _ := w.ask(get); res.StatusCode != 200 {
 			t.Errorf("got %s", res.Status)
 		}
 	}
+	w.until("the bad one is out", func() bool { // by what is asked through net/http alone
+		res, _ := w.ask("GET / HTTP/1.0\r\n\r\n")
+		s := w.s.Standings()[0][0]
+		return res.StatusCode == 200 && s.Health.Down && s.Failures > 0
+	})
 	spec.Pools[0].Members = spec.Pools[0].Members[:1]
 	w = serve(t, spec)
 	if res, _ := w.ask(get); res.StatusCode != 502 {

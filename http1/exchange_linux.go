@@ -143,7 +143,7 @@ func (l *loop) heard(x *exchange, data []byte) {
 func (l *loop) begin(x *exchange, data []byte) []byte {
 	n := x.n
 	for {
-		length, err := x.res.Parse(data, n.origin.full().answerLimits())
+		length, err := x.res.Parse(data, Limits{Head: n.origin.Head}.forAnswers())
 		switch {
 		case err != nil:
 			l.failed(x, err)
@@ -176,7 +176,7 @@ func (l *loop) translate(x *exchange) {
 		l.failed(x, ErrUnwanted)
 		return
 	}
-	x.end, x.left, x.chunks = x.res.Body(method), x.res.Length, Chunks{Limits: Limits{Trailers: 16 << 10}}
+	x.end, x.left, x.chunks = x.res.Body(method), x.res.Length, Chunks{Limits: Limits{}.forAnswers()}
 	x.begun, x.rest = true, nil
 	switch {
 	case x.res.Status == 204: // which has no framing, for some would wait for a body: RFC 9110, 8.6

@@ -64,9 +64,10 @@ func (o *Origin) full() *Origin {
 	return f
 }
 
-// answerLimits bound an answer's head, which is an origin's of ours and may be longer than a stranger's request.
-func (o *Origin) answerLimits() Limits {
-	return Limits{Head: o.Head, Line: o.Head, Fields: 256, Target: 1, Trailers: 16 << 10}
+// forAnswers is limits with defaults for answers, which are an origin's of ours and may be longer than a stranger's request.
+func (l Limits) forAnswers() Limits {
+	head := or(l.Head, 64<<10)
+	return Limits{Head: head, Line: or(l.Line, head), Fields: or(l.Fields, 256), Target: 1, Trailers: or(l.Trailers, 16<<10)}
 }
 
 // Break ends all connections with an origin at once. Requests of which no answer has reached the client are relayed anew.

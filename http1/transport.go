@@ -121,11 +121,7 @@ func idempotent(method string) bool {
 
 // limits are those of answers.
 func (t *Transport) limits() Limits {
-	head := or(t.Limits.Head, 64<<10)
-	return Limits{
-		Head: head, Line: or(t.Limits.Line, head), Fields: or(t.Limits.Fields, 256),
-		Target: 1, Trailers: or(t.Limits.Trailers, 16<<10),
-	}
+	return t.Limits.forAnswers()
 }
 
 // CloseIdle closes the connections that carry no request.
