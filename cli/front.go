@@ -79,9 +79,9 @@ func (c *frontServeCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	s := &front.Server{Spec: spec, Log: log, Rate: c.Rate, Burst: c.Burst, Limits: http1.Limits{Address: c.Conns}}
+	s := &front.Server{Spec: spec, Log: log, Limits: http1.Limits{Address: c.Conns}}
 	if c.HTTPSOnly {
-		s.Secure = secure
+		s.Spec.Secure = secure
 	}
 	ctx, stop := context.WithCancel(e.ctx)
 	defer stop()
@@ -312,6 +312,7 @@ func (c *frontFlags) spec(ctx context.Context) (s front.Spec, err error) {
 	if s.Pools, err = front.Pools(ctx, backends, common); err != nil {
 		return s, err
 	}
+	s.Rate = front.Rate{Each: c.Rate, Burst: c.Burst}
 	s.Trusted, err = c.trusted()
 	return s, err
 }

@@ -122,6 +122,6 @@ func (t *Tour) lose(ctx context.Context, s *front.Server, at int, v *visitor.Cro
 
 // down reports whether the front knows that a member is down.
 func down(s *front.Server, at int) bool {
-	all := s.Standings()
-	return len(all) > 0 && all[0][at].Health.Down
+	all := s.Standing()
+	return len(all) > 0 && all[0].Members[at].Health.Down
 }

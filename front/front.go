@@ -13,6 +13,8 @@ import (
 type Spec struct {
 	Pools   []Pool         `json:"pools"`
 	Trusted []netip.Prefix `json:"trusted,omitempty"` // proxies before this one, whose word on where a request came from is passed on
+	Rate    Rate           `json:"rate"`
+	Secure  int            `json:"secure,omitempty"` // the port that requests without TLS are sent to; 0: they are answered
 }
 
 // Pool is who answers for a host and the paths below one.
@@ -115,4 +117,11 @@ type Standing struct {
 	Failures int64         `json:"failures"` // of them
 	Bytes    int64         `json:"bytes"`    // of bodies that it sent
 	Latency  time.Duration `json:"latency"`  // from asking to the answer's head, the average of about the last 20
+}
+
+// PoolStanding is how a pool's members do.
+type PoolStanding struct {
+	Host    string     `json:"host,omitempty"`
+	Path    string     `json:"path,omitempty"`
+	Members []Standing `json:"members"`
 }

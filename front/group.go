@@ -15,10 +15,11 @@ import (
 
 // group is a pool at work.
 type group struct {
-	ctx   context.Context // of the checks
-	log   *slog.Logger
-	broke func(*http1.Origin) // ends the connections with a member that is down
-	now   func() time.Time
+	ctx       context.Context // of the checks
+	log       *slog.Logger
+	drop      func(*http1.Origin) // ends the loops' connections with a member
+	transport *http1.Transport    // for what does not go by the loops
+	now       func() time.Time
 
 	mu      sync.Mutex
 	pool    Pool
@@ -40,6 +41,26 @@ type ring struct {
 	routes  map[string]*member // also of members that are drained
 	known   map[string]bool    // routes of members that there are or were
 	refused map[int]bool       // statuses that count as failures
+}
+
+// newGroup puts a pool to work.
+func newGroup(ctx context.Context, p Pool, log *slog.Logger, drop func(*http1.Origin)) *group {
+	g := &group{ctx: ctx, log: log, drop: drop, now: time.Now, transport: &http1.Transport{Answer: p.Wait, Stall: p.Wait}}
+	g.set(p)
+	return g
+}
+
+// goesOnAs reports whether a group can take up a pool and be the same to its visitors.
+func (g *group) goesOnAs(p Pool) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.pool.Host == p.Host && g.pool.Path == p.Path && g.pool.Wait == p.Wait
+}
+
+// broke ends the connections with a member.
+func (g *group) broke(o *http1.Origin) {
+	g.drop(o)
+	g.transport.Break(o.Address.String())
 }
 
 // set takes up what is wanted of a pool. Members that were there go on as they are.
@@ -331,4 +352,5 @@ func (g *group) close() {
 	}
 	g.mu.Unlock()
 	g.checks.Wait()
+	g.transport.CloseIdle()
 }

@@ -59,7 +59,7 @@ func TestFaultsUnderLoad(t *testing.T) {
 		before := v.Answers()
 		labtest.Until(t, "500 more answers", func() bool { return v.Answers() >= before+500 })
 	}
-	down := func(i int) bool { return s.Standings()[0][i].Health.Down }
+	down := func(i int) bool { return s.Standing()[0].Members[i].Health.Down }
 	more()
 	for i, hurt := range []func(context.Context, string) error{l.Cut, l.Kill, l.Hang} {
 		name := members[i].Name

@@ -49,7 +49,7 @@ func serveWith(t *testing.T, s *Server) *web {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx, l) }()
 	w := &web{t: t, s: s, addr: l.Addr().String()}
-	w.until("the front is there", func() bool { return s.routes.Load() != nil })
+	w.until("the front is there", func() bool { return s.now.Load() != nil })
 	t.Cleanup(func() {
 		stop()
 		select {

@@ -11,9 +11,9 @@ import (
 func (s *Server) Register(set *metric.Set) {
 	each := func(name, help, kind string, value func(Standing) float64) {
 		set.Collect("bramble_front_member_"+name, help, kind, func(emit metric.Emit) {
-			for i, members := range s.Standings() {
-				for _, m := range members {
-					emit(value(m), "pool", strconv.Itoa(i+1), "host", s.Spec.Pools[i].Host, "path", s.Spec.Pools[i].Path, "member", m.Name)
+			for i, p := range s.Standing() {
+				for _, m := range p.Members {
+					emit(value(m), "pool", strconv.Itoa(i+1), "host", p.Host, "path", p.Path, "member", m.Name)
 				}
 			}
 		})
@@ -50,12 +50,9 @@ func (s *Server) Register(set *metric.Set) {
 }
 
 // Counts are what all listeners have done.
-func (s *Server) Counts() (sum http1.Counts) {
-	if s.routes.Load() == nil {
-		return sum
+func (s *Server) Counts() http1.Counts {
+	if s.now.Load() == nil {
+		return http1.Counts{}
 	}
-	for _, h := range s.servers {
-		sum.Add(h.Counts())
-	}
-	return sum
+	return s.web.Counts()
 }

@@ -25,10 +25,10 @@ type errand struct {
 }
 
 // newProxy passes on what is more than a request without a body: bodies, upgrades, HTTP/2.
-func newProxy(t http.RoundTripper, trusted []netip.Prefix) *httputil.ReverseProxy {
+func newProxy(trusted []netip.Prefix) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { rewrite(r, trusted) },
-		Transport:     &balanced{t},
+		Transport:     balanced{},
 		FlushInterval: -1, // what a member sends goes on at once
 		ErrorLog:      log.New(io.Discard, "", 0),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
@@ -97,10 +97,10 @@ func addressOf(remote string) netip.Addr {
 }
 
 // balanced sends each request to a member that its group chooses.
-type balanced struct{ http.RoundTripper }
+type balanced struct{}
 
 // RoundTrip is http.RoundTripper's.
-func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
+func (b balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 	e := r.Context().Value(errandKey{}).(errand)
 	g := e.group
 	var tried []*member
@@ -144,7 +144,7 @@ func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // ask sends a request to one member.
-func (b *balanced) ask(g *group, m *member, r *http.Request) (*http.Response, error) {
+func (b balanced) ask(g *group, m *member, r *http.Request) (*http.Response, error) {
 	m.begin()
 	out := r.Clone(r.Context())
 	out.URL.Host, out.Trailer = m.origin.Address.String(), r.Trailer // whose values come behind the body
@@ -152,7 +152,7 @@ func (b *balanced) ask(g *group, m *member, r *http.Request) (*http.Response, er
 		out.Body = io.NopCloser(r.Body) // which another member may have to get
 	}
 	begun := time.Now()
-	res, err := b.RoundTripper.RoundTrip(out)
+	res, err := g.transport.RoundTrip(out)
 	if err != nil {
 		gone := r.Context().Err() != nil
 		m.end(0, !gone)

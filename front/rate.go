@@ -8,10 +8,14 @@ import (
 	"bramble/http1"
 )
 
+// Rate is how much one address may ask.
+type Rate struct {
+	Each  float64 `json:"each,omitempty"`  // requests a second; 0: any
+	Burst int     `json:"burst,omitempty"` // of them at once
+}
+
 // limits on what one address may do.
 type limits struct {
-	rate  float64 // requests a second; 0: any
-	burst float64
 	mu    sync.Mutex
 	now   func() time.Time
 	spent map[netip.Addr]*bucket
@@ -28,19 +32,19 @@ type bucket struct {
 const mostAddresses = 100_000
 
 // allow takes one request of an address; false is that it has had too many.
-func (l *limits) allow(from netip.Addr) bool {
-	if l.rate <= 0 {
+func (l *limits) allow(r Rate, from netip.Addr) bool {
+	if r.Each <= 0 {
 		return true
 	}
 	from = http1.Neighbourhood(from)
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	full := max(l.burst, 1)
+	full := max(float64(r.Burst), 1)
 	if now.Sub(l.swept) > 10*time.Second {
 		l.swept = now
 		for at, b := range l.spent {
-			if b.left+l.rate*now.Sub(b.at).Seconds() >= full {
+			if b.left+r.Each*now.Sub(b.at).Seconds() >= full {
 				delete(l.spent, at)
 			}
 		}
@@ -53,7 +57,7 @@ func (l *limits) allow(from netip.Addr) bool {
 		b = &bucket{left: full, at: now}
 		l.spent[from] = b
 	}
-	b.left = min(full, b.left+l.rate*now.Sub(b.at).Seconds())
+	b.left = min(full, b.left+r.Each*now.Sub(b.at).Seconds())
 	b.at = now
 	if b.left < 1 {
 		return false

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,60 +19,36 @@ import (
 
 // Server is a front at work.
 type Server struct {
-	Spec   Spec
+	Spec   Spec // what it begins with; Set changes it
 	Limits http1.Limits
 	Loops  int        // threads for requests without a body, of each listener; 0: one for each core
 	Access *AccessLog // nil: none
-	Rate   float64    // requests a second of one address; 0: any
-	Burst  int        // of them at once
-	Secure int        // the port that requests without TLS are sent to; 0: they are answered
 	Log    *slog.Logger
 
-	routes  atomic.Pointer[routes] // nil until all below is there
-	groups  []*group
-	servers []*http1.Server
-	proxy   *httputil.ReverseProxy
+	web      *http1.Server
+	checking context.Context
+	rates    limits
+	setting  sync.Mutex // one change at a time
+	now      atomic.Pointer[state]
+}
 
-	transport *http1.Transport
-	rates     limits
+// state is what a front does now. It is not changed, but made anew.
+type state struct {
+	spec   Spec
+	groups []*group // of each pool
+	routes *routes
+	proxy  *httputil.ReverseProxy
 }
 
 // Run serves the listeners until ctx ends, lets what is under way finish for at most Limits.Grace, and returns when everything it
 // started has ended.
 func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
-	if s.Log == nil {
-		s.Log = slog.New(slog.DiscardHandler)
-	}
-	s.rates = limits{rate: s.Rate, burst: float64(s.Burst), now: time.Now, spent: map[netip.Addr]*bucket{}}
-	wait := longestWait(s.Spec.Pools)
-	s.transport = &http1.Transport{Answer: wait, Stall: wait}
-	defer s.transport.CloseIdle()
-	s.proxy = newProxy(s.transport, s.Spec.Trusted)
-	for range listeners {
-		s.servers = append(s.servers, &http1.Server{Handler: s.lean, Fallback: s, Limits: s.Limits, Loops: s.Loops, Log: s.Log})
-	}
-	checking, stop := context.WithCancel(context.WithoutCancel(ctx)) // what is under way still asks who is well
-	defer stop()
-	for _, p := range s.Spec.Pools {
-		g := &group{ctx: checking, log: s.Log, broke: s.broke, now: time.Now}
-		g.set(p)
-		s.groups = append(s.groups, g)
-		defer g.close()
-	}
-	s.routes.Store(newRoutes(s.groups))
+	defer s.Start()()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var ticking sync.WaitGroup
-	defer ticking.Wait()
-	defer stop()
-	ticking.Go(func() { s.tick(checking) })
-	if s.Access != nil {
-		s.Access.Log = s.Log
-		ticking.Go(func() { s.Access.run(checking.Done()) })
-	}
 	ended := make(chan error, len(listeners))
-	for i, l := range listeners {
-		go func() { ended <- s.servers[i].Serve(ctx, l) }()
+	for _, l := range listeners {
+		go func() { ended <- s.Serve(ctx, l) }()
 	}
 	var first error
 	for range listeners {
@@ -83,6 +60,63 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	return first
 }
 
+// Start has the front look at its members, so that it can serve, until stop is called, which is when nothing is served any more.
+func (s *Server) Start() (stop func()) {
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	s.rates = limits{now: time.Now, spent: map[netip.Addr]*bucket{}}
+	s.web = &http1.Server{Handler: s.lean, Fallback: s, Limits: s.Limits, Loops: s.Loops, Log: s.Log}
+	checking, cancel := context.WithCancel(context.Background())
+	s.checking = checking
+	s.Set(s.Spec)
+	var ticking sync.WaitGroup
+	ticking.Go(func() { s.tick(checking) })
+	if s.Access != nil {
+		s.Access.Log = s.Log
+		ticking.Go(func() { s.Access.run(checking.Done()) })
+	}
+	return func() {
+		cancel()
+		for _, g := range s.now.Load().groups {
+			g.close()
+		}
+		ticking.Wait()
+	}
+}
+
+// Serve lets visitors in by a listener until ctx ends, and what is under way then finish for at most Limits.Grace.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.web.Serve(ctx, l) }
+
+// Set takes up new settings. Pools go on that have the same host, path and patience, and in them the members of the same name and
+// address; nobody else's request or connection is touched by what comes and goes.
+func (s *Server) Set(spec Spec) {
+	s.setting.Lock()
+	defer s.setting.Unlock()
+	var old []*group
+	if before := s.now.Load(); before != nil {
+		old = slices.Clone(before.groups)
+	}
+	next := &state{spec: spec, proxy: newProxy(spec.Trusted)}
+	for _, p := range spec.Pools {
+		at := slices.IndexFunc(old, func(g *group) bool { return g.goesOnAs(p) })
+		var g *group
+		if at < 0 {
+			g = newGroup(s.checking, p, s.Log, s.web.Break)
+		} else {
+			g = old[at]
+			old = slices.Delete(old, at, at+1)
+			g.set(p)
+		}
+		next.groups = append(next.groups, g)
+	}
+	next.routes = newRoutes(next.groups)
+	s.now.Store(next)
+	for _, g := range old {
+		g.close()
+	}
+}
+
 // tick lets time change who may be asked.
 func (s *Server) tick(ctx context.Context) {
 	ticker := time.NewTicker(200 * time.Millisecond)
@@ -92,27 +126,11 @@ func (s *Server) tick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			for _, g := range s.groups {
+			for _, g := range s.now.Load().groups {
 				g.tick()
 			}
 		}
 	}
-}
-
-// broke ends the connections with a member.
-func (s *Server) broke(o *http1.Origin) {
-	for _, h := range s.servers {
-		h.Break(o)
-	}
-	s.transport.Break(o.Address.String())
-}
-
-// longestWait is how long the most patient of pools waits for an answer; 0 is the default.
-func longestWait(pools []Pool) (most time.Duration) {
-	for _, p := range pools {
-		most = max(most, p.Wait)
-	}
-	return most
 }
 
 // lean is http1.Server's Handler.
@@ -120,13 +138,14 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 	if !r.Relays {
 		return false
 	}
-	g := s.routes.Load().find(r.Host(), r.Path)
-	trusted := trusts(s.Spec.Trusted, r.Remote.Addr())
+	now := s.now.Load()
+	g := now.routes.find(r.Host(), r.Path)
+	trusted := trusts(now.spec.Trusted, r.Remote.Addr())
 	switch {
-	case !trusted && !s.rates.allow(r.Remote.Addr()):
+	case !trusted && !s.rates.allow(now.spec.Rate, r.Remote.Addr()):
 		s.refuse(r, a, http.StatusTooManyRequests, "Retry-After", "1")
-	case s.Secure > 0:
-		s.refuse(r, a, http.StatusPermanentRedirect, "Location", secured(string(r.Host()), string(r.Target), s.Secure))
+	case now.spec.Secure > 0:
+		s.refuse(r, a, http.StatusPermanentRedirect, "Location", secured(string(r.Host()), string(r.Target), now.spec.Secure))
 	case g == nil:
 		s.refuse(r, a, http.StatusNotFound)
 	default:
@@ -178,32 +197,34 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w = m
 	}
 	from := addressOf(r.RemoteAddr)
-	g := s.routes.Load().find([]byte(r.Host), []byte(r.URL.EscapedPath()))
+	now := s.now.Load()
+	g := now.routes.find([]byte(r.Host), []byte(r.URL.EscapedPath()))
 	say := func(status int) { http.Error(w, strings.TrimSuffix(texts[status], "\n"), status) }
 	switch {
-	case !trusts(s.Spec.Trusted, from) && !s.rates.allow(from):
+	case !trusts(now.spec.Trusted, from) && !s.rates.allow(now.spec.Rate, from):
 		w.Header().Set("Retry-After", "1")
 		say(http.StatusTooManyRequests)
-	case s.Secure > 0 && r.TLS == nil:
-		w.Header().Set("Location", secured(r.Host, r.URL.RequestURI(), s.Secure))
+	case now.spec.Secure > 0 && r.TLS == nil:
+		w.Header().Set("Location", secured(r.Host, r.URL.RequestURI(), now.spec.Secure))
 		w.WriteHeader(http.StatusPermanentRedirect)
 	case g == nil:
 		say(http.StatusNotFound)
 	default:
 		http.NewResponseController(w).EnableFullDuplex() // an answer may come before the request is whole; HTTP/2 needs no such word
 		w.Header()["Content-Type"] = nil                 // else one is guessed where a member gives none
-		s.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), errandKey{}, errand{g, m})))
+		now.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), errandKey{}, errand{g, m})))
 	}
 }
 
-// Standings are the members of each pool, in the order of Spec; nil before Run.
-func (s *Server) Standings() [][]Standing {
-	var all [][]Standing
-	if s.routes.Load() == nil {
+// Standing is how the members of each pool do, and which pools those are; nil before Start.
+func (s *Server) Standing() []PoolStanding {
+	now := s.now.Load()
+	if now == nil {
 		return nil
 	}
-	for _, g := range s.groups {
-		all = append(all, g.standings())
+	all := make([]PoolStanding, len(now.groups))
+	for i, g := range now.groups {
+		all[i] = PoolStanding{Host: now.spec.Pools[i].Host, Path: now.spec.Pools[i].Path, Members: g.standings()}
 	}
 	return all
 }

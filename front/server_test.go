@@ -228,7 +228,7 @@ func TestFailOn(t *testing.T) {
 	}
 	w.until("the bad one is out", func() bool { // by what is asked through net/http alone
 		res, _ := w.ask("GET / HTTP/1.0\r\n\r\n")
-		s := w.s.Standings()[0][0]
+		s := w.s.Standing()[0].Members[0]
 		return res.StatusCode == 200 && s.Health.Down && s.Failures > 0
 	})
 	spec.Pools[0].Members = spec.Pools[0].Members[:1]
@@ -341,7 +341,7 @@ func TestUpgrade(t *testing.T) {
 		t.Errorf("got %q", all)
 	}
 	conn.Close()
-	w.until("it is counted as over", func() bool { return w.s.Standings()[0][0].Busy == 0 })
+	w.until("it is counted as over", func() bool { return w.s.Standing()[0].Members[0].Busy == 0 })
 }
 
 // HTTP/2 without TLS is not let through by an upgrade.
@@ -463,9 +463,9 @@ func TestCheck(t *testing.T) {
 			t.Errorf("got %s %q", res.Status, body)
 		}
 	}
-	w.until("the silent one is down", func() bool { s := w.s.Standings()[0][0]; return s.Health.Down && s.Health.Why != "" && s.Share == 0 })
+	w.until("the silent one is down", func() bool { s := w.s.Standing()[0].Members[0]; return s.Health.Down && s.Health.Why != "" && s.Share == 0 })
 	well <- true
-	w.until("it is back", func() bool { s := w.s.Standings()[0][0]; return !s.Health.Down && s.Share == 0.5 })
+	w.until("it is back", func() bool { s := w.s.Standing()[0].Members[0]; return !s.Health.Down && s.Share == 0.5 })
 }
 
 // What is stopped loses what is under way; what is drained keeps it.
@@ -488,7 +488,7 @@ func TestModes(t *testing.T) {
 		p := spec.Pools[0]
 		p.Members = append([]Member{}, p.Members...)
 		p.Members[0].Mode = mode
-		w.s.groups[0].set(p)
+		w.s.now.Load().groups[0].set(p)
 	}
 	conn, r := w.dial()
 	io.WriteString(conn, get)
@@ -546,7 +546,7 @@ func TestSetUnderLoad(t *testing.T) {
 	for i := 0; running > 0; i++ {
 		p := spec.Pools[0]
 		p.Members = append(append([]Member{}, all[:i%4]...), all[i%4+1:]...)
-		w.s.groups[0].set(p)
+		w.s.now.Load().groups[0].set(p)
 		select {
 		case <-done:
 			running--
@@ -577,11 +577,11 @@ func TestTrailers(t *testing.T) {
 // One address has so many requests in a second, and others none the fewer; what is too much is told so.
 func TestRate(t *testing.T) {
 	now := time.Unix(1000, 0)
-	l := limits{rate: 2, burst: 3, now: func() time.Time { return now }, spent: map[netip.Addr]*bucket{}}
+	l := limits{now: func() time.Time { return now }, spent: map[netip.Addr]*bucket{}}
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	ask := func(from netip.Addr, n int) (got int) {
 		for range n {
-			if l.allow(from) {
+			if l.allow(Rate{2, 3}, from) {
 				got++
 			}
 		}
@@ -613,7 +613,7 @@ func TestAccessLog(t *testing.T) {
 	for _, asJSON := range []bool{false, true} {
 		out := &backend{}
 		w := serveWith(t, &Server{Spec: pool(gone(t, "x"), b.Member), Access: &AccessLog{To: out, JSON: asJSON}})
-		w.s.groups[0].turn.Store(1) // the next turn is x's
+		w.s.now.Load().groups[0].turn.Store(1) // the next turn is x's
 		w.ask("GET /a?b HTTP/1.1\r\nHost: h\r\nReferer: r\r\nUser-Agent: \"u\"\r\n\r\n")
 		w.ask(post)
 		var text string
@@ -640,7 +640,7 @@ func TestSecure(t *testing.T) {
 		{443, "a.example", "/x?y", "https://a.example/x?y"}, {443, "a.example:80", "/", "https://a.example/"},
 		{8443, "a.example:8080", "/", "https://a.example:8443/"}, {8443, "[::1]:80", "/", "https://[::1]:8443/"}, {443, "[::1]", "/", "https://[::1]/"},
 	} {
-		w := serveWith(t, &Server{Spec: pool(b.Member), Secure: c.port})
+		w := serveWith(t, &Server{Spec: Spec{Pools: pool(b.Member).Pools, Secure: c.port}})
 		for _, method := range []string{"GET", "POST"} {
 			res, _ := w.ask(method + " " + c.path + " HTTP/1.1\r\nHost: " + c.host + "\r\nContent-Length: 0\r\n\r\n")
 			if res.StatusCode != 308 || res.Header.Get("Location") != c.want {
