@@ -64,7 +64,7 @@ func (c *chat) serve() bool {
 			return false
 		case answer:
 			c.counters.lean.Add(1)
-			closing := req.Close || c.ending.Err() != nil
+			closing := req.Close || c.parting()
 			if err := c.send(&a, closing); err != nil || closing {
 				linger(c.conn, err)
 				return false

@@ -56,6 +56,9 @@ func (f *fallback) counted(handler http.Handler) http.Handler {
 		if s, ok := req.Context().Value(screenKey{}).(*screen); ok {
 			req.TLS = s.tls
 		}
+		if f.run.retired.Load() && req.Header.Get("Upgrade") == "" {
+			w.Header().Set("Connection", "close") // over HTTP/2 this is GOAWAY
+		}
 		handler.ServeHTTP(w, req)
 	})
 }

@@ -27,7 +27,7 @@ func (r *run) accept() error {
 		return err
 	}
 	defer file.Close()
-	defer context.AfterFunc(r.ending, func() { file.Close() })()
+	defer context.AfterFunc(r.entry, func() { file.Close() })()
 	raw, err := file.SyscallConn()
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -30,6 +31,7 @@ type Server struct {
 	counters counters
 	mu       sync.Mutex
 	running  map[breaker]struct{} // loops
+	serving  map[*run]struct{}
 }
 
 // breaker is what can end the connections with an origin.
@@ -48,12 +50,16 @@ type run struct {
 	crowd    crowd
 	fallback *fallback
 	wg       sync.WaitGroup  // connections and loops
+	entry    context.Context // no new connections
+	shut     func()          // ends entry
+	retired  atomic.Bool     // each connection has its last answer now
 	ending   context.Context // no new requests
 	ended    context.Context // no connections any more
 }
 
 // Serve answers until ctx ends, and then closes the listener, lets answers under way finish for at most Limits.Grace, and
 // returns nil when everything it started has ended. When the listener fails, it does the same and returns the error.
+// After Retire it returns when the last connection has ended.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ending, end := context.WithCancel(ctx)
 	defer end()
@@ -61,12 +67,16 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer endNow()
 	r := &run{Server: s, ln: ln, limits: s.Limits.filled(), ending: ending, ended: ended}
 	r.slots, r.crowd.most = make(chan struct{}, r.limits.Conns), r.limits.Address
+	r.entry, r.shut = context.WithCancel(ending)
 	r.fallback = newFallback(r)
-	unblock := context.AfterFunc(ending, func() { ln.Close() })
-	defer unblock()
+	defer s.enlist(r)()
+	defer context.AfterFunc(r.entry, func() { ln.Close() })()
 	err := r.accept()
-	if ctx.Err() != nil {
+	if r.entry.Err() != nil {
 		err = nil
+	}
+	if r.retired.Load() {
+		r.outlast()
 	}
 	end()
 	grace := time.AfterFunc(r.limits.Grace, endNow)
@@ -75,6 +85,47 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	r.fallback.shutdown()
 	return err
 }
+
+// Retire has every Serve close its listener and take no more connections, while those that there are go on as before: each ends
+// with its next answer, or when it has been idle for too long. Nobody's request is lost to the end of a server that way.
+func (s *Server) Retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := range s.serving {
+		r.retired.Store(true)
+		r.shut()
+	}
+}
+
+// enlist lets Retire find the run until leave.
+func (s *Server) enlist(r *run) (leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.serving == nil {
+		s.serving = map[*run]struct{}{}
+	}
+	s.serving[r] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.serving, r)
+		r.shut()
+	}
+}
+
+// outlast returns when no connection is open, which is when it has all slots, or at the end.
+func (r *run) outlast() {
+	for range cap(r.slots) {
+		select {
+		case r.slots <- struct{}{}:
+		case <-r.ending.Done():
+			return
+		}
+	}
+}
+
+// parting reports whether a connection's next answer is its last.
+func (r *run) parting() bool { return r.retired.Load() || r.ending.Err() != nil }
 
 func (s *Server) loops() int {
 	if s.Loops > 0 {
@@ -86,7 +137,7 @@ func (s *Server) loops() int {
 // acquire waits until one more connection may be open; false is the end.
 func (r *run) acquire() bool {
 	select {
-	case <-r.ending.Done():
+	case <-r.entry.Done():
 		return false
 	case r.slots <- struct{}{}:
 		return true

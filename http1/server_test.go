@@ -837,6 +837,46 @@ func TestUpgrade(t *testing.T) {
 	})
 }
 
+// A server that retires takes nobody new, and who is connected, idle or not, has one more answer.
+func TestRetire(t *testing.T) {
+	each(t, func(t *testing.T, engine string) {
+		s := &Server{Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "posted") })}
+		v := serve(t, engine, s)
+		idle, posting := v.dial(), v.dial()
+		idle.send(with())
+		idle.response("GET")
+		post := "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+		posting.send(post)
+		posting.response("POST")
+		s.Retire()
+		eventually(t, "nobody new is let in", func() bool {
+			conn, err := net.Dial("tcp", v.addr)
+			if err == nil {
+				conn.Close()
+			}
+			return err != nil
+		})
+		idle.send(with())
+		if resp, body := idle.response("GET"); body != "ok" || !resp.Close {
+			t.Errorf("who was idle got %q, %v", body, resp.Header)
+		}
+		idle.closed()
+		posting.send(post)
+		if resp, body := posting.response("POST"); body != "posted" || !resp.Close {
+			t.Errorf("who posts got %q, %v", body, resp.Header)
+		}
+		posting.closed()
+		select { // by itself
+		case err := <-v.ended:
+			if close(v.ended); err != nil {
+				t.Error(err)
+			}
+		case <-time.After(patience):
+			t.Error("Serve goes on without connections")
+		}
+	})
+}
+
 // At the end idle connections are closed, answers under way finish, and heads that have begun get theirs.
 func TestGraceful(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
