@@ -2,9 +2,7 @@ package front
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -72,17 +70,39 @@ func (p *pair) load() error {
 	if err != nil {
 		return fault.New(fault.Misused, "%s and %s are no certificate with its key: %s", p.cert, p.key, strings.TrimPrefix(err.Error(), "tls: "))
 	}
-	if cert.Leaf == nil {
-		if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
-			return fmt.Errorf("%s: %w", p.cert, err)
-		}
-	}
 	p.loaded = &cert
 	return nil
 }
 
+// parse reads the pair.
+func (p Pair) parse() (*tls.Certificate, error) {
+	cert, err := tls.X509KeyPair([]byte(p.Cert), []byte(p.Key))
+	if err != nil {
+		return nil, fault.New(fault.Misused, "this is no certificate with its key: %s", strings.TrimPrefix(err.Error(), "tls: ")).
+			Hint("--cert FILE and --key FILE, both in PEM")
+	}
+	return &cert, nil
+}
+
+// NewCertificates is of pairs that are at hand.
+func NewCertificates(pairs []Pair, log *slog.Logger) (*Certificates, error) {
+	c := &Certificates{Log: log}
+	for _, p := range pairs {
+		cert, err := p.parse()
+		if err != nil {
+			return nil, err
+		}
+		c.pairs = append(c.pairs, &pair{loaded: cert})
+	}
+	c.index()
+	return c, nil
+}
+
 // changed reports whether a file is not what it was.
 func (p *pair) changed() bool {
+	if p.cert == "" {
+		return false
+	}
 	for i, file := range []string{p.cert, p.key} {
 		info, err := os.Stat(file)
 		if err == nil && (!info.ModTime().Equal(p.times[i]) || info.Size() != p.sizes[i]) {

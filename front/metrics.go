@@ -3,17 +3,33 @@ package front
 import (
 	"strconv"
 
-	"bramble/http1"
 	"bramble/metric"
 )
 
+// Counts are what a front has done since its process began.
+type Counts struct {
+	Open     int64         `json:"open"`     // visitors' connections now
+	Conns    int64         `json:"conns"`    // that were accepted
+	Requests int64         `json:"requests"` // visitors'
+	Bytes    int64         `json:"bytes"`    // that went out over HTTP/1, heads included
+	Panics   int64         `json:"panics"`
+	Refused  map[int]int64 `json:"refused,omitempty"` // messages and connections, by status
+}
+
 // Register adds a front's metrics.
 func (s *Server) Register(set *metric.Set) {
+	Register(set, func() map[string]Carried { return map[string]Carried{"": {Pools: s.Standing(), Count: s.Counts()}} })
+}
+
+// Register adds the metrics of fronts, by name; one without a name has no such label.
+func Register(set *metric.Set, fronts func() map[string]Carried) {
 	each := func(name, help, kind string, value func(Standing) float64) {
 		set.Collect("bramble_front_member_"+name, help, kind, func(emit metric.Emit) {
-			for i, p := range s.Standing() {
-				for _, m := range p.Members {
-					emit(value(m), "pool", strconv.Itoa(i+1), "host", p.Host, "path", p.Path, "member", m.Name)
+			for front, c := range fronts() {
+				for i, p := range c.Pools {
+					for _, m := range p.Members {
+						emit(value(m), labels(front, "pool", strconv.Itoa(i+1), "host", p.Host, "path", p.Path, "member", m.Name)...)
+					}
 				}
 			}
 		})
@@ -30,29 +46,44 @@ func (s *Server) Register(set *metric.Set) {
 	each("failures_total", "Of these, those that it did not answer properly.", "counter", func(m Standing) float64 { return float64(m.Failures) })
 	each("sent_bytes_total", "Bytes of bodies that a member sent.", "counter", func(m Standing) float64 { return float64(m.Bytes) })
 	each("latency_seconds", "Time to an answer's head, the average of about the last 20.", "gauge", func(m Standing) float64 { return m.Latency.Seconds() })
-	of := func(name, help, kind string, value func(http1.Counts) int64) {
-		set.Collect("bramble_front_"+name, help, kind, func(emit metric.Emit) { emit(float64(value(s.Counts()))) })
+	of := func(name, help, kind string, value func(Counts) int64) {
+		set.Collect("bramble_front_"+name, help, kind, func(emit metric.Emit) {
+			for front, c := range fronts() {
+				emit(float64(value(c.Count)), labels(front)...)
+			}
+		})
 	}
-	of("connections", "Visitors' open connections.", "gauge", func(c http1.Counts) int64 { return c.Open })
-	of("connections_total", "Visitors' connections that were accepted.", "counter", func(c http1.Counts) int64 { return c.Conns })
-	of("requests_total", "Visitors' requests.", "counter", func(c http1.Counts) int64 { return c.Requests })
-	of("sent_bytes_total", "Bytes that went out to visitors over HTTP/1, heads included.", "counter", func(c http1.Counts) int64 { return c.Bytes })
-	of("panics_total", "Requests that could not be answered because of a mistake in bramble.", "counter", func(c http1.Counts) int64 { return c.Panics })
+	of("connections", "Visitors' open connections.", "gauge", func(c Counts) int64 { return c.Open })
+	of("connections_total", "Visitors' connections that were accepted.", "counter", func(c Counts) int64 { return c.Conns })
+	of("requests_total", "Visitors' requests.", "counter", func(c Counts) int64 { return c.Requests })
+	of("sent_bytes_total", "Bytes that went out to visitors over HTTP/1, heads included.", "counter", func(c Counts) int64 { return c.Bytes })
+	of("panics_total", "Requests that could not be answered because of a mistake in bramble.", "counter", func(c Counts) int64 { return c.Panics })
 	set.Collect("bramble_front_refused_total", "Messages and connections that were refused, by status.", "counter", func(emit metric.Emit) {
-		byStatus := map[int]int64{}
-		for why, n := range s.Counts().Refusals {
-			byStatus[why.Status] += n
-		}
-		for status, n := range byStatus {
-			emit(float64(n), "status", strconv.Itoa(status))
+		for front, c := range fronts() {
+			for status, n := range c.Count.Refused {
+				emit(float64(n), labels(front, "status", strconv.Itoa(status))...)
+			}
 		}
 	})
 }
 
-// Counts are what all listeners have done.
-func (s *Server) Counts() http1.Counts {
-	if s.now.Load() == nil {
-		return http1.Counts{}
+// labels are pairs, with the front's name if it has one.
+func labels(front string, pairs ...string) []string {
+	if front == "" {
+		return pairs
 	}
-	return s.web.Counts()
+	return append([]string{"front", front}, pairs...)
+}
+
+// Counts are what all listeners have done.
+func (s *Server) Counts() Counts {
+	if s.now.Load() == nil {
+		return Counts{}
+	}
+	c := s.web.Counts()
+	sum := Counts{Open: c.Open, Conns: c.Conns, Requests: c.Requests, Bytes: c.Bytes, Panics: c.Panics, Refused: map[int]int64{}}
+	for why, n := range c.Refusals {
+		sum.Refused[why.Status] += n
+	}
+	return sum
 }

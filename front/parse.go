@@ -14,10 +14,10 @@ import (
 // Backend is a member as people write it: http://HOST[:PORT] and, after commas, weight=N, set=N, route=NAME, name=NAME, standby,
 // spare, host=NAME and path=/PREFIX. The last two put it into a pool of its own.
 type Backend struct {
-	Member Member // without an address
-	Server string // host:port
-	Host   string
-	Path   string
+	Member Member `json:"member"` // without an address
+	Server string `json:"server"` // host:port
+	Host   string `json:"host,omitempty"`
+	Path   string `json:"path,omitempty"`
 }
 
 // ParseBackend reads a backend. Errors are faults of misuse.
@@ -103,9 +103,14 @@ func plainName(text string) bool {
 
 // Pools makes pools of backends, with what all have in common, and looks up their addresses.
 func Pools(ctx context.Context, backends []Backend, common Pool) ([]Pool, error) {
+	return pooled(backends, common, func(server string) ([]netip.AddrPort, error) { return lookUp(ctx, server) })
+}
+
+// pooled makes pools of backends whose addresses are looked up.
+func pooled(backends []Backend, common Pool, look func(server string) ([]netip.AddrPort, error)) ([]Pool, error) {
 	var pools []Pool
 	for _, b := range backends {
-		addresses, err := lookUp(ctx, b.Server)
+		addresses, err := look(b.Server)
 		if err != nil {
 			return nil, err
 		}

@@ -88,6 +88,9 @@ func (s *Server) Start() (stop func()) {
 // Serve lets visitors in by a listener until ctx ends, and what is under way then finish for at most Limits.Grace.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.web.Serve(ctx, l) }
 
+// Retire takes no more visitors, and lets those that are connected have one more answer each; Serve returns when all are gone.
+func (s *Server) Retire() { s.web.Retire() }
+
 // Set takes up new settings. Pools go on that have the same host, path and patience, and in them the members of the same name and
 // address; nobody else's request or connection is touched by what comes and goes.
 func (s *Server) Set(spec Spec) {

@@ -463,7 +463,10 @@ func TestCheck(t *testing.T) {
 			t.Errorf("got %s %q", res.Status, body)
 		}
 	}
-	w.until("the silent one is down", func() bool { s := w.s.Standing()[0].Members[0]; return s.Health.Down && s.Health.Why != "" && s.Share == 0 })
+	w.until("the silent one is down", func() bool {
+		s := w.s.Standing()[0].Members[0]
+		return s.Health.Down && s.Health.Why != "" && s.Share == 0
+	})
 	well <- true
 	w.until("it is back", func() bool { s := w.s.Standing()[0].Members[0]; return !s.Health.Down && s.Share == 0.5 })
 }

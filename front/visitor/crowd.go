@@ -84,7 +84,7 @@ func (v *Crowd) converse(ctx context.Context) error {
 	for ctx.Err() == nil {
 		begun := time.Now()
 		conn.SetDeadline(begun.Add(longest))
-		err := v.ask(conn, r)
+		last, err := v.ask(conn, r)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -94,27 +94,31 @@ func (v *Crowd) converse(ctx context.Context) error {
 		}
 		v.answers.Add(1)
 		rest(ctx, v.Pause)
+		if last {
+			return nil
+		}
 	}
 	return nil
 }
 
-func (v *Crowd) ask(conn net.Conn, r *bufio.Reader) error {
+// ask asks once; last is that the server ends the connection with its answer.
+func (v *Crowd) ask(conn net.Conn, r *bufio.Reader) (last bool, err error) {
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", v.Path, v.At); err != nil {
-		return err
+		return false, err
 	}
 	res, err := http.ReadResponse(r, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case res.StatusCode != http.StatusOK || v.Right != nil && !v.Right(body):
-		return fmt.Errorf("%s was answered by %s and %d bytes that are not the page", v.Path, res.Status, len(body))
+		return false, fmt.Errorf("%s was answered by %s and %d bytes that are not the page", v.Path, res.Status, len(body))
 	}
-	return nil
+	return res.Close, nil
 }
 
 func (v *Crowd) took(d time.Duration) {

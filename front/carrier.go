@@ -1,0 +1,293 @@
+package front
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+
+	"bramble/fault"
+	"bramble/http1"
+)
+
+// carrier is one front at work in a process.
+type carrier struct {
+	p      *Process
+	order  Order
+	server *Server
+	doors  []*opened
+	certs  atomic.Pointer[Certificates]
+	log    *rotated // nil: none
+	stop   func()
+	failed error
+}
+
+// opened is a port that is listened on.
+type opened struct {
+	key   string // which of the front's doors it is
+	said  string // [ADDRESS]:PORT
+	tls   bool
+	raw   *net.TCPListener
+	stop  context.CancelFunc
+	ended chan struct{}
+}
+
+// Where a front listens when nobody has said it: 80, and where that is taken, the other one.
+var usualDoors = []string{":80", ":8000"}
+
+func newCarrier(p *Process, o Order) *carrier {
+	log := p.Log.With("front", o.Name)
+	c := &carrier{p: p, server: &Server{Log: log, Limits: http1.Limits{Address: o.Doors.Conns}}}
+	if o.Doors.Log {
+		c.log = &rotated{name: filepath.Join(p.Dir, "log", o.Name)}
+		c.server.Access = &AccessLog{To: c.log, JSON: o.Doors.JSON}
+	}
+	c.stop = c.server.Start()
+	return c
+}
+
+// set carries an order out. Doors that are open already stay so; one that cannot be opened keeps none of the others closed.
+func (c *carrier) set(o Order) {
+	c.order, c.failed = o, nil
+	if len(o.Doors.Pairs) > 0 {
+		certs, err := NewCertificates(o.Doors.Pairs, c.p.Log)
+		if err != nil {
+			c.failed = err
+		} else {
+			c.certs.Store(certs)
+		}
+	}
+	want := map[string]bool{}
+	plain := o.Doors.Plain
+	if len(plain)+len(o.Doors.TLS) == 0 {
+		plain = []string{""}
+	}
+	for _, at := range plain {
+		want[c.key("plain", at)] = true
+	}
+	for _, at := range o.Doors.TLS {
+		want[c.key("tls", at)] = true
+	}
+	c.doors = slices.DeleteFunc(c.doors, func(d *opened) bool {
+		if !want[d.key] {
+			d.stop()
+			c.p.ending.Go(func() { <-d.ended })
+		}
+		return !want[d.key]
+	})
+	var broken []error
+	for _, at := range plain {
+		broken = append(broken, c.open(c.key("plain", at), at, false))
+	}
+	for _, at := range o.Doors.TLS {
+		broken = append(broken, c.open(c.key("tls", at), at, true))
+	}
+	c.failed = errors.Join(append(broken, c.failed)...)
+	spec := o.Spec
+	if o.Doors.HTTPSOnly {
+		spec.Secure = c.secure()
+	}
+	c.server.Set(spec)
+}
+
+func (c *carrier) key(kind, at string) string { return c.order.Name + " " + kind + " " + at }
+
+// secure is the port of the first door with TLS.
+func (c *carrier) secure() int {
+	for _, d := range c.doors {
+		if d.tls {
+			return d.raw.Addr().(*net.TCPAddr).Port
+		}
+	}
+	return 0
+}
+
+// open opens a door, unless it is open.
+func (c *carrier) open(key, at string, secure bool) error {
+	if slices.ContainsFunc(c.doors, func(d *opened) bool { return d.key == key }) {
+		return nil
+	}
+	raw, err := c.listen(key, at)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(c.p.life)
+	d := &opened{key: key, said: raw.Addr().String(), tls: secure, raw: raw, stop: stop, ended: make(chan struct{})}
+	if a := raw.Addr().(*net.TCPAddr); a.IP.IsUnspecified() {
+		d.said = ":" + strconv.Itoa(a.Port)
+	}
+	c.doors = append(c.doors, d)
+	var l net.Listener = raw
+	if secure {
+		l = tls.NewListener(raw, c.tls())
+	}
+	go func() {
+		defer close(d.ended)
+		if err := c.server.Serve(ctx, l); err != nil {
+			c.p.Log.Error("a port is served no more", "address", d.said, "error", err)
+		}
+	}()
+	return nil
+}
+
+// tls is with the certificates of the moment.
+func (c *carrier) tls() *tls.Config {
+	return &tls.Config{NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if certs := c.certs.Load(); certs != nil {
+				return certs.Get(hello)
+			}
+			return nil, errors.New("there is no certificate")
+		}}
+}
+
+// listen opens a port, or takes the socket of the process before.
+func (c *carrier) listen(key, at string) (*net.TCPListener, error) {
+	if l, ok := c.p.handed[key].(*net.TCPListener); ok {
+		delete(c.p.handed, key)
+		return l, nil
+	}
+	try := []string{at}
+	if at == "" {
+		try = usualDoors
+	}
+	var first error
+	for _, at := range try {
+		l, err := net.Listen("tcp", at)
+		if err == nil {
+			return l.(*net.TCPListener), nil
+		}
+		first = cmp.Or(first, err)
+	}
+	switch {
+	case errors.Is(first, syscall.EADDRINUSE) && at == "":
+		return nil, fault.New(fault.Conflict, "the ports 80 and 8000 are taken here").Hint("--listen :8001")
+	case errors.Is(first, syscall.EADDRINUSE):
+		return nil, fault.New(fault.Conflict, "%s is taken here: a site, or another web server, listens there", at).Hint("--listen :8000, or --on another node")
+	case errors.Is(first, syscall.EACCES):
+		return nil, fault.New(fault.Denied, "%s may not be opened: ports below 1024 are root's", cmp.Or(at, ":80")).Hint("--listen :8000")
+	}
+	return nil, fault.New(fault.Failed, "%s: %w", at, first)
+}
+
+// goesOn reports whether the front can do what is wanted as it is: what it notes and how many connections it takes is settled at its start.
+func (c *carrier) goesOn(d Doors) bool {
+	return c.order.Doors.Log == d.Log && c.order.Doors.JSON == d.JSON && c.order.Doors.Conns == d.Conns
+}
+
+// sockets are copies of those that it listens on, by door.
+func (c *carrier) sockets() (keys []string, files []*os.File) {
+	for _, d := range c.doors {
+		f, err := d.raw.File()
+		if err != nil || len(files) == maxDoors {
+			c.p.Log.Error("a listening socket cannot be handed over", "address", d.said, "error", err)
+			continue
+		}
+		keys, files = append(keys, d.key), append(files, f)
+	}
+	return keys, files
+}
+
+// giveWay ends the front when who is connected has had an answer.
+func (c *carrier) giveWay(ctx context.Context) {
+	c.server.Retire()
+	ctx, cancel := context.WithTimeout(ctx, lastAnswers)
+	defer cancel()
+	c.outlast(ctx)
+	c.close()
+}
+
+// outlast waits until all doors have ended, or ctx.
+func (c *carrier) outlast(ctx context.Context) {
+	for _, d := range c.doors {
+		select {
+		case <-d.ended:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// close ends a front.
+func (c *carrier) close() {
+	for _, d := range c.doors {
+		d.stop()
+	}
+	for _, d := range c.doors {
+		<-d.ended
+	}
+	c.stop()
+	if c.log != nil {
+		c.log.Close()
+	}
+}
+
+// carried is how the front does.
+func (c *carrier) carried() Carried {
+	s := Carried{Rev: c.order.Rev, Pools: c.server.Standing(), Count: c.server.Counts()}
+	for _, d := range c.doors {
+		if d.tls {
+			s.TLS = append(s.TLS, d.said)
+		} else {
+			s.Plain = append(s.Plain, d.said)
+		}
+	}
+	if c.failed != nil {
+		s.Error = c.failed.Error()
+	}
+	return s
+}
+
+// rotated is a file that is begun anew when it is long, with the one before beside it.
+type rotated struct {
+	name string
+	file *os.File
+	size int64
+}
+
+// mostNoted is how long a file gets.
+const mostNoted = 16 << 20
+
+// Write is called by one goroutine at a time.
+func (r *rotated) Write(p []byte) (int, error) {
+	if r.file != nil && r.size > mostNoted {
+		r.file.Close()
+		r.file = nil
+		if err := os.Rename(r.name, r.name+".1"); err != nil {
+			return 0, err
+		}
+	}
+	if r.file == nil {
+		if err := os.MkdirAll(filepath.Dir(r.name), 0o700); err != nil {
+			return 0, err
+		}
+		f, err := os.OpenFile(r.name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return 0, err
+		}
+		info, err := f.Stat()
+		if err != nil {
+			f.Close()
+			return 0, err
+		}
+		r.file, r.size = f, info.Size()
+	}
+	n, err := r.file.Write(p)
+	r.size += int64(n)
+	return n, err
+}
+
+// Close closes the file.
+func (r *rotated) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	return r.file.Close()
+}

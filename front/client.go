@@ -1,0 +1,87 @@
+package front
+
+import (
+	"context"
+	"time"
+
+	"bramble/bus"
+	"bramble/fault"
+	"bramble/fleet"
+)
+
+// Client asks the head about fronts.
+type Client struct{ Conn *bus.Conn }
+
+// Up puts a front up, or changes one.
+func (c Client) Up(ctx context.Context, f Front) (st Status, err error) {
+	err = c.Conn.Call(ctx, "front.do.up", f, &st)
+	return st, err
+}
+
+// Down takes a front away; "" is the only one. It returns its name.
+func (c Client) Down(ctx context.Context, name string) (string, error) {
+	var gone which
+	err := c.Conn.Call(ctx, "front.do.down", which{name}, &gone)
+	return gone.Name, err
+}
+
+// Change changes a member.
+func (c Client) Change(ctx context.Context, change Change) (st Status, err error) {
+	err = c.Conn.Call(ctx, "front.do.change", change, &st)
+	return st, err
+}
+
+// Status is how fronts do: the one of that name, or all.
+func (c Client) Status(ctx context.Context, name string) ([]Status, error) {
+	var all statuses
+	err := c.Conn.Call(ctx, "front.read.status", which{name}, &all)
+	return all.Fronts, err
+}
+
+// watchEvery is how often somebody who waits looks.
+const watchEvery = 200 * time.Millisecond
+
+// Await looks at a front until ok is content with it, and returns what it saw last.
+func (c Client) Await(ctx context.Context, name string, ok func(Status) bool) (Status, error) {
+	for {
+		all, err := c.Status(ctx, name)
+		if err != nil {
+			return Status{}, err
+		}
+		if len(all) == 1 && ok(all[0]) {
+			return all[0], nil
+		}
+		select {
+		case <-ctx.Done():
+			if len(all) == 1 {
+				return all[0], fault.New(fault.Interrupted, "stopped waiting for the front %s", name).Hint("bramble front status %s", name)
+			}
+			return Status{}, ctx.Err()
+		case <-time.After(watchEvery):
+		}
+	}
+}
+
+// Settled reports whether each node of the front that is up does what is wanted, or has said why it cannot.
+func (s Status) Settled() bool {
+	for _, n := range s.Nodes {
+		if n.State == fleet.Up && !n.Current && n.Error == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// Busy is how many requests a member is answering, on all nodes of the front that say so.
+func (s Status) Busy(member string) (busy int64) {
+	for _, n := range s.Nodes {
+		for _, p := range n.Pools {
+			for _, m := range p.Members {
+				if m.Name == member {
+					busy += m.Busy
+				}
+			}
+		}
+	}
+	return busy
+}

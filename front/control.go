@@ -1,0 +1,155 @@
+package front
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// A front's process is spoken to over a socket in its folder, which only its account may enter: a line of JSON each way. The answer
+// to "take" carries the listening sockets too (SCM_RIGHTS, unix(7)).
+
+// asked is what a process is asked.
+type asked struct {
+	Do     string  `json:"do"` // look, set, take or end
+	Orders []Order `json:"orders,omitempty"`
+}
+
+// said is its answer.
+type said struct {
+	Version string             `json:"version"`
+	Fronts  map[string]Carried `json:"fronts"`
+	Doors   []string           `json:"doors,omitempty"` // of the sockets that come with it
+}
+
+const (
+	mostSaid    = 16 << 20 // bytes of a line
+	mostHanded  = 200      // sockets; the kernel takes 253 at once
+	askPatience = 5 * time.Second
+)
+
+func socketIn(dir string) string { return filepath.Join(dir, "socket") }
+
+// talk asks the process of a folder. The files are those that came with the answer.
+func talk(dir string, ask asked) (answer said, files []*os.File, err error) {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return said{}, nil, err
+	}
+	defer folder.Close()
+	conn, err := net.DialTimeout("unix", socketBelow(folder), askPatience)
+	if err != nil {
+		return said{}, nil, err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(askPatience))
+	if err := json.NewEncoder(conn).Encode(ask); err != nil {
+		return said{}, nil, err
+	}
+	line, files, err := hear(conn.(*net.UnixConn))
+	if err == nil {
+		err = json.Unmarshal(line, &answer)
+	}
+	if err != nil {
+		closeAll(files)
+		return said{}, nil, err
+	}
+	return answer, files, nil
+}
+
+// socketBelow is the socket's path through the open folder: a path of its own may have 107 bytes only (unix(7)).
+func socketBelow(folder *os.File) string {
+	if path := socketIn(folder.Name()); len(path) < 100 {
+		return path
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/socket", folder.Fd())
+}
+
+// hear reads a line, and the files that come with its first bytes.
+func hear(conn *net.UnixConn) (line []byte, files []*os.File, err error) {
+	piece, extra := make([]byte, 64<<10), make([]byte, syscall.CmsgSpace(4*mostHanded))
+	for !bytes.HasSuffix(line, []byte("\n")) {
+		n, oob, _, _, err := conn.ReadMsgUnix(piece, extra)
+		if oob > 0 {
+			files = append(files, unpackFiles(extra[:oob])...)
+		}
+		line = append(line, piece[:n]...)
+		switch {
+		case err != nil:
+			return line, files, err
+		case n == 0:
+			return line, files, io.ErrUnexpectedEOF
+		case len(line) > mostSaid:
+			return line, files, errors.New("the answer is too long")
+		}
+	}
+	return line, files, nil
+}
+
+// unpackFiles are the files in control messages.
+func unpackFiles(control []byte) (files []*os.File) {
+	messages, _ := syscall.ParseSocketControlMessage(control)
+	for _, m := range messages {
+		fds, _ := syscall.ParseUnixRights(&m)
+		for _, fd := range fds {
+			syscall.CloseOnExec(fd)
+			files = append(files, os.NewFile(uintptr(fd), "listener"))
+		}
+	}
+	return files
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// answerWith sends a line with files. Their line is short, so that one message holds it.
+func answerWith(conn *net.UnixConn, answer said, files []*os.File) error {
+	line, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	line = append(line, '\n')
+	if len(files) == 0 {
+		_, err = conn.Write(line)
+		return err
+	}
+	var fds []int
+	for _, f := range files {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return err
+		}
+		raw.Control(func(fd uintptr) { fds = append(fds, int(fd)) }) // Fd would make the socket a blocking one, for everybody who has it
+	}
+	n, _, err := conn.WriteMsgUnix(line, syscall.UnixRights(fds...), nil)
+	if err == nil && n < len(line) {
+		_, err = conn.Write(line[n:])
+	}
+	return err
+}
+
+// listenControl opens the socket of a folder.
+func listenControl(dir string) (*net.UnixListener, error) {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	os.Remove(socketIn(dir))
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socketBelow(folder), Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	return l, os.Chmod(socketIn(dir), 0o600)
+}

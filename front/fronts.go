@@ -1,0 +1,204 @@
+package front
+
+import (
+	"net/netip"
+	"strings"
+
+	"bramble/fault"
+	"bramble/fleet"
+	"bramble/trust"
+)
+
+// Front is a load balancer of a cluster: some nodes have its doors, and pass visitors on to the members of its pools.
+type Front struct {
+	Name    string             `json:"name"`
+	On      string             `json:"on"` // which nodes have its doors
+	Doors   Doors              `json:"doors"`
+	Sites   []SiteRef          `json:"sites,omitempty"`   // whose nodes are members
+	Servers []Backend          `json:"servers,omitempty"` // members by address
+	Common  Pool               `json:"common"`            // what all pools have: no host, path or members
+	Trusted []netip.Prefix     `json:"trusted,omitempty"`
+	Rate    Rate               `json:"rate"`
+	Changed map[string]Setting `json:"changed,omitempty"` // of members, by name, since the front was put up
+}
+
+// Doors are where visitors come in, on each node that has them.
+type Doors struct {
+	Plain     []string `json:"plain,omitempty"` // [ADDRESS]:PORT
+	TLS       []string `json:"tls,omitempty"`
+	HTTPSOnly bool     `json:"https_only,omitempty"`
+	Pairs     []Pair   `json:"pairs,omitempty"` // certificates, the first for visitors that name no host, or an unknown one
+	Conns     int      `json:"conns,omitempty"` // connections of one address; 0: any
+	Log       bool     `json:"log,omitempty"`   // requests are noted in a file
+	JSON      bool     `json:"json,omitempty"`  // as JSON
+}
+
+// Pair is a certificate chain and its key, in PEM.
+type Pair struct {
+	Cert string `json:"cert"`
+	Key  string `json:"key,omitempty"`
+}
+
+// SiteRef is a site behind a front.
+type SiteRef struct {
+	Name string `json:"name"`
+	Host string `json:"host,omitempty"` // "": those that the site has, or any
+	Path string `json:"path,omitempty"`
+}
+
+// Setting is what people changed of a member; nil is as before.
+type Setting struct {
+	Weight *int    `json:"weight,omitempty"`
+	Mode   *Mode   `json:"mode,omitempty"`
+	Route  *string `json:"route,omitempty"`
+}
+
+// Limits of fronts.
+const (
+	maxFronts = 12 // whose ports can all be handed over at once
+	maxDoors  = 16
+	maxSites  = 256
+	maxPEM    = 64 << 10
+)
+
+// Source knows where sites are served.
+type Source interface {
+	// Served is where a site is served now; fault.NotFound when there is none of the name.
+	Served(site string) (Served, error)
+}
+
+// Served is where a site is served.
+type Served struct {
+	Hosts  []string
+	Places []Place
+}
+
+// Place is a node that serves a site.
+type Place struct {
+	Node    string
+	Address netip.AddrPort
+	Drained bool
+}
+
+// Order is what the head wants of a node for one front.
+type Order struct {
+	Name  string `json:"name"`
+	Rev   string `json:"rev"` // changes with the rest
+	Doors Doors  `json:"doors"`
+	Spec  Spec   `json:"spec"`
+}
+
+// orders is all that the head wants of a node.
+type orders struct {
+	Fronts []Order `json:"fronts"`
+}
+
+// Carried is how a front does on one node.
+type Carried struct {
+	Rev   string         `json:"rev,omitempty"` // of the order that is carried out
+	Plain []string       `json:"plain,omitempty"`
+	TLS   []string       `json:"tls,omitempty"`
+	Pools []PoolStanding `json:"pools,omitempty"`
+	Count Counts         `json:"count"`
+	Error string         `json:"error,omitempty"`
+}
+
+// report is what a node says of its fronts, whenever something about them changed.
+type report struct {
+	Hello  bool              `json:"hello,omitempty"` // the node has just connected
+	Fronts map[string]string `json:"fronts"`          // revisions that it knows of
+}
+
+// OnNode is a front on one of its nodes.
+type OnNode struct {
+	Node    string      `json:"node"`
+	Address string      `json:"address"`
+	State   fleet.State `json:"state"`
+	Current bool        `json:"current"` // it does what is wanted
+	Carried
+}
+
+// Status is a front with how it does on its nodes.
+type Status struct {
+	Front Front    `json:"front"`
+	Nodes []OnNode `json:"nodes"`
+}
+
+// Change is a change of members of a front.
+type Change struct {
+	Front  string `json:"front"`  // "": the only one
+	Member string `json:"member"` // its name, in whatever pools
+	Setting
+}
+
+// Check reports as fault.Misused what is wrong with a front.
+func (f Front) Check() error {
+	if f.Name == "" || trust.ValidName(f.Name) != nil {
+		return fault.New(fault.Misused, "%.80q cannot be a front's name", f.Name).Hint("letters, digits and dashes, such as front")
+	}
+	switch {
+	case len(f.Sites)+len(f.Servers) == 0:
+		return fault.New(fault.Misused, "a front needs somebody to pass visitors on to").Hint("--site NAME, or --backend http://HOST:PORT")
+	case len(f.Doors.Plain)+len(f.Doors.TLS) > maxDoors || len(f.Doors.Pairs) > maxDoors:
+		return fault.New(fault.Misused, "a front has at most %d ports, and as many certificates", maxDoors)
+	case len(f.Sites) > maxSites || len(f.Servers) > MaxMembers || len(f.Trusted) > maxSites:
+		return fault.New(fault.Misused, "a front has at most %d sites, and %d servers by address", maxSites, MaxMembers)
+	case f.Doors.HTTPSOnly && len(f.Doors.TLS) == 0:
+		return fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443")
+	}
+	for _, at := range append(append([]string{}, f.Doors.Plain...), f.Doors.TLS...) {
+		if err := checkDoor(at); err != nil {
+			return err
+		}
+	}
+	for _, p := range f.Doors.Pairs {
+		if len(p.Cert)+len(p.Key) > maxPEM {
+			return fault.New(fault.Misused, "a certificate and its key have at most %d bytes", maxPEM)
+		}
+		if _, err := p.parse(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkDoor accepts [ADDRESS]:PORT.
+func checkDoor(at string) error {
+	text := at
+	if strings.HasPrefix(text, ":") {
+		text = "0.0.0.0" + text
+	}
+	if a, err := netip.ParseAddrPort(text); err != nil || a.Port() == 0 {
+		return fault.New(fault.Misused, "%.80q is no port, and no address with one", at).Hint("--listen :8080, or --listen 192.168.1.5:80")
+	}
+	return nil
+}
+
+// ParseSite reads NAME and, after commas, host=NAME and path=/PREFIX.
+func ParseSite(text string) (s SiteRef, err error) {
+	name, rest, _ := strings.Cut(text, ",")
+	s.Name = name
+	for rest != "" {
+		var item string
+		item, rest, _ = strings.Cut(rest, ",")
+		switch key, value, _ := strings.Cut(strings.TrimSpace(item), "="); {
+		case key == "host" && value != "":
+			s.Host = strings.ToLower(strings.TrimSuffix(value, "."))
+		case key == "path" && strings.HasPrefix(value, "/"):
+			s.Path = value
+		default:
+			return s, fault.New(fault.Misused, "site %q: %q is neither host=NAME nor path=/PREFIX", text, item).Hint("--site blog,host=blog.example.org")
+		}
+	}
+	return s, nil
+}
+
+// hidden is the front without its secrets.
+func (f Front) hidden() Front {
+	pairs := f.Doors.Pairs
+	f.Doors.Pairs = nil
+	for _, p := range pairs {
+		f.Doors.Pairs = append(f.Doors.Pairs, Pair{Cert: p.Cert})
+	}
+	return f
+}

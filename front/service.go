@@ -1,0 +1,323 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"bramble/bus"
+	"bramble/event"
+	"bramble/fault"
+	"bramble/fleet"
+	"bramble/trust"
+)
+
+// Service is the head's half: it knows what fronts there are, and who their members are at each moment.
+type Service struct {
+	Conn   *bus.Conn
+	Books  Books
+	Fleet  Fleet
+	Source Source
+	// Certify makes a certificate by the cluster's CA, and its key, for names and addresses.
+	Certify func(names []string) (Pair, error)
+	Events  *event.Log
+	Now     func() time.Time
+	Log     *slog.Logger
+
+	kick chan struct{} // something about nodes or sites changed
+
+	mu      sync.Mutex
+	fronts  map[string]Front
+	issued  map[string]issued // certificates by the cluster's CA, by front
+	orders  map[string]Order
+	reports map[string]map[string]string // by node: revisions of its fronts
+	looked  map[string]looked            // addresses of servers that have a name
+}
+
+// Fleet knows the nodes.
+type Fleet interface {
+	Select(selection string) ([]fleet.Node, error)
+	Nodes() []fleet.Node
+}
+
+// Books is where the head keeps fronts: a value is on its disk when Put returns.
+type Books interface {
+	Put(ctx context.Context, key string, value []byte) error
+	Delete(ctx context.Context, key string) error
+	List(ctx context.Context, prefix string) (map[string][]byte, error)
+}
+
+// looked is what a server's name stood for, and when.
+type looked struct {
+	at        time.Time
+	addresses []netip.AddrPort
+	err       error
+}
+
+const (
+	remindEvery = 2 * time.Second
+	lookEvery   = 30 * time.Second // at a server's name again
+)
+
+// Open reads the books.
+func (s *Service) Open(ctx context.Context) error {
+	s.kick = make(chan struct{}, 1)
+	s.issued, s.orders, s.reports, s.looked = map[string]issued{}, map[string]Order{}, map[string]map[string]string{}, map[string]looked{}
+	return s.load(ctx)
+}
+
+// Changed tells that nodes or sites are not what they were.
+func (s *Service) Changed() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Run serves until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	err := errors.Join(
+		bus.Handle(ctx, s.Conn, "front.do.up", s.up),
+		bus.Handle(ctx, s.Conn, "front.do.down", s.down),
+		bus.Handle(ctx, s.Conn, "front.do.change", s.change),
+		bus.Handle(ctx, s.Conn, "front.read.status", s.status),
+		s.Conn.Subscribe(ctx, bus.From("front", "*", "report"), s.heard),
+	)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(remindEvery)
+	defer tick.Stop()
+	for {
+		s.refresh(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.kick:
+		case <-tick.C:
+		}
+	}
+}
+
+// heard takes in what a node says of its fronts.
+func (s *Service) heard(m bus.Message) {
+	var r report
+	if m.Caller.Kind != trust.KindNode || m.Decode(&r) != nil {
+		return
+	}
+	s.mu.Lock()
+	s.reports[m.Caller.Name] = r.Fronts
+	s.mu.Unlock()
+	if r.Hello {
+		s.Changed()
+	}
+}
+
+// refresh finds out what each front should do now, and tells nodes that do something else.
+func (s *Service) refresh(ctx context.Context) {
+	for _, f := range s.list() {
+		if err := s.compose(ctx, f); err != nil {
+			s.Log.Warn("a front stays as it was", "front", f.Name, "error", err)
+		}
+	}
+	selected := map[string]orders{}
+	for _, f := range s.list() {
+		nodes, _ := s.Fleet.Select(f.On) // none is no fault here
+		s.mu.Lock()
+		o, ok := s.orders[f.Name]
+		s.mu.Unlock()
+		for _, n := range nodes {
+			if ok {
+				selected[n.Name] = orders{append(selected[n.Name].Fronts, o)}
+			}
+		}
+	}
+	for _, n := range s.Fleet.Nodes() {
+		s.mu.Lock()
+		carried := s.reports[n.Name]
+		s.mu.Unlock()
+		if n.State != fleet.Down && !selected[n.Name].satisfied(carried) {
+			if err := s.Conn.Publish(bus.Node("front", n.Name, "want"), selected[n.Name]); err != nil {
+				s.Log.Warn("a node is not told of its fronts", "node", n.Name, "error", err)
+			}
+		}
+	}
+}
+
+// satisfied reports whether a node knows of these orders and no others.
+func (o orders) satisfied(carried map[string]string) bool {
+	for _, one := range o.Fronts {
+		if carried[one.Name] != one.Rev {
+			return false
+		}
+	}
+	return len(carried) == len(o.Fronts)
+}
+
+// compose makes a front's order anew.
+func (s *Service) compose(ctx context.Context, f Front) error {
+	served := map[string]Served{}
+	for _, ref := range f.Sites {
+		one, err := s.Source.Served(ref.Name)
+		if err != nil && !fault.Is(err, fault.NotFound) { // one that was removed has no members
+			return err
+		}
+		served[ref.Name] = one
+	}
+	spec, err := compose(f, served, func(server string) ([]netip.AddrPort, error) { return s.look(ctx, server) })
+	if err != nil {
+		return err
+	}
+	if len(f.Doors.TLS) > 0 && len(f.Doors.Pairs) == 0 {
+		if f.Doors.Pairs, err = s.certified(ctx, f, spec); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.orders[f.Name] = ordered(f, spec)
+	return nil
+}
+
+// look is lookUp with what was found before, for a while, and when nobody knows the name any more.
+func (s *Service) look(ctx context.Context, server string) ([]netip.AddrPort, error) {
+	s.mu.Lock()
+	before, known := s.looked[server]
+	s.mu.Unlock()
+	now := s.Now()
+	if known && now.Sub(before.at) < lookEvery {
+		return before.addresses, before.err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	found := looked{at: now}
+	if found.addresses, found.err = lookUp(ctx, server); found.err != nil && len(before.addresses) > 0 {
+		found.addresses, found.err = before.addresses, nil
+	}
+	slices.SortFunc(found.addresses, netip.AddrPort.Compare) // name servers turn them
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looked[server] = found
+	return found.addresses, found.err
+}
+
+// up puts a front up, or has one that there is do something else. Changes of members that go on being some stay.
+func (s *Service) up(ctx context.Context, who bus.Caller, f Front) (Status, error) {
+	if err := f.Check(); err != nil {
+		return Status{}, err
+	}
+	nodes, err := s.Fleet.Select(f.On)
+	if err != nil {
+		return Status{}, err
+	}
+	for _, ref := range f.Sites {
+		if _, err := s.Source.Served(ref.Name); err != nil {
+			return Status{}, err
+		}
+	}
+	s.mu.Lock()
+	before, known := s.fronts[f.Name]
+	many := len(s.fronts)
+	s.mu.Unlock()
+	if !known && many >= maxFronts {
+		return Status{}, fault.New(fault.Full, "a cluster has at most %d fronts", maxFronts).Hint("bramble front down NAME")
+	}
+	if f.Changed = before.Changed; known && len(f.Doors.TLS) > 0 && len(f.Doors.Pairs) == 0 {
+		f.Doors.Pairs = before.Doors.Pairs
+	}
+	if err := s.compose(ctx, f); err != nil {
+		return Status{}, err
+	}
+	if err := s.save(ctx, f); err != nil {
+		return Status{}, err
+	}
+	s.record(who, "%s puts the front %s up on %s", who.Name, f.Name, f.On)
+	s.Changed()
+	return Status{Front: f.hidden(), Nodes: s.onNodes(f, nodes)}, nil
+}
+
+// which is what asks for a front; "" is the only one.
+type which struct {
+	Name string `json:"name"`
+}
+
+// down takes a front away.
+func (s *Service) down(ctx context.Context, who bus.Caller, req which) (which, error) {
+	f, err := s.find(req.Name)
+	if err != nil {
+		return which{}, err
+	}
+	if err := s.Books.Delete(ctx, keyPrefix+f.Name); err != nil {
+		return which{}, err
+	}
+	s.mu.Lock()
+	delete(s.fronts, f.Name)
+	delete(s.orders, f.Name)
+	delete(s.issued, f.Name)
+	s.mu.Unlock()
+	s.record(who, "%s takes the front %s down", who.Name, f.Name)
+	s.Changed()
+	return which{f.Name}, nil
+}
+
+// change changes a member of a front, in all of its pools.
+func (s *Service) change(ctx context.Context, who bus.Caller, c Change) (Status, error) {
+	if err := c.Setting.check(); err != nil {
+		return Status{}, err
+	}
+	f, err := s.find(c.Front)
+	if err != nil {
+		return Status{}, err
+	}
+	s.mu.Lock()
+	o := s.orders[f.Name]
+	s.mu.Unlock()
+	if err := o.Spec.has(c.Member); err != nil {
+		return Status{}, err
+	}
+	changed := maps.Clone(f.Changed)
+	if changed == nil {
+		changed = map[string]Setting{}
+	}
+	changed[c.Member] = changed[c.Member].with(c.Setting)
+	f.Changed = changed
+	if err := s.save(ctx, f); err != nil {
+		return Status{}, err
+	}
+	s.record(who, "%s changes %s of the front %s: %s", who.Name, c.Member, f.Name, c.Setting)
+	if err := s.compose(ctx, f); err != nil {
+		return Status{}, err
+	}
+	s.Changed()
+	nodes, err := s.Fleet.Select(f.On)
+	return Status{Front: f.hidden(), Nodes: s.onNodes(f, nodes)}, err
+}
+
+// has reports as fault.NotFound that a front has no member of the name.
+func (s Spec) has(member string) error {
+	known := map[string]bool{}
+	for _, p := range s.Pools {
+		for _, m := range p.Members {
+			known[m.Name] = true
+		}
+	}
+	if known[member] {
+		return nil
+	}
+	err := fault.New(fault.NotFound, "the front has no member %.80q", member)
+	if len(known) == 0 {
+		return err.Hint("bramble front status")
+	}
+	some := slices.Sorted(maps.Keys(known))
+	return err.Hint("one of %s", some[:min(len(some), 10)])
+}
+
+func (s *Service) record(who bus.Caller, format string, args ...any) {
+	s.Events.Record(event.Event{Kind: event.Audit, Room: "front", User: who.Name, Text: fmt.Sprintf(format, args...)})
+}
