@@ -43,6 +43,8 @@ type Options struct {
 	Metrics string
 	// Web serves a head's dashboard until ctx ends; nil: none.
 	Web func(ctx context.Context, d Dashboard) error
+	// Front starts a process that carries the fronts of a folder, and opens ports at an address, "" is every link; nil: there are none here.
+	Front func(dir, host string) (*os.Process, error)
 	// Work is the folder for tasks; "": node/work in the state folder.
 	Work string
 	// PeerHost is where other nodes are answered; "": on every link, or on loopback when the head is there.

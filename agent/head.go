@@ -191,7 +191,11 @@ func (h *head) serve(ctx context.Context) error {
 	if h.stores, err = h.durables(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(h.fleet.Open(ctx), jobs.Open(ctx), sites.Open(ctx), h.stores.Open(ctx)); err != nil { // jobs ask the fleet from the start who may hold tasks
+	fronts, err := h.fronts(ctx, sites)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(h.fleet.Open(ctx), jobs.Open(ctx), sites.Open(ctx), h.stores.Open(ctx), fronts.Open(ctx)); err != nil { // jobs ask the fleet from the start who may hold tasks
 		return err
 	}
 	peers, err := h.listenPeers()
@@ -203,13 +207,15 @@ func (h *head) serve(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	h.fleet.OnChange = func(n fleet.Node, c fleet.Change) { jobs.FleetChanged(n, c); h.stores.Changed(n) }
-	h.fleet.OnRoll = func(n fleet.Node) { jobs.RollChanged(n); h.stores.Changed(n) }
+	h.fleet.OnChange = func(n fleet.Node, c fleet.Change) { jobs.FleetChanged(n, c); h.stores.Changed(n); fronts.Changed() }
+	h.fleet.OnRoll = func(n fleet.Node) { jobs.RollChanged(n); h.stores.Changed(n); fronts.Changed() }
+	sites.OnChange = fronts.Changed
 	h.fleet.Busy = func(name string) error { return busy(ctx, jobs, name) }
 	group.Go(func() error { return h.fleet.Run(ctx) })
 	group.Go(func() error { return jobs.Run(ctx) })
 	group.Go(func() error { return runner.Run(ctx) })
 	group.Go(func() error { return sites.Run(ctx) })
+	group.Go(func() error { return fronts.Run(ctx) })
 	copies := &artefact.Service{Conn: h.conn, Store: h.store, Select: h.fleet.Select, Events: h.events, Metrics: h.metrics, Spreads: h.stores.Spreads, Log: h.log("artefact")}
 	group.Go(func() error { return copies.Run(ctx) })
 	group.Go(func() error { return h.stores.Run(ctx) })

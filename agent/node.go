@@ -19,6 +19,7 @@ import (
 	"bramble/fan"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/front"
 	"bramble/host"
 	"bramble/job"
 	"bramble/keeper"
@@ -120,6 +121,8 @@ func (n *node) run(ctx context.Context) error {
 		defer store.Close()
 		defer closeSites()
 	}
+	fronts, closeFronts := n.carryFronts(ctx)
+	defer closeFronts()
 	var jobs atomic.Pointer[job.Node]
 	conn, err := n.dial(ctx, func() {
 		member.Greet()
@@ -128,6 +131,9 @@ func (n *node) run(ctx context.Context) error {
 		}
 		if sites != nil {
 			sites.Connected()
+		}
+		if fronts != nil {
+			fronts.Connected()
 		}
 	})
 	if err != nil {
@@ -139,6 +145,9 @@ func (n *node) run(ctx context.Context) error {
 		n.Ready(Info{Name: n.conf.Name, Cluster: n.conf.Cluster, State: n.State, Bus: n.conf.Heads[0]})
 	}
 	set := n.figures(conn, sites)
+	if fronts != nil {
+		front.Register(set, fronts.Standing)
+	}
 	copies := n.copies(conn, store)
 	if copies != nil {
 		n.files = taskFiles{copies, n.workDir()}
@@ -162,6 +171,9 @@ func (n *node) run(ctx context.Context) error {
 			return sites.Run(ctx, site.Links{Conn: conn, Files: copies, Starter: n.Machine, Accounts: n.Machine})
 		})
 		group.Go(func() error { return vault.Run(ctx) })
+	}
+	if fronts != nil {
+		group.Go(func() error { return fronts.Run(ctx, conn) })
 	}
 	group.Go(func() error { return n.serveMetrics(ctx, set) })
 	runner := fan.Node{Conn: conn, Host: n.Machine, Accounts: n.Machine, Log: n.Log.With("room", "fan")}

@@ -22,6 +22,16 @@ import (
 )
 
 type frontCmd struct {
+	Status  frontStatusCmd  `cmd:"" default:"withargs" help:"Show fronts, where visitors come in, and how their members do."`
+	Up      frontUpCmd      `cmd:"" help:"Put sites, or any web servers, behind one address on nodes of the cluster; or change what a front does."`
+	Down    frontDownCmd    `cmd:"" help:"Take a front away."`
+	Drain   frontDrainCmd   `cmd:"" help:"Send no new visitors to a member, and say when the last one has gone."`
+	Enable  frontEnableCmd  `cmd:"" help:"Send visitors to a member again."`
+	Disable frontDisableCmd `cmd:"" help:"Send nobody to a member any more, not even those who were there before; what is under way ends by itself."`
+	Stop    frontStopCmd    `cmd:"" help:"As disable, and break off what is under way."`
+	Weight  frontWeightCmd  `cmd:"" help:"Set what share of visitors a member gets."`
+	Route   frontRouteCmd   `cmd:"" help:"Set the name by which cookies bring visitors back to a member."`
+
 	Serve  frontServeCmd  `cmd:"" help:"Balance visitors over web servers from this process alone, without a cluster."`
 	Import frontImportCmd `cmd:"" help:"Read a balancer's configuration of Apache or nginx, and print the command that does the same."`
 	Export frontExportCmd `cmd:"" help:"Write a configuration of nginx or HAProxy that does the same as front serve with these flags."`
@@ -39,7 +49,18 @@ type frontFlags struct {
 	Key       []string `help:"Its key; as often as --cert." type:"path" sep:"none" placeholder:"FILE"`
 	HTTPSOnly bool     `name:"https-only" help:"Send visitors without TLS to where it is."`
 
-	Backend []string      `help:"A web server: http://HOST:PORT, and after commas weight=N, set=N, route=NAME, name=NAME, standby, spare, host=NAME, path=/PREFIX; can be repeated." required:"" sep:"none" placeholder:"URL"`
+	Backend      []string `help:"A web server: http://HOST:PORT, and after commas weight=N, set=N, route=NAME, name=NAME, standby, spare, host=NAME, path=/PREFIX; can be repeated." required:"" sep:"none" placeholder:"URL"`
+	balanceFlags `embed:""`
+
+	AccessLog string `help:"Note each request in this file, - for standard output. It is opened again at SIGHUP." placeholder:"FILE"`
+	LogJSON   bool   `name:"log-json" help:"Note them as JSON, with the member that answered; else in the form that Apache calls combined."`
+	Metrics   string `help:"Show metrics at http://ADDR/metrics, where ADDR is of this machine alone." placeholder:"ADDR:PORT"`
+
+	visitorFlags `embed:""`
+}
+
+// balanceFlags are how members are chosen and looked after.
+type balanceFlags struct {
 	Balance front.Balance `help:"How to choose: ${enum}." enum:"two-choices,byrequests,bytraffic,bybusyness" default:"two-choices"`
 	Sticky  string        `help:"Cookie, or parameter of an address, that names a member's route." placeholder:"NAME"`
 	Check   string        `help:"Ask members for this path, and take those out that do not answer well. A connection is tried without." placeholder:"/PATH"`
@@ -47,14 +68,13 @@ type frontFlags struct {
 	Timeout time.Duration `help:"How long a member may take to begin its answer, and to go on with it." default:"60s"`
 	Slow    time.Duration `name:"slow-start" help:"How long a member that comes back takes to its whole share." default:"0s"`
 	FailOn  []int         `help:"Statuses of answers that count as failures: another member is asked." placeholder:"STATUS"`
+}
 
-	AccessLog string  `help:"Note each request in this file, - for standard output. It is opened again at SIGHUP." placeholder:"FILE"`
-	LogJSON   bool    `name:"log-json" help:"Note them as JSON, with the member that answered; else in the form that Apache calls combined."`
-	Metrics   string  `help:"Show metrics at http://ADDR/metrics, where ADDR is of this machine alone." placeholder:"ADDR:PORT"`
-	Rate      float64 `help:"Requests a second that one address may make; 0: any." default:"0"`
-	Burst     int     `help:"How many of them at once." default:"50"`
-	Conns     int     `name:"client-connections" help:"Connections that one address may have; 0: any." default:"256"`
-
+// visitorFlags are what visitors may do.
+type visitorFlags struct {
+	Rate  float64  `help:"Requests a second that one address may make; 0: any." default:"0"`
+	Burst int      `help:"How many of them at once." default:"50"`
+	Conns int      `name:"client-connections" help:"Connections that one address may have; 0: any." default:"256"`
 	Trust []string `help:"Proxies whose X-Forwarded fields are passed on: addresses or networks." placeholder:"ADDR|NET"`
 }
 
@@ -260,7 +280,7 @@ func plainly(err error) error {
 }
 
 // common is what all pools have.
-func (c *frontFlags) common() (front.Pool, error) {
+func (c *balanceFlags) common() (front.Pool, error) {
 	p := front.Pool{Balance: c.Balance, Sticky: c.Sticky, Slow: c.Slow, FailOn: c.FailOn, Wait: c.Timeout,
 		Check: front.Check{Path: c.Check, Interval: c.Every}}
 	if c.Every <= 0 {
@@ -273,8 +293,8 @@ func (c *frontFlags) common() (front.Pool, error) {
 }
 
 // backends are the members, without their addresses.
-func (c *frontFlags) backends() (all []front.Backend, err error) {
-	for _, text := range c.Backend {
+func backends(texts []string) (all []front.Backend, err error) {
+	for _, text := range texts {
 		b, err := front.ParseBackend(text)
 		if err != nil {
 			return nil, err
@@ -285,7 +305,7 @@ func (c *frontFlags) backends() (all []front.Backend, err error) {
 }
 
 // trusted are the proxies whose word is passed on.
-func (c *frontFlags) trusted() (all []netip.Prefix, err error) {
+func (c *visitorFlags) trusted() (all []netip.Prefix, err error) {
 	for _, text := range c.Trust {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -305,7 +325,7 @@ func (c *frontFlags) spec(ctx context.Context) (s front.Spec, err error) {
 	if err != nil {
 		return s, err
 	}
-	backends, err := c.backends()
+	backends, err := backends(c.Backend)
 	if err != nil {
 		return s, err
 	}

@@ -24,7 +24,7 @@ func (c *frontExportCmd) Run(e *env) error {
 	if s.Common, err = c.common(); err != nil {
 		return err
 	}
-	if s.Backends, err = c.backends(); err != nil {
+	if s.Backends, err = backends(c.Backend); err != nil {
 		return err
 	}
 	if s.Trusted, err = c.trusted(); err != nil {

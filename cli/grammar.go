@@ -65,6 +65,7 @@ type grammar struct {
 	MpiProbe  mpiProbeCmd  `cmd:"" hidden:"" name:"mpi-probe" help:"Measure the links to other nodes; started by mpi doctor."`
 	Keeper    keeperCmd    `cmd:"" hidden:"" help:"Hold tasks for the agent; started by it."`
 	Porter    porterCmd    `cmd:"" hidden:"" help:"Read and write files with an account's rights; started by the agent."`
+	Fronts    frontsCmd    `cmd:"" hidden:"" help:"Carry the fronts of a node; started by the agent."`
 	LabEnter  labEnterCmd  `cmd:"" hidden:"" help:"Become a program on a lab's node; started by lab."`
 }
 

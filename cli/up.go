@@ -107,7 +107,7 @@ func (e *env) agentOptions(state, level string) (agent.Options, *host.Real) {
 	machine := host.NewReal(host.RealOptions{StateDir: state})
 	log := logger(level)
 	return agent.Options{State: state, Dress: mpi.Dress, Version: e.version, Machine: machine, Log: log,
-		Keeper: func(ctx context.Context) (keeper.Keeper, error) { return ensureKeeper(ctx, state) }}, machine
+		Keeper: func(ctx context.Context) (keeper.Keeper, error) { return ensureKeeper(ctx, state) }, Front: startFronts}, machine
 }
 
 func logger(level string) *slog.Logger {

@@ -15,6 +15,7 @@ import (
 	"bramble/fan"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/front"
 	"bramble/job"
 	"bramble/site"
 	"bramble/trust"
@@ -33,6 +34,7 @@ type Cluster struct {
 	Fan    fan.Client
 	Jobs   job.Client
 	Events event.Client
+	Fronts front.Client
 }
 
 // Open connects to the cluster that where names: a state folder, a client file, or "" for
@@ -86,7 +88,7 @@ func (c *Cluster) Durables() artefact.Durables {
 
 // Over makes the clients of a connection that is there already.
 func Over(conn *bus.Conn) *Cluster {
-	return &Cluster{Conn: conn, Fleet: fleet.Client{Conn: conn}, Fan: fan.Client{Conn: conn}, Jobs: job.Client{Conn: conn}, Events: event.Client{Conn: conn}}
+	return &Cluster{Conn: conn, Fleet: fleet.Client{Conn: conn}, Fan: fan.Client{Conn: conn}, Jobs: job.Client{Conn: conn}, Events: event.Client{Conn: conn}, Fronts: front.Client{Conn: conn}}
 }
 
 // Close ends the connection.

@@ -160,6 +160,9 @@ func (c *carrier) listen(key, at string) (*net.TCPListener, error) {
 	}
 	var first error
 	for _, at := range try {
+		if at[0] == ':' && c.p.Host != "" {
+			at = net.JoinHostPort(c.p.Host, at[1:])
+		}
 		l, err := net.Listen("tcp", at)
 		if err == nil {
 			return l.(*net.TCPListener), nil

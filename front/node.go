@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,8 +23,8 @@ import (
 type Node struct {
 	Dir     string // of the process
 	Version string
-	// Launch starts a process, which takes over from another one, and does not wait for it.
-	Launch func() error
+	// Launch starts a process, which takes over from another one, and does not wait for it. Nil, nil: it is no child of this process.
+	Launch func() (*os.Process, error)
 	Log    *slog.Logger
 
 	kick chan struct{}
@@ -34,8 +35,9 @@ type Node struct {
 	seen   said              // of the process, last
 	told   map[string]string // the head, last
 	hello  bool
-	conn   *bus.Conn // nil until the head was there for the first time
-	broken error     // why no process does it
+	conn   *bus.Conn     // nil until the head was there for the first time
+	broken error         // why no process does it
+	child  []*os.Process // that were started, and not yet seen to have ended; Supervise's
 }
 
 // tendEvery is how often the process is looked at.
@@ -65,6 +67,7 @@ func (n *Node) Supervise(ctx context.Context) error {
 	defer tick.Stop()
 	silent := 0
 	for {
+		n.reap()
 		silent = n.tend(ctx, silent)
 		n.tell()
 		select {
@@ -175,8 +178,15 @@ func does(wanted []Order, s said) bool {
 
 // launch starts a process and waits until it answers.
 func (n *Node) launch(ctx context.Context) (said, error) {
-	if err := n.Launch(); err != nil {
+	if err := os.MkdirAll(n.Dir, 0o700); err != nil {
 		return said{}, err
+	}
+	child, err := n.Launch()
+	if err != nil {
+		return said{}, err
+	}
+	if child != nil {
+		n.child = append(n.child, child)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*askPatience)
 	defer cancel()
@@ -191,6 +201,14 @@ func (n *Node) launch(ctx context.Context) (said, error) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// reap lets children that have ended go.
+func (n *Node) reap() {
+	n.child = slices.DeleteFunc(n.child, func(p *os.Process) bool {
+		gone, err := syscall.Wait4(p.Pid, nil, syscall.WNOHANG, nil)
+		return gone != 0 || err != nil && err != syscall.EINTR
+	})
 }
 
 // alive reports whether a process has the folder.

@@ -20,6 +20,7 @@ import (
 // is, for the next one takes the listening sockets over.
 type Process struct {
 	Dir     string // of the node's orders, and of what is noted
+	Host    string // the address of ports for which none is said; "": every link
 	Version string
 	Log     *slog.Logger
 

@@ -224,7 +224,7 @@ func TestNodeSupervises(t *testing.T) {
 	launched := 0
 	start := func(version string) *Node {
 		n := NewNode(&Node{Dir: dir, Version: version, Log: quiet})
-		n.Launch = func() error {
+		n.Launch = func() (*os.Process, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			launched++
@@ -233,7 +233,7 @@ func TestNodeSupervises(t *testing.T) {
 			go func() { p.ended <- (&Process{Dir: dir, Version: version, Log: quiet}).Run(ctx) }()
 			t.Cleanup(func() { end(); p.over() })
 			last = p
-			return nil
+			return nil, nil
 		}
 		return n
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/host"
 )
 
 // How long Ensure waits, at first and at most, for a keeper that another agent is starting, or that is ending.
@@ -125,19 +126,10 @@ func (l Launch) tail(from int64) string {
 	return strings.TrimSpace(string(data[max(0, len(data)-logTail):]))
 }
 
-// environment is ours without what systemd said to this process alone, and without a task's mark.
+// environment is what the keeper inherits.
 func (l Launch) environment() []string {
-	env := l.Env
-	if env == nil {
-		env = os.Environ()
+	if l.Env == nil {
+		return host.Heritage(os.Environ())
 	}
-	var kept []string
-	for _, v := range env {
-		switch name, _, _ := strings.Cut(v, "="); name {
-		case "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "BRAMBLE_TASK":
-		default:
-			kept = append(kept, v)
-		}
-	}
-	return kept
+	return host.Heritage(l.Env)
 }

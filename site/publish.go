@@ -189,6 +189,20 @@ func (s *Service) sendStatus(_ context.Context, _ bus.Caller, req removal, out *
 	return nil
 }
 
+// Where is how a site stands on each of its nodes.
+func (s *Service) Where(name string) (Spec, []Standing, error) {
+	site, err := s.find(name)
+	if err != nil {
+		return Spec{}, nil, err
+	}
+	nodes, _ := s.Fleet.Select(site.On) // none is no fault here
+	var all []Standing
+	for _, n := range nodes {
+		all = append(all, s.standing(site, n))
+	}
+	return site.Spec, all, nil
+}
+
 // standing is how a site stands on a node.
 func (s *Service) standing(site Site, n fleet.Node) Standing {
 	s.mu.Lock()

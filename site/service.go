@@ -29,6 +29,8 @@ type Service struct {
 	Metrics *metric.Set
 	Now     func() time.Time
 	Log     *slog.Logger
+	// OnChange is told that a site may be served somewhere else than before; it must not block. Nil: nobody is told.
+	OnChange func()
 
 	life    context.Context
 	work    sync.WaitGroup
@@ -99,6 +101,9 @@ func (s *Service) heard(m bus.Message) {
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
+	if s.OnChange != nil {
+		s.OnChange()
+	}
 	if r.Hello && !satisfied(s.wantsOf(m.Caller.Name, s.selected()), r) {
 		s.tell(m.Caller.Name)
 	}

@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"bramble/fleet"
+	"bramble/front"
+	"bramble/site"
+)
+
+// fronts is the half of the fronts that knows who their members are.
+func (h *head) fronts(ctx context.Context, sites *site.Service) (*front.Service, error) {
+	books, err := h.conn.Bucket(ctx, "front")
+	if err != nil {
+		return nil, err
+	}
+	return &front.Service{Conn: h.conn, Books: books, Fleet: h.fleet, Source: servedSites{sites, h.fleet},
+		Certify: func(names []string) (front.Pair, error) {
+			cert, key, err := h.ca.IssueWeb(names)
+			return front.Pair{Cert: string(cert), Key: string(key)}, err
+		}, Events: h.events, Now: h.clock.Now, Log: h.log("front")}, nil
+}
+
+// servedSites knows where sites are served.
+type servedSites struct {
+	sites *site.Service
+	fleet *fleet.Service
+}
+
+// Served is front.Source's.
+func (s servedSites) Served(name string) (front.Served, error) {
+	spec, standings, err := s.sites.Where(name)
+	if err != nil {
+		return front.Served{}, err
+	}
+	served := front.Served{Hosts: spec.Hosts}
+	for _, st := range standings {
+		at, err := netip.ParseAddrPort(st.Address)
+		if st.Release == "" || err != nil {
+			continue
+		}
+		n, err := s.fleet.Node(st.Node)
+		served.Places = append(served.Places, front.Place{Node: st.Node, Address: at, Drained: err == nil && n.Drained != ""})
+	}
+	return served, nil
+}
+
+// carryFronts has a process carry the fronts that are on this node's disk, before the head is there and after; close ends the
+// supervision, and not the process.
+func (n *node) carryFronts(ctx context.Context) (fronts *front.Node, close func()) {
+	if n.Front == nil || n.sparse {
+		return nil, func() {}
+	}
+	dir := filepath.Join(n.layout.Node(), "front")
+	where := n.listenHost()
+	fronts = front.NewNode(&front.Node{Dir: dir, Version: n.Version, Launch: func() (*os.Process, error) { return n.Front(dir, where) }, Log: n.Log.With("room", "front")})
+	ctx, stop := context.WithCancel(ctx)
+	var tending sync.WaitGroup
+	tending.Go(func() { fronts.Supervise(ctx) })
+	return fronts, func() { stop(); tending.Wait() }
+}

@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"bramble/front"
+	"bramble/host"
+)
+
+// frontsCmd is the process of a node's fronts.
+type frontsCmd struct {
+	Dir  string `required:"" help:"Folder of the node's fronts."`
+	Host string `help:"Address of ports for which none is said."`
+}
+
+func (c *frontsCmd) Run(e *env) error {
+	p := front.Process{Dir: c.Dir, Host: c.Host, Version: e.version, Log: logger("info")}
+	return p.Run(e.ctx)
+}
+
+// startFronts starts that process.
+func startFronts(dir, at string) (*os.Process, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find own program: %w", err)
+	}
+	return host.Detach(filepath.Join(dir, "log.txt"), exe, "fronts", "--dir", dir, "--host", at)
+}

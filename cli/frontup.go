@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"bramble/fault"
+	"bramble/fleet"
+	"bramble/front"
+)
+
+type frontUpCmd struct {
+	Name string   `arg:"" optional:"" help:"Name of the front." default:"front"`
+	Site []string `help:"A site, whose nodes are members: they come and go by themselves. NAME, and after commas host=NAME (else those that the site has), path=/PREFIX; can be repeated." sep:"none" placeholder:"NAME"`
+	On   string   `help:"Nodes that take visitors in, as for run." default:"role=head"`
+
+	Listen    []string `help:"Where visitors come: [ADDRESS]:PORT; can be repeated. Port 80 where nothing is said, and 8000 where that is taken." placeholder:"[ADDR]:PORT"`
+	ListenTLS []string `name:"listen-tls" help:"Where visitors come over TLS, with HTTP/2; can be repeated." placeholder:"[ADDR]:PORT"`
+	Cert      []string `help:"Certificate chain in PEM, kept by the cluster; can be repeated, and is chosen by its names. Without: one by the cluster's own CA." type:"path" sep:"none" placeholder:"FILE"`
+	Key       []string `help:"Its key; as often as --cert." type:"path" sep:"none" placeholder:"FILE"`
+	HTTPSOnly bool     `name:"https-only" help:"Send visitors without TLS to where it is."`
+	Backend   []string `help:"A web server that is none of the cluster's sites: http://HOST:PORT, and after commas weight=N, set=N, route=NAME, name=NAME, standby, spare, host=NAME, path=/PREFIX; can be repeated." sep:"none" placeholder:"URL"`
+
+	balanceFlags `embed:""`
+
+	Log     bool `help:"Note requests on the nodes that take them in, in node/front/log of the state folder; 16 MiB and one file before it are kept."`
+	LogJSON bool `name:"log-json" help:"Note them as JSON, with the member that answered; else in the form that Apache calls combined."`
+
+	visitorFlags `embed:""`
+}
+
+func (frontUpCmd) Examples() string {
+	return "bramble front up --site blog                                  # on the head, port 80 or 8000\n" +
+		"bramble front up --site blog --on node1 --listen :80 --listen-tls :443 --https-only\n" +
+		"bramble front up --site blog --site shop,host=shop.example.org --backend http://10.0.0.50:3000,path=/api\n" +
+		"bramble front up desk --backend http://10.0.0.11 --backend http://10.0.0.12,standby --listen :8080\n"
+}
+
+func (c *frontUpCmd) Run(e *env) error {
+	f, err := c.front()
+	if err != nil {
+		return err
+	}
+	cl, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	if _, err := cl.Fronts.Up(e.ctx, f); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, 20*time.Second)
+	defer cancel()
+	st, err := cl.Fronts.Await(ctx, f.Name, front.Status.Settled)
+	if err != nil && e.ctx.Err() != nil {
+		return fault.New(fault.Interrupted, "stopped waiting; the front %s comes up by itself", f.Name).Hint("bramble front status %s", f.Name)
+	}
+	return c.tell(e, st)
+}
+
+// front is what the flags say.
+func (c *frontUpCmd) front() (f front.Front, err error) {
+	f = front.Front{Name: c.Name, On: c.On, Rate: front.Rate{Each: c.Rate, Burst: c.Burst}, Doors: front.Doors{
+		Plain: c.Listen, TLS: c.ListenTLS, HTTPSOnly: c.HTTPSOnly, Conns: c.Conns, Log: c.Log, JSON: c.LogJSON}}
+	if f.Common, err = c.common(); err != nil {
+		return f, err
+	}
+	if f.Servers, err = backends(c.Backend); err != nil {
+		return f, err
+	}
+	for _, text := range c.Site {
+		s, err := front.ParseSite(text)
+		if err != nil {
+			return f, err
+		}
+		f.Sites = append(f.Sites, s)
+	}
+	if f.Doors.Pairs, err = pairs(c.Cert, c.Key); err != nil {
+		return f, err
+	}
+	if len(f.Doors.Pairs) > 0 && len(c.ListenTLS) == 0 {
+		return f, fault.New(fault.Misused, "--cert is for a port with TLS").Hint("--listen-tls :443")
+	}
+	if f.Trusted, err = c.trusted(); err != nil {
+		return f, err
+	}
+	return f, f.Check()
+}
+
+// pairs reads certificates with their keys.
+func pairs(certs, keys []string) (all []front.Pair, err error) {
+	if len(certs) != len(keys) {
+		return nil, fault.New(fault.Misused, "there are %d certificates and %d keys", len(certs), len(keys)).Hint("--cert site.crt --key site.key for each")
+	}
+	for i := range certs {
+		var p front.Pair
+		for _, x := range []struct {
+			file string
+			to   *string
+		}{{certs[i], &p.Cert}, {keys[i], &p.Key}} {
+			text, err := os.ReadFile(x.file)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, fault.New(fault.NotFound, "there is no file %s", x.file).Hint("--cert FILE --key FILE")
+			} else if err != nil {
+				return nil, fault.New(fault.Failed, "cannot read %s: %w", x.file, err)
+			}
+			*x.to = string(text)
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// tell says where visitors come in, or why they cannot.
+func (c *frontUpCmd) tell(e *env, st front.Status) error {
+	bad := 0
+	for _, n := range st.Nodes {
+		for _, url := range doorsOf(n) {
+			fmt.Fprintf(e.out.Stdout, "%s is up at %s on %s\n", st.Front.Name, url, n.Node)
+		}
+		switch {
+		case n.Error != "":
+			bad++
+			fmt.Fprintf(e.out.Stderr, "%s: %s\n", n.Node, clean(n.Error))
+		case n.State != fleet.Up:
+			fmt.Fprintf(e.out.Stderr, "%s is %s, and follows when it is back\n", n.Node, n.State)
+		case !n.Current:
+			bad++
+			fmt.Fprintf(e.out.Stderr, "%s has not said yet that it does this\n", n.Node)
+		}
+	}
+	if bad > 0 {
+		return fault.New(fault.Partial, "the front %s is not up on %d of %d nodes", st.Front.Name, bad, len(st.Nodes)).Hint("bramble front status %s", st.Front.Name)
+	}
+	return nil
+}
+
+// doorsOf are the addresses of a front on a node, as people type them.
+func doorsOf(n front.OnNode) (urls []string) {
+	for _, x := range []struct {
+		scheme, usual string
+		at            []string
+	}{{"http", ":80", n.Plain}, {"https", ":443", n.TLS}} {
+		for _, at := range x.at {
+			if strings.HasPrefix(at, ":") {
+				host := n.Address
+				if strings.Contains(host, ":") {
+					host = "[" + host + "]"
+				}
+				at = host + at
+			}
+			urls = append(urls, x.scheme+"://"+strings.TrimSuffix(at, x.usual)+"/")
+		}
+	}
+	return urls
+}
