@@ -2,7 +2,9 @@ package front
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"bramble/fault"
 	"bramble/fleet"
@@ -59,6 +61,8 @@ const (
 	maxDoors  = 16
 	maxSites  = 256
 	maxPEM    = 64 << 10
+	maxWait   = 24 * time.Hour
+	minEvery  = 50 * time.Millisecond
 )
 
 // Source knows where sites are served.
@@ -146,6 +150,9 @@ func (f Front) Check() error {
 	case f.Doors.HTTPSOnly && len(f.Doors.TLS) == 0:
 		return fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443")
 	}
+	if err := f.Common.check(); err != nil {
+		return err
+	}
 	for _, at := range append(append([]string{}, f.Doors.Plain...), f.Doors.TLS...) {
 		if err := checkDoor(at); err != nil {
 			return err
@@ -158,6 +165,23 @@ func (f Front) Check() error {
 		if _, err := p.parse(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// check reports as fault.Misused what is wrong with what pools have in common.
+func (p Pool) check() error {
+	switch {
+	case p.Balance != "" && !slices.Contains(Balances, p.Balance):
+		return fault.New(fault.Misused, "%.40q is no way to choose a member", p.Balance).Hint("one of %v", Balances)
+	case p.Wait < 0 || p.Slow < 0 || p.Check.Timeout < 0 || p.Wait > maxWait || p.Slow > maxWait || p.Check.Interval > maxWait:
+		return fault.New(fault.Misused, "a time of a front is from 0 to %s", maxWait)
+	case p.Check.Interval > 0 && p.Check.Interval < minEvery:
+		return fault.New(fault.Misused, "members are looked at every %s at most", minEvery).Hint("--every 250ms")
+	case p.Check.Path != "" && p.Check.Path[0] != '/' || strings.ContainsAny(p.Check.Path+p.Check.Host, " \r\n") || len(p.Check.Path) > 1024:
+		return fault.New(fault.Misused, "%.80q cannot be asked for", p.Check.Path).Hint("--check /")
+	case p.Sticky != "" && !plainName(p.Sticky):
+		return fault.New(fault.Misused, "a cookie's name has letters, digits, '-' and '_' only").Hint("--sticky ROUTE")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -315,7 +316,7 @@ func (s Spec) has(member string) error {
 		return err.Hint("bramble front status")
 	}
 	some := slices.Sorted(maps.Keys(known))
-	return err.Hint("one of %s", some[:min(len(some), 10)])
+	return err.Hint("one of %s", strings.Join(some[:min(len(some), 10)], ", "))
 }
 
 func (s *Service) record(who bus.Caller, format string, args ...any) {

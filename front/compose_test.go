@@ -1,0 +1,126 @@
+package front
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bramble/fault"
+)
+
+// literal looks nothing up but addresses, and one name that has two.
+func literal(server string) ([]netip.AddrPort, error) {
+	if server == "two.example:80" {
+		return []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:80"), netip.MustParseAddrPort("192.0.2.2:80")}, nil
+	}
+	at, err := netip.ParseAddrPort(server)
+	if err != nil {
+		return nil, fault.New(fault.NotFound, "nobody knows %s", server)
+	}
+	return []netip.AddrPort{at}, nil
+}
+
+func placeOf(node, at string) Place { return Place{Node: node, Address: netip.MustParseAddrPort(at)} }
+
+// text is pools in a line each.
+func text(pools []Pool) string {
+	var b strings.Builder
+	for _, p := range pools {
+		b.WriteString(p.Host + p.Path + ":")
+		for _, m := range p.Members {
+			b.WriteString(" " + m.Name + "@" + m.Address.String())
+			for _, x := range []string{m.Route, string(m.Mode), strings.Repeat("+", m.Weight)} {
+				if x != "" {
+					b.WriteString("/" + x)
+				}
+			}
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func TestCompose(t *testing.T) {
+	four, drain, enabled, route := 4, Draining, Enabled, "r"
+	blog := Served{Hosts: []string{"a.example", "b.example"}, Places: []Place{placeOf("n1", "10.0.0.1:80"), placeOf("n2", "10.0.0.2:80")}}
+	drained := Served{Places: []Place{{Node: "n1", Address: netip.MustParseAddrPort("10.0.0.1:80"), Drained: true}, placeOf("n2", "10.0.0.2:80")}}
+	for name, c := range map[string]struct {
+		front  Front
+		served map[string]Served
+		want   string
+	}{
+		"a site has its hosts": {Front{Sites: []SiteRef{{Name: "blog"}}}, map[string]Served{"blog": blog},
+			"a.example: n1@10.0.0.1:80 n2@10.0.0.2:80\nb.example: n1@10.0.0.1:80 n2@10.0.0.2:80\n"},
+		"or the one that is said": {Front{Sites: []SiteRef{{"blog", "c.example", "/x"}}}, map[string]Served{"blog": blog},
+			"c.example/x: n1@10.0.0.1:80 n2@10.0.0.2:80\n"},
+		"nobody serves it yet": {Front{Sites: []SiteRef{{Name: "blog"}}}, map[string]Served{"blog": {}}, ":\n"},
+		"or it was removed":    {Front{Sites: []SiteRef{{Name: "blog"}}}, nil, ":\n"},
+		"cookies name nodes": {Front{Sites: []SiteRef{{Name: "blog", Host: "c"}}, Common: Pool{Sticky: "R"}}, map[string]Served{"blog": blog},
+			"c: n1@10.0.0.1:80/n1 n2@10.0.0.2:80/n2\n"},
+		"a drained node":                {Front{Sites: []SiteRef{{Name: "blog"}}}, map[string]Served{"blog": drained}, ": n1@10.0.0.1:80/drain n2@10.0.0.2:80\n"},
+		"is not enabled by hand":        {Front{Sites: []SiteRef{{Name: "blog"}}, Changed: map[string]Setting{"n1": {Mode: &enabled}}}, map[string]Served{"blog": drained}, ": n1@10.0.0.1:80/drain n2@10.0.0.2:80\n"},
+		"changes":                       {Front{Sites: []SiteRef{{Name: "blog", Host: "c"}}, Changed: map[string]Setting{"n2": {Weight: &four, Mode: &drain, Route: &route}, "n9": {Weight: &four}}}, map[string]Served{"blog": blog}, "c: n1@10.0.0.1:80 n2@10.0.0.2:80/r/drain/++++\n"},
+		"servers by address beside it":  {Front{Sites: []SiteRef{{Name: "blog", Host: "c"}}, Servers: []Backend{{Member: Member{Name: "x"}, Server: "10.9.9.9:3000", Host: "c"}}}, map[string]Served{"blog": blog}, "c: n1@10.0.0.1:80 n2@10.0.0.2:80 x@10.9.9.9:3000\n"},
+		"a name that has two addresses": {Front{Servers: []Backend{{Member: Member{Name: "x"}, Server: "two.example:80"}}}, nil, ": x.1@192.0.2.1:80 x.2@192.0.2.2:80\n"},
+	} {
+		spec, err := compose(c.front, c.served, literal)
+		if err != nil || text(spec.Pools) != c.want {
+			t.Errorf("%s: got\n%s%v", name, text(spec.Pools), err)
+		}
+	}
+	if _, err := compose(Front{Servers: []Backend{{Server: "nosuch:80"}}}, nil, literal); !fault.Is(err, fault.NotFound) {
+		t.Errorf("an unknown name: %v", err)
+	}
+}
+
+// The revision of an order changes with what is in it, and only then.
+func TestOrdered(t *testing.T) {
+	f := Front{Name: "front", Doors: Doors{Plain: []string{":80"}}}
+	spec := Spec{Pools: []Pool{{Members: []Member{{Name: "a"}}}}}
+	one := ordered(f, spec).Rev
+	if again := ordered(f, spec).Rev; again != one {
+		t.Error("the same has another revision")
+	}
+	f.Doors.Plain[0] = ":81"
+	if ordered(f, spec).Rev == one {
+		t.Error("another port has the same revision")
+	}
+	f.Doors.Plain[0] = ":80"
+	spec.Pools[0].Members[0].Mode = Draining
+	if ordered(f, spec).Rev == one {
+		t.Error("another state has the same revision")
+	}
+}
+
+func TestFrontCheck(t *testing.T) {
+	site := []SiteRef{{Name: "blog"}}
+	for name, f := range map[string]Front{
+		"no name":            {Sites: site},
+		"a name with a path": {Name: "../x", Sites: site},
+		"nobody behind it":   {Name: "a"},
+		"no port":            {Name: "a", Sites: site, Doors: Doors{Plain: []string{"80x"}}},
+		"port 0":             {Name: "a", Sites: site, Doors: Doors{TLS: []string{":0"}}},
+		"only https":         {Name: "a", Sites: site, Doors: Doors{HTTPSOnly: true}},
+		"no certificate":     {Name: "a", Sites: site, Doors: Doors{TLS: []string{":443"}, Pairs: []Pair{{"x", "y"}}}},
+		"many ports":         {Name: "a", Sites: site, Doors: Doors{Plain: slices.Repeat([]string{":80"}, maxDoors+1)}},
+		"no such choice":     {Name: "a", Sites: site, Common: Pool{Balance: "best"}},
+		"no time":            {Name: "a", Sites: site, Common: Pool{Wait: -time.Second}},
+	} {
+		if err := f.Check(); !fault.Is(err, fault.Misused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := (Front{Name: "front", Sites: site, Doors: Doors{Plain: []string{":80", "[::1]:8080"}}}).Check(); err != nil {
+		t.Error(err)
+	}
+	for _, text := range []string{"blog,host", "blog,path=x", "blog,what=1", "blog,host="} {
+		if _, err := ParseSite(text); !fault.Is(err, fault.Misused) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if s, err := ParseSite("blog,host=A.example.,path=/x"); err != nil || s != (SiteRef{"blog", "a.example", "/x"}) {
+		t.Errorf("got %+v, %v", s, err)
+	}
+}
