@@ -39,12 +39,14 @@ func (s servedSites) Served(name string) (front.Served, error) {
 	}
 	served := front.Served{Hosts: spec.Hosts}
 	for _, st := range standings {
-		at, err := netip.ParseAddrPort(st.Address)
-		if st.Release == "" || err != nil {
-			continue
-		}
 		n, err := s.fleet.Node(st.Node)
-		served.Places = append(served.Places, front.Place{Node: st.Node, Address: at, Drained: err == nil && n.Drained != ""})
+		place := front.Place{Node: st.Node, Drained: err == nil && n.Drained != ""}
+		switch place.Address, err = netip.ParseAddrPort(st.Address); {
+		case st.State == site.NotThere, st.State == site.Away && st.Address == "":
+			served.Silent = append(served.Silent, place)
+		case st.Release != "" && err == nil:
+			served.Places = append(served.Places, place)
+		}
 	}
 	return served, nil
 }

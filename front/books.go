@@ -16,14 +16,28 @@ import (
 	"bramble/fleet"
 )
 
-// keyPrefix begins a front's key.
-const keyPrefix = "front."
+// How keys begin: of fronts, and of where a site was served last.
+const (
+	keyPrefix    = "front."
+	placesPrefix = "places."
+)
 
 // load reads the books.
 func (s *Service) load(ctx context.Context) error {
 	all, err := s.Books.List(ctx, keyPrefix)
 	if err != nil {
 		return err
+	}
+	places, err := s.Books.List(ctx, placesPrefix)
+	if err != nil {
+		return err
+	}
+	for key, value := range places {
+		var list []Place
+		if err := json.Unmarshal(value, &list); err != nil {
+			return fmt.Errorf("read %s of the fronts: %w", key, err)
+		}
+		s.places[strings.TrimPrefix(key, placesPrefix)] = list
 	}
 	s.fronts = map[string]Front{}
 	for key, value := range all {
@@ -34,6 +48,29 @@ func (s *Service) load(ctx context.Context) error {
 		s.fronts[f.Name] = f
 	}
 	return nil
+}
+
+// remembered is where a site is served: nodes that have not said it to this head do what they did before. What is known is kept for
+// the next head.
+func (s *Service) remembered(ctx context.Context, site string, now Served) (Served, error) {
+	s.mu.Lock()
+	before := s.places[site]
+	s.mu.Unlock()
+	now = recall(now, before)
+	if same := slices.EqualFunc(now.Places, before, func(a, b Place) bool { return a.Node == b.Node && a.Address == b.Address }); same {
+		return now, nil
+	}
+	value, err := json.Marshal(now.Places)
+	if err == nil {
+		err = s.Books.Put(ctx, placesPrefix+site, value)
+	}
+	if err != nil {
+		return now, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.places[site] = now.Places
+	return now, nil
 }
 
 // save writes a front down before any node hears of it.

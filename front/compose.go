@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"bramble/fault"
 )
@@ -55,6 +56,20 @@ func compose(f Front, served map[string]Served, look func(server string) ([]neti
 		}
 	}
 	return Spec{Pools: pools, Trusted: f.Trusted, Rate: f.Rate}, nil
+}
+
+// recall adds what silent nodes did before.
+func recall(now Served, before []Place) Served {
+	all := slices.Clone(now.Places)
+	for _, p := range now.Silent {
+		if at := slices.IndexFunc(before, func(b Place) bool { return b.Node == p.Node }); at >= 0 {
+			p.Address = before[at].Address
+			all = append(all, p)
+		}
+	}
+	slices.SortFunc(all, func(a, b Place) int { return strings.Compare(a.Node, b.Node) })
+	now.Places = all
+	return now
 }
 
 // apply changes a member. Who is drained for another reason is not enabled by that.

@@ -75,6 +75,16 @@ func TestCompose(t *testing.T) {
 	}
 }
 
+// Nodes that have not said yet what they serve serve what they did; one that has said it, or is none of the site's any more, does not.
+func TestRecall(t *testing.T) {
+	before := []Place{placeOf("a", "10.0.0.1:80"), placeOf("b", "10.0.0.2:80"), placeOf("c", "10.0.0.3:80")}
+	now := recall(Served{Places: []Place{placeOf("b", "10.0.0.9:80")}, Silent: []Place{{Node: "a", Drained: true}, {Node: "new"}}}, before)
+	want := []Place{{"a", before[0].Address, true}, placeOf("b", "10.0.0.9:80")}
+	if !slices.Equal(now.Places, want) {
+		t.Errorf("got %+v", now.Places)
+	}
+}
+
 // The revision of an order changes with what is in it, and only then.
 func TestOrdered(t *testing.T) {
 	f := Front{Name: "front", Doors: Doors{Plain: []string{":80"}}}

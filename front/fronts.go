@@ -75,13 +75,14 @@ type Source interface {
 type Served struct {
 	Hosts  []string
 	Places []Place
+	Silent []Place // nodes of the site that have not said yet whether they serve it, since the head began; without addresses
 }
 
 // Place is a node that serves a site.
 type Place struct {
-	Node    string
-	Address netip.AddrPort
-	Drained bool
+	Node    string         `json:"node"`
+	Address netip.AddrPort `json:"address"`
+	Drained bool           `json:"-"`
 }
 
 // Order is what the head wants of a node for one front.

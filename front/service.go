@@ -39,6 +39,7 @@ type Service struct {
 	orders  map[string]Order
 	reports map[string]map[string]string // by node: revisions of its fronts
 	looked  map[string]looked            // addresses of servers that have a name
+	places  map[string][]Place           // where sites were served last, as it is in the books
 }
 
 // Fleet knows the nodes.
@@ -70,6 +71,7 @@ const (
 func (s *Service) Open(ctx context.Context) error {
 	s.kick = make(chan struct{}, 1)
 	s.issued, s.orders, s.reports, s.looked = map[string]issued{}, map[string]Order{}, map[string]map[string]string{}, map[string]looked{}
+	s.places = map[string][]Place{}
 	return s.load(ctx)
 }
 
@@ -167,6 +169,9 @@ func (s *Service) compose(ctx context.Context, f Front) error {
 	for _, ref := range f.Sites {
 		one, err := s.Source.Served(ref.Name)
 		if err != nil && !fault.Is(err, fault.NotFound) { // one that was removed has no members
+			return err
+		}
+		if one, err = s.remembered(ctx, ref.Name, one); err != nil {
 			return err
 		}
 		served[ref.Name] = one

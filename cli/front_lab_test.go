@@ -1,0 +1,111 @@
+package cli_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bramble/front/visitor"
+	"bramble/lab"
+	"bramble/lab/labtest"
+)
+
+// A front's members are changed again and again, its process is replaced, the agent that looks after it and the head are killed,
+// and a node dies, all under load: no visitor notices but by a wait.
+func TestFrontOutlivesEverything(t *testing.T) {
+	l := labtest.Up(t, 3, labtest.Loopback)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("hello\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l.Must("site", "publish", dir, "--name", "a", "--on", "node[1-3]")
+	said := l.Must("front", "up", "--site", "a", "--on", "role=head")
+	at := regexp.MustCompile(`http://([0-9.]+)(:\d+)?/`).FindStringSubmatch(said)
+	if at == nil {
+		t.Fatalf("front up said %q", said)
+	}
+	if at[2] == "" {
+		at[2] = ":80"
+	}
+	crowd := &visitor.Crowd{At: at[1] + at[2], Path: "/", Many: 8, Pause: time.Millisecond, Right: func(body []byte) bool { return string(body) == "hello\n" }}
+	crowd.Begin(t.Context())
+	more := func(what string) {
+		t.Helper()
+		from := crowd.Answers()
+		labtest.Until(t, "visitors are answered while "+what, func() bool { return crowd.Answers() >= from+300 || crowd.Failed() > 0 }, func() string { return said })
+		if crowd.Failed() > 0 {
+			t.Fatalf("while %s: %v", what, crowd.End())
+		}
+	}
+	more("nothing happens")
+	for i := range 5 {
+		l.Must("front", "weight", "node1", strconv.Itoa(i+2))
+		l.Must("front", "drain", "node2", "--wait")
+		l.Must("front", "enable", "node2")
+	}
+	more("members are changed")
+
+	folder := filepath.Join(l.State, lab.Head, "node", "front")
+	for range 3 {
+		ctx, stop := context.WithTimeout(context.Background(), 3*labtest.Patience)
+		next := exec.CommandContext(ctx, labtest.Binary(t), "fronts", "--dir", folder, "--host", at[1])
+		next.Env = append(os.Environ(), "BRAMBLE_LAB="+filepath.Join(l.State, lab.Head))
+		if err := next.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() { defer close(ended); next.Wait() }()
+		t.Cleanup(func() { stop(); <-ended })
+		labtest.Until(t, "the next process has taken over", func() bool {
+			text, _ := os.ReadFile(filepath.Join(folder, "lock"))
+			return string(text) == strconv.Itoa(next.Process.Pid)
+		}, func() string { text, _ := os.ReadFile(filepath.Join(folder, "log.txt")); return string(text) })
+		more("the process is replaced")
+	}
+
+	agent := agentOf(t, l, lab.Head)
+	if err := syscall.Kill(agent, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	more("there is no head and no agent")
+	if err := l.Heal(t.Context(), lab.Head); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Until(t, "the front is looked after again", func() bool {
+		return strings.Contains(labtest.Bramble(t, l.State, "front", "status").Stdout, "\tnode1\tup\t")
+	}, func() string { return labtest.Bramble(t, l.State, "front", "status").Stderr })
+	more("the head is back")
+	if err := l.Kill(t.Context(), "node3"); err != nil {
+		t.Fatal(err)
+	}
+	more("a node is dead")
+	labtest.Until(t, "the dead node is known", func() bool { return strings.Contains(l.Must("front", "status"), "\tnode3\tdown\t") }, func() string { return l.Must("front", "status") })
+	if err := crowd.End(); err != nil {
+		t.Errorf("of %d requests %d failed: %v", crowd.Answers(), crowd.Failed(), err)
+	}
+	t.Logf("%d visits, none failed", crowd.Answers())
+	l.Must("front", "down")
+}
+
+// agentOf is the process id of a node's agent.
+func agentOf(t *testing.T, l *labtest.Lab, node string) int {
+	t.Helper()
+	nodes, err := l.Nodes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		if n.Name == node {
+			return n.Pid
+		}
+	}
+	t.Fatalf("there is no node %s", node)
+	return 0
+}
