@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,6 +28,9 @@ type Server struct {
 	Secure int        // the port that requests without TLS are sent to; 0: they are answered
 	Log    *slog.Logger
 
+	Proxies []netip.Prefix // whose connections begin with who the visitor is, in the PROXY protocol
+	ACME    *ACME          // opened; nil: none
+
 	routes  atomic.Pointer[routes] // nil until all below is there
 	groups  []*group
 	servers []*http1.Server
@@ -48,7 +52,7 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	defer s.transport.CloseIdle()
 	s.proxy = newProxy(s.transport, s.Spec.Trusted)
 	for range listeners {
-		s.servers = append(s.servers, &http1.Server{Handler: s.lean, Fallback: s, Limits: s.Limits, Loops: s.Loops, Log: s.Log})
+		s.servers = append(s.servers, &http1.Server{Handler: s.lean, Fallback: s, Proxies: s.Proxies, Limits: s.Limits, Loops: s.Loops, Log: s.Log})
 	}
 	checking, stop := context.WithCancel(context.WithoutCancel(ctx)) // what is under way still asks who is well
 	defer stop()
@@ -65,6 +69,9 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	defer ticking.Wait()
 	defer stop()
 	ticking.Go(func() { s.tick(checking) })
+	if s.ACME != nil {
+		ticking.Go(func() { s.ACME.run(checking) })
+	}
 	if s.Access != nil {
 		s.Access.Log = s.Log
 		ticking.Go(func() { s.Access.run(checking.Done()) })
@@ -120,6 +127,10 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 	if !r.Relays {
 		return false
 	}
+	if text, ok := s.ACME.proof(r.Path); ok {
+		s.say(r, a, http.StatusOK, text)
+		return true
+	}
 	g := s.routes.Load().find(r.Host(), r.Path)
 	trusted := trusts(s.Spec.Trusted, r.Remote.Addr())
 	switch {
@@ -144,7 +155,12 @@ var texts = map[int]string{
 
 // refuse answers without asking a member.
 func (s *Server) refuse(r *http1.Request, a *http1.Answer, status int, fields ...string) {
-	a.Body = []byte(texts[status])
+	s.say(r, a, status, texts[status], fields...)
+}
+
+// say answers with a text of the front's own.
+func (s *Server) say(r *http1.Request, a *http1.Answer, status int, text string, fields ...string) {
+	a.Body = []byte(text)
 	a.Head = http1.MakeHead(status, int64(len(a.Body)), append(fields, "Content-Type", "text/plain; charset=utf-8")...)
 	if s.Access != nil {
 		v := noted(r)
@@ -176,6 +192,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m = &measured{Measured: http1.Measured{ResponseWriter: w}}
 		defer s.Access.other(r, m, time.Now())
 		w = m
+	}
+	if text, ok := s.ACME.proof([]byte(r.URL.Path)); ok {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		io.WriteString(w, text)
+		return
 	}
 	from := addressOf(r.RemoteAddr)
 	g := s.routes.Load().find([]byte(r.Host), []byte(r.URL.EscapedPath()))
