@@ -8,8 +8,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,10 +59,11 @@ func (a *ACME) Open() error {
 		}
 		a.certs[host] = nil
 	}
+	a.Hosts = slices.Sorted(maps.Keys(a.certs))
 	if err := a.openFolder(at); err != nil {
 		return err
 	}
-	for host := range a.certs {
+	for _, host := range a.Hosts {
 		a.certs[host] = a.load(host)
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -73,7 +76,7 @@ func (a *ACME) Open() error {
 func (a *ACME) run(ctx context.Context) {
 	defer a.caller.CloseIdleConnections()
 	var names sync.WaitGroup
-	for host := range a.certs {
+	for _, host := range a.Hosts {
 		names.Go(func() { a.keep(ctx, host) })
 	}
 	names.Wait()

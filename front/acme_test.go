@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/crypto/acme"
 
 	"bramble/fault"
+	"bramble/metric"
 )
 
 // A CA issues certificates for the names that it is asked for and that are ours, and for no others; the next start needs no CA.
@@ -38,7 +40,7 @@ func TestACME(t *testing.T) {
 		}
 		// Nobody may ask twice, and everybody is sent to TLS: but for the CA.
 		s := &Server{Spec: pool(b.Member), Rate: 1e-9, Burst: 1, Secure: 443,
-			ACME: ca.acme(folder, log, "A.Example.", "b.example", "file.example", "x.files.example", "x.nobody.example")}
+			ACME: ca.acme(folder, log, "A.Example.", "a.example", "b.example", "file.example", "x.files.example", "x.nobody.example")}
 		certs.ACME = s.ACME
 		return serveBoth(t, s, certs, plain, secure)
 	}
@@ -58,6 +60,12 @@ func TestACME(t *testing.T) {
 	}
 	if _, err := w.shake("x.nobody.example", roots); !isUnknown(err) {
 		t.Errorf("a name without a certificate: %v", err)
+	}
+	set := &metric.Set{}
+	w.s.Register(set)
+	metrics := &lines{}
+	if set.Write(metrics); !strings.Contains(metrics.text(), `expires_seconds{name="x.nobody.example"} 0`) || !regexp.MustCompile(`expires_seconds{name="a.example"} [1-9]`).MatchString(metrics.text()) {
+		t.Errorf("the metrics are\n%s", metrics.text())
 	}
 	first, err := w.shake("a.example", roots)
 	if err != nil {

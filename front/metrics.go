@@ -47,6 +47,22 @@ func (s *Server) Register(set *metric.Set) {
 			emit(float64(n), "status", strconv.Itoa(status))
 		}
 	})
+	if s.ACME != nil {
+		s.ACME.register(set)
+	}
+}
+
+// register adds when certificates end.
+func (a *ACME) register(set *metric.Set) {
+	set.Collect("bramble_front_certificate_expires_seconds", "When a name's certificate by ACME ends, as a Unix time; 0: it has none.", "gauge", func(emit metric.Emit) {
+		for _, host := range a.Hosts {
+			ends := 0.0
+			if cert, _ := a.certificate(host); cert != nil {
+				ends = float64(cert.Leaf.NotAfter.Unix())
+			}
+			emit(ends, "name", host)
+		}
+	})
 }
 
 // Counts are what all listeners have done.
