@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -98,6 +99,10 @@ func TestACME(t *testing.T) {
 	if err != nil || again.SerialNumber.Cmp(first.SerialNumber) != 0 {
 		t.Errorf("after a start without the CA: %v", err)
 	}
+	w.until("the name without one was tried", func() bool { return strings.Contains(log.text(), "connection refused") })
+	if strings.Contains(log.text(), "name=a.example error") {
+		t.Errorf("a certificate that was kept was asked for:\n%s", log.text())
+	}
 	for _, name := range []string{"c.example", ""} {
 		if _, err := w.shake(name, roots); !isUnknown(err) {
 			t.Errorf("%q, with no file: %v", name, err)
@@ -129,6 +134,34 @@ func TestACMEAway(t *testing.T) {
 	ca.start()
 	roots := ca.issued()
 	w.until("there is TLS", func() bool { _, err := w.shake("a.example", roots); return err == nil })
+}
+
+// A CA that hangs keeps nobody from ending.
+func TestACMEHangs(t *testing.T) {
+	b := newBackend(t, "b", nil)
+	ca := listen(t)
+	asked := make(chan net.Conn, 10)
+	go func() {
+		for {
+			conn, err := ca.Accept()
+			if err != nil {
+				close(asked)
+				return
+			}
+			asked <- conn
+		}
+	}()
+	a := &ACME{Hosts: []string{"a.example", "b.example"}, Directory: "https://" + ca.Addr().String(), Folder: t.TempDir(), Log: quiet}
+	if err := a.Open(); err != nil {
+		t.Fatal(err)
+	}
+	w := serveBoth(t, &Server{Spec: pool(b.Member), ACME: a}, &Certificates{Log: quiet, ACME: a}, listen(t), listen(t))
+	conn := <-asked
+	defer conn.Close()
+	begun := time.Now()
+	if w.end(); time.Since(begun) > a.caller.Timeout/2 {
+		t.Errorf("it ended after %s", time.Since(begun))
+	}
 }
 
 // A certificate is renewed when a third of its time is left, also by a CA that knows nothing of us any more.
