@@ -17,6 +17,7 @@ var vendors = map[string]string{
 	"github.com/creack/pty":           "host",
 	"golang.org/x/sys/unix":           "host",
 	"github.com/charmbracelet/x/ansi": "term",
+	"golang.org/x/crypto/acme":        "front",
 	"html/template":                   "web",
 }
 

@@ -48,6 +48,7 @@ type frontFlags struct {
 	Cert      []string `help:"Certificate chain in PEM, read again when it changes; can be repeated, and is chosen by its names." type:"path" sep:"none" placeholder:"FILE"`
 	Key       []string `help:"Its key; as often as --cert." type:"path" sep:"none" placeholder:"FILE"`
 	HTTPSOnly bool     `name:"https-only" help:"Send visitors without TLS to where it is."`
+	acmeFlags `embed:""`
 
 	Backend      []string `help:"A web server: http://HOST:PORT, and after commas weight=N, set=N, route=NAME, name=NAME, standby, spare, host=NAME, path=/PREFIX; can be repeated." required:"" sep:"none" placeholder:"URL"`
 	balanceFlags `embed:""`
@@ -72,16 +73,19 @@ type balanceFlags struct {
 
 // visitorFlags are what visitors may do.
 type visitorFlags struct {
-	Rate  float64  `help:"Requests a second that one address may make; 0: any." default:"0"`
-	Burst int      `help:"How many of them at once." default:"50"`
-	Conns int      `name:"client-connections" help:"Connections that one address may have; 0: any." default:"256"`
-	Trust []string `help:"Proxies whose X-Forwarded fields are passed on: addresses or networks." placeholder:"ADDR|NET"`
+	Rate    float64  `help:"Requests a second that one address may make; 0: any." default:"0"`
+	Burst   int      `help:"How many of them at once." default:"50"`
+	Conns   int      `name:"client-connections" help:"Connections that one address may have; 0: any." default:"256"`
+	Trust   []string `help:"Proxies whose X-Forwarded fields are passed on: addresses or networks." placeholder:"ADDR|NET"`
+	Proxied []string `name:"proxy-protocol" help:"Balancers before this front whose connections begin with who the visitor is, in the PROXY protocol, 1 or 2: addresses or networks." placeholder:"ADDR|NET"`
 }
 
 func (frontServeCmd) Examples() string {
 	return "bramble front serve --listen 127.0.0.1:8080 --backend http://127.0.0.1:9001,weight=2 --backend http://127.0.0.1:9002\n" +
 		"bramble front serve --backend http://10.0.0.11,route=a --backend http://10.0.0.12,route=b --sticky ROUTE --check /\n" +
-		"bramble front serve --listen :80 --listen-tls :443 --cert site.crt --key site.key --https-only --backend http://10.0.0.11\n"
+		"bramble front serve --listen :80 --listen-tls :443 --cert site.crt --key site.key --https-only --backend http://10.0.0.11\n" +
+		"bramble front serve --listen :80 --listen-tls :443 --acme-host shop.example --acme-email me@shop.example --backend http://10.0.0.11\n" +
+		"bramble front serve --listen :80 --proxy-protocol 10.0.0.2 --backend http://10.0.0.11      # behind HAProxy with send-proxy-v2\n"
 }
 
 func (c *frontServeCmd) Run(e *env) error {
@@ -90,7 +94,11 @@ func (c *frontServeCmd) Run(e *env) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(e.out.Stderr, nil))
-	listeners, secure, err := c.listen(e, log)
+	acme, err := c.acmeFlags.open(log)
+	if err != nil {
+		return err
+	}
+	listeners, secure, err := c.listen(e, acme, log)
 	defer func() {
 		for _, l := range listeners {
 			l.Close()
@@ -99,7 +107,10 @@ func (c *frontServeCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	s := &front.Server{Spec: spec, Log: log, Limits: http1.Limits{Address: c.Conns}}
+	s := &front.Server{Spec: spec, Log: log, Limits: http1.Limits{Address: c.Conns}, ACME: acme}
+	if s.Proxies, err = networks("--proxy-protocol", c.Proxied); err != nil {
+		return err
+	}
 	if c.HTTPSOnly {
 		s.Spec.Secure = secure
 	}
@@ -130,17 +141,20 @@ func (c *frontServeCmd) Run(e *env) error {
 }
 
 // listen opens the ports. Secure is the first one with TLS.
-func (c *frontServeCmd) listen(e *env, log *slog.Logger) (all []net.Listener, secure int, err error) {
+func (c *frontServeCmd) listen(e *env, acme *front.ACME, log *slog.Logger) (all []net.Listener, secure int, err error) {
 	var with *tls.Config
 	if len(c.ListenTLS) > 0 {
-		if len(c.Cert) == 0 {
-			return nil, 0, fault.New(fault.Misused, "--listen-tls needs a certificate").Hint("--cert site.crt --key site.key")
+		if len(c.Cert) == 0 && acme == nil {
+			return nil, 0, fault.New(fault.Misused, "--listen-tls needs a certificate").Hint("--cert site.crt --key site.key, or --acme-host NAME")
 		}
 		certs, err := front.LoadCertificates(c.Cert, c.Key, log)
 		if err != nil {
 			return nil, 0, err
 		}
-		with = certs.Config()
+		certs.ACME, with = acme, certs.Config()
+	}
+	if acme != nil && (with == nil || len(c.Listen) == 0) {
+		return nil, 0, fault.New(fault.Misused, "--acme-host needs a port without TLS, at which the CA asks, and one with it").Hint("--listen :80 --listen-tls :443")
 	}
 	if c.HTTPSOnly && with == nil {
 		return nil, 0, fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443 --cert site.crt --key site.key")
@@ -304,14 +318,14 @@ func backends(texts []string) (all []front.Backend, err error) {
 	return all, nil
 }
 
-// trusted are the proxies whose word is passed on.
-func (c *visitorFlags) trusted() (all []netip.Prefix, err error) {
-	for _, text := range c.Trust {
+// networks reads addresses and networks.
+func networks(flag string, texts []string) (all []netip.Prefix, err error) {
+	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
 			a, err := netip.ParseAddr(text)
 			if err != nil {
-				return nil, fault.New(fault.Misused, "--trust %s: this is no address or network", text).Hint("--trust 10.0.0.0/8")
+				return nil, fault.New(fault.Misused, "%s %s: this is no address or network", flag, text).Hint("%s 10.0.0.0/8", flag)
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
@@ -333,6 +347,6 @@ func (c *frontFlags) spec(ctx context.Context) (s front.Spec, err error) {
 		return s, err
 	}
 	s.Rate = front.Rate{Each: c.Rate, Burst: c.Burst}
-	s.Trusted, err = c.trusted()
+	s.Trusted, err = networks("--trust", c.Trust)
 	return s, err
 }

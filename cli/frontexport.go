@@ -19,7 +19,7 @@ func (frontExportCmd) Examples() string {
 
 func (c *frontExportCmd) Run(e *env) error {
 	s := front.Setup{Listen: c.Listen, ListenTLS: c.ListenTLS, Cert: c.Cert, Key: c.Key, HTTPSOnly: c.HTTPSOnly, AccessLog: c.AccessLog,
-		LogJSON: c.LogJSON, Metrics: c.Metrics, Rate: c.Rate, Burst: c.Burst, Conns: c.Conns}
+		LogJSON: c.LogJSON, Metrics: c.Metrics, Rate: c.Rate, Burst: c.Burst, Conns: c.Conns, ACME: c.ACMEHost}
 	var err error
 	if s.Common, err = c.common(); err != nil {
 		return err
@@ -27,7 +27,10 @@ func (c *frontExportCmd) Run(e *env) error {
 	if s.Backends, err = backends(c.Backend); err != nil {
 		return err
 	}
-	if s.Trusted, err = c.trusted(); err != nil {
+	if s.Trusted, err = networks("--trust", c.Trust); err != nil {
+		return err
+	}
+	if s.Proxied, err = networks("--proxy-protocol", c.Proxied); err != nil {
 		return err
 	}
 	text, cannot, err := front.Export(c.Program, s)

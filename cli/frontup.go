@@ -86,7 +86,10 @@ func (c *frontUpCmd) front() (f front.Front, err error) {
 	if len(f.Doors.Pairs) > 0 && len(c.ListenTLS) == 0 {
 		return f, fault.New(fault.Misused, "--cert is for a port with TLS").Hint("--listen-tls :443")
 	}
-	if f.Trusted, err = c.trusted(); err != nil {
+	if f.Trusted, err = networks("--trust", c.Trust); err != nil {
+		return f, err
+	}
+	if f.Doors.Proxies, err = networks("--proxy-protocol", c.Proxied); err != nil {
 		return f, err
 	}
 	return f, f.Check()

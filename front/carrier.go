@@ -44,7 +44,7 @@ var usualDoors = []string{":80", ":8000"}
 
 func newCarrier(p *Process, o Order) *carrier {
 	log := p.Log.With("front", o.Name)
-	c := &carrier{p: p, server: &Server{Log: log, Limits: http1.Limits{Address: o.Doors.Conns}}}
+	c := &carrier{p: p, server: &Server{Log: log, Proxies: o.Doors.Proxies, Limits: http1.Limits{Address: o.Doors.Conns}}}
 	if o.Doors.Log {
 		c.log = &rotated{name: filepath.Join(p.Dir, "log", o.Name)}
 		c.server.Access = &AccessLog{To: c.log, JSON: o.Doors.JSON}
@@ -182,7 +182,7 @@ func (c *carrier) listen(key, at string) (*net.TCPListener, error) {
 
 // goesOn reports whether the front can do what is wanted as it is: what it notes and how many connections it takes is settled at its start.
 func (c *carrier) goesOn(d Doors) bool {
-	return c.order.Doors.Log == d.Log && c.order.Doors.JSON == d.JSON && c.order.Doors.Conns == d.Conns
+	return slices.Equal(c.order.Doors.Proxies, d.Proxies) && c.order.Doors.Log == d.Log && c.order.Doors.JSON == d.JSON && c.order.Doors.Conns == d.Conns
 }
 
 // sockets are copies of those that it listens on, by door.

@@ -62,6 +62,10 @@ func (e *exporter) lack(matters bool, flag, why string, args ...any) {
 
 // prepare gathers backends to pools, and refuses what would be something else in the form of the other program.
 func (e *exporter) prepare() error {
+	if len(e.ACME) > 0 && len(e.Cert) == 0 {
+		return fault.New(fault.Misused, "%s needs certificates in files, which --acme-host does not give it", e.program).
+			Hint("--cert FILE --key FILE, as another program gets them")
+	}
 	if len(e.Cert) != len(e.Key) || len(e.ListenTLS) > 0 && len(e.Cert) == 0 {
 		return fault.New(fault.Misused, "--listen-tls needs certificates, and each --cert a --key").Hint("--cert site.crt --key site.key")
 	}
@@ -72,6 +76,9 @@ func (e *exporter) prepare() error {
 		e.plain = []string{":8080"}
 	}
 	e.secure = e.ListenTLS
+	if len(e.ACME) > 0 {
+		e.lack(true, "--acme-host", "it gets no certificates itself: another program is to")
+	}
 	for _, at := range slices.Concat(e.plain, e.secure) {
 		if doorAt(at) == "" || !strings.Contains(at, ":") {
 			return fault.New(fault.Misused, "%s is no [ADDRESS]:PORT that can be written down", at).Hint("--listen :80")

@@ -36,6 +36,7 @@ func exports(cert, key string) []exportCase {
 			Common: Pool{Balance: ByBusyness, Wait: 1500 * time.Millisecond, FailOn: []int{502, 503}}}, true},
 		{"all there is", Setup{Listen: []string{":8080"}, ListenTLS: []string{":8443"}, Cert: []string{cert, cert}, Key: []string{key, key}, AccessLog: "-", LogJSON: true,
 			Metrics: "127.0.0.1:9100", Rate: 0.5, Burst: 10, Conns: 7, Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+			Proxied: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32"), netip.MustParsePrefix("fd00::2/128")}, ACME: []string{"a.example"},
 			Backends: parsed("http://10.0.0.11:80,route=a,set=1", "http://[::1]:8001,route=b", "http://10.0.0.12,spare,name=three", "http://10.0.0.13,host=b.example,path=/x/y"),
 			Common:   Pool{Balance: ByTraffic, Sticky: "ROUTE", Slow: 10 * time.Second, FailOn: []int{418, 500}, Check: Check{Path: "/ok?a=b", Interval: 2 * time.Second}}}, false},
 		{"nothing but members", Setup{Backends: parsed("http://10.0.0.11"), Common: Pool{Check: Check{Interval: -1}}}, false},
@@ -45,8 +46,8 @@ func exports(cert, key string) []exportCase {
 func TestExportSaysWhatIsLacking(t *testing.T) {
 	all := exports("/a.crt", "/a.pem")[2].setup
 	for program, want := range map[string]string{
-		"nginx":   "--check --sticky --slow-start --metrics --log-json --cert spare set= --balance bytraffic --fail-on",
-		"haproxy": "--access-log --fail-on --key /a.pem spare set= --balance bytraffic",
+		"nginx":   "--acme-host --proxy-protocol --check --sticky --slow-start --metrics --log-json --cert spare set= --balance bytraffic --fail-on",
+		"haproxy": "--acme-host --access-log --fail-on --key /a.pem spare set= --balance bytraffic",
 	} {
 		_, cannot, err := Export(program, all)
 		if err != nil {
@@ -80,6 +81,7 @@ func TestExportRefuses(t *testing.T) {
 		{Setup{Backends: parsed("http://10.0.0.1"), AccessLog: "/my log"}, "something else"},
 		{Setup{Backends: parsed("http://10.0.0.1"), Listen: []string{":0"}}, "no [ADDRESS]:PORT"},
 		{Setup{Backends: parsed("http://10.0.0.1"), ListenTLS: []string{":443"}}, "needs certificates"},
+		{Setup{Backends: parsed("http://10.0.0.1"), ListenTLS: []string{":443"}, ACME: []string{"a.example"}}, "certificates in files"},
 		{Setup{Backends: parsed("http://10.0.0.1"), HTTPSOnly: true}, "needs a port with TLS"},
 		{Setup{Backends: parsed("http://10.0.0.1", "http://10.0.0.1")}, "two members of the name"},
 	} {

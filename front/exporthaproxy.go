@@ -28,11 +28,11 @@ func (e *exporter) haproxy() {
 		e.line("\tlog global\n\toption httplog")
 	}
 	if e.HTTPSOnly {
-		e.line("\nfrontend plain")
+		e.haproxyFrontend("plain")
 		e.haproxyBind(e.plain, "")
 		e.line("\thttp-request redirect code 308 prefix https://%%[req.hdr(host),field(1,:)]%s", e.securePort())
 	}
-	e.line("\nfrontend visitors")
+	e.haproxyFrontend("visitors")
 	if !e.HTTPSOnly {
 		e.haproxyBind(e.plain, "")
 	}
@@ -72,6 +72,14 @@ func (e *exporter) haproxyRetries() (text string) {
 	return text
 }
 
+// haproxyFrontend begins a frontend.
+func (e *exporter) haproxyFrontend(name string) {
+	e.line("\nfrontend %s", name)
+	for _, p := range e.Proxied {
+		e.line("\ttcp-request connection expect-proxy layer4 if { src %s }", p)
+	}
+}
+
 func (e *exporter) haproxyBind(doors []string, options string) {
 	for _, at := range doors {
 		if host, port, _ := net.SplitHostPort(at); host == "" {
@@ -90,11 +98,15 @@ func (e *exporter) haproxyLimits() {
 		}
 		e.line("%s", text)
 	}
+	when := "connection"
+	if len(e.Proxied) > 0 { // who the visitor is comes later
+		when = "session"
+	}
 	if e.Rate > 0 || e.Conns > 0 {
-		e.line("\tstick-table type ipv6 size 100k expire 1m store conn_cur,http_req_rate(10s)\n\ttcp-request connection track-sc0 src")
+		e.line("\tstick-table type ipv6 size 100k expire 1m store conn_cur,http_req_rate(10s)\n\ttcp-request %s track-sc0 src", when)
 	}
 	if e.Conns > 0 {
-		e.line("\ttcp-request connection reject if { sc_conn_cur(0) gt %d }", e.Conns)
+		e.line("\ttcp-request %s reject if { sc_conn_cur(0) gt %d }", when, e.Conns)
 	}
 	if e.Rate > 0 {
 		unless := ""

@@ -66,6 +66,9 @@ func (e *exporter) nginxLacks() {
 	if e.AccessLog != "" && e.LogJSON {
 		e.lack(true, "--log-json", "visits are noted in the form combined")
 	}
+	if len(e.Proxied) > 0 {
+		e.lack(true, "--proxy-protocol", "a port takes its header from everybody or from nobody: here from nobody")
+	}
 	if len(e.Cert) > 1 {
 		e.lack(true, "--cert", "a certificate is not chosen by its names: each server has the first one")
 	}

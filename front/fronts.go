@@ -26,13 +26,14 @@ type Front struct {
 
 // Doors are where visitors come in, on each node that has them.
 type Doors struct {
-	Plain     []string `json:"plain,omitempty"` // [ADDRESS]:PORT
-	TLS       []string `json:"tls,omitempty"`
-	HTTPSOnly bool     `json:"https_only,omitempty"`
-	Pairs     []Pair   `json:"pairs,omitempty"` // certificates, the first for visitors that name no host, or an unknown one
-	Conns     int      `json:"conns,omitempty"` // connections of one address; 0: any
-	Log       bool     `json:"log,omitempty"`   // requests are noted in a file
-	JSON      bool     `json:"json,omitempty"`  // as JSON
+	Plain     []string       `json:"plain,omitempty"` // [ADDRESS]:PORT
+	TLS       []string       `json:"tls,omitempty"`
+	HTTPSOnly bool           `json:"https_only,omitempty"`
+	Pairs     []Pair         `json:"pairs,omitempty"`   // certificates, the first for visitors that name no host, or an unknown one
+	Conns     int            `json:"conns,omitempty"`   // connections of one address; 0: any
+	Proxies   []netip.Prefix `json:"proxies,omitempty"` // whose connections begin with who the visitor is, in the PROXY protocol
+	Log       bool           `json:"log,omitempty"`     // requests are noted in a file
+	JSON      bool           `json:"json,omitempty"`    // as JSON
 }
 
 // Pair is a certificate chain and its key, in PEM.
@@ -146,7 +147,7 @@ func (f Front) Check() error {
 		return fault.New(fault.Misused, "a front needs somebody to pass visitors on to").Hint("--site NAME, or --backend http://HOST:PORT")
 	case len(f.Doors.Plain)+len(f.Doors.TLS) > maxDoors || len(f.Doors.Pairs) > maxDoors:
 		return fault.New(fault.Misused, "a front has at most %d ports, and as many certificates", maxDoors)
-	case len(f.Sites) > maxSites || len(f.Servers) > MaxMembers || len(f.Trusted) > maxSites:
+	case len(f.Sites) > maxSites || len(f.Servers) > MaxMembers || len(f.Trusted) > maxSites || len(f.Doors.Proxies) > maxSites:
 		return fault.New(fault.Misused, "a front has at most %d sites, and %d servers by address", maxSites, MaxMembers)
 	case f.Doors.HTTPSOnly && len(f.Doors.TLS) == 0:
 		return fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443")

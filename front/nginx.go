@@ -301,7 +301,7 @@ func (n *nginx) listen(s *site, d *directive, tls bool) {
 			n.leave(d, "a front speaks HTTP/1 and HTTP/2")
 			return
 		case "proxy_protocol":
-			n.leave(d, "who the visitor is, a proxy before a front says in X-Forwarded-For, with --trust")
+			n.leave(d, "a front takes it from those whom --proxy-protocol names, not from everybody")
 		case "http2", "ipv6only", "reuseport", "deferred", "backlog", "rcvbuf", "sndbuf", "so_keepalive", "fastopen", "bind", "accept_filter", "setfib":
 		default:
 			n.leave(d, "%s has no counterpart in a front", option)

@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,6 +25,9 @@ type Server struct {
 	Loops  int        // threads for requests without a body, of each listener; 0: one for each core
 	Access *AccessLog // nil: none
 	Log    *slog.Logger
+
+	Proxies []netip.Prefix // whose connections begin with who the visitor is, in the PROXY protocol
+	ACME    *ACME          // opened; nil: none
 
 	web      *http1.Server
 	checking context.Context
@@ -66,12 +70,15 @@ func (s *Server) Start() (stop func()) {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
 	s.rates = limits{now: time.Now, spent: map[netip.Addr]*bucket{}}
-	s.web = &http1.Server{Handler: s.lean, Fallback: s, Limits: s.Limits, Loops: s.Loops, Log: s.Log}
+	s.web = &http1.Server{Handler: s.lean, Fallback: s, Proxies: s.Proxies, Limits: s.Limits, Loops: s.Loops, Log: s.Log}
 	checking, cancel := context.WithCancel(context.Background())
 	s.checking = checking
 	s.Set(s.Spec)
 	var ticking sync.WaitGroup
 	ticking.Go(func() { s.tick(checking) })
+	if s.ACME != nil {
+		ticking.Go(func() { s.ACME.run(checking) })
+	}
 	if s.Access != nil {
 		s.Access.Log = s.Log
 		ticking.Go(func() { s.Access.run(checking.Done()) })
@@ -141,6 +148,10 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 	if !r.Relays {
 		return false
 	}
+	if text, ok := s.ACME.proof(r.Path); ok {
+		s.say(r, a, http.StatusOK, text)
+		return true
+	}
 	now := s.now.Load()
 	g := now.routes.find(r.Host(), r.Path)
 	trusted := trusts(now.spec.Trusted, r.Remote.Addr())
@@ -166,7 +177,12 @@ var texts = map[int]string{
 
 // refuse answers without asking a member.
 func (s *Server) refuse(r *http1.Request, a *http1.Answer, status int, fields ...string) {
-	a.Body = []byte(texts[status])
+	s.say(r, a, status, texts[status], fields...)
+}
+
+// say answers with a text of the front's own.
+func (s *Server) say(r *http1.Request, a *http1.Answer, status int, text string, fields ...string) {
+	a.Body = []byte(text)
 	a.Head = http1.MakeHead(status, int64(len(a.Body)), append(fields, "Content-Type", "text/plain; charset=utf-8")...)
 	if s.Access != nil {
 		v := noted(r)
@@ -198,6 +214,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m = &measured{Measured: http1.Measured{ResponseWriter: w}}
 		defer s.Access.other(r, m, time.Now())
 		w = m
+	}
+	if text, ok := s.ACME.proof([]byte(r.URL.Path)); ok {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		io.WriteString(w, text)
+		return
 	}
 	from := addressOf(r.RemoteAddr)
 	now := s.now.Load()

@@ -23,6 +23,8 @@ type Setup struct {
 	Burst     int
 	Conns     int
 	Trusted   []netip.Prefix
+	Proxied   []netip.Prefix // who speaks the PROXY protocol
+	ACME      []string       // names
 }
 
 // Untaken is a part of a configuration that one program has and the other one does not do.

@@ -22,11 +22,11 @@ type chat struct {
 }
 
 // serveConn serves one connection, or hands it over, and then is done with it.
-func (r *run) serveConn(conn net.Conn) {
-	c := &chat{run: r, conn: conn, remote: addressOf(conn.RemoteAddr())}
+func (r *run) serveConn(conn net.Conn, remote netip.AddrPort, proxied bool) {
+	c := &chat{run: r, conn: conn, remote: remote}
 	defer context.AfterFunc(r.ended, func() { conn.Close() })()
-	if c.serve() {
-		r.fallback.take(c.conn, c.in)
+	if (!proxied || c.meet()) && c.serve() {
+		r.fallback.take(c.conn, c.in, c.remote)
 		return
 	}
 	conn.Close()
@@ -41,6 +41,23 @@ func addressOf(a net.Addr) netip.AddrPort {
 	}
 	at := tcp.AddrPort()
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+}
+
+// meet reads who the client is, before TLS begins; false is that it cannot be served.
+func (c *chat) meet() (ok bool) {
+	raw := c.conn
+	if t, isTLS := raw.(*tls.Conn); isTLS {
+		raw = t.NetConn()
+	}
+	from, err := readProxied(raw, c.limits.Proxied)
+	if why, bad := err.(*Refusal); bad {
+		c.counters.refused(why)
+	}
+	if err != nil {
+		return false
+	}
+	c.remote, ok = c.introduced(from, addressOf(raw.RemoteAddr()))
+	return ok
 }
 
 // serve returns true when the connection is to be handed over.

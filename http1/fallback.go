@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 )
 
@@ -22,7 +23,8 @@ type fallback struct {
 	second sync.Map       // connections with HTTP/2: *tls.Conn to *held
 }
 
-type screenKey struct{}
+// connKey is where a request's context has its *screen, or its *held with HTTP/2.
+type connKey struct{}
 
 func newFallback(r *run) *fallback {
 	f := &fallback{run: r, conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -37,7 +39,7 @@ func newFallback(r *run) *fallback {
 		MaxHeaderBytes:    r.limits.Head + 4096, // the screen's limit comes first
 		ErrorLog:          log.New(io.Discard, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return r.ended },
-		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, screenKey{}, c) },
+		ConnContext:       f.known,
 		ConnState:         f.changed,
 	}
 	if r.Log != nil {
@@ -53,8 +55,11 @@ func (f *fallback) counted(handler http.Handler) http.Handler {
 		f.serve.Add(1)
 		defer f.serve.Done()
 		f.run.counters.other.Add(1)
-		if s, ok := req.Context().Value(screenKey{}).(*screen); ok {
-			req.TLS = s.tls
+		switch conn := req.Context().Value(connKey{}).(type) {
+		case *screen:
+			req.TLS = conn.tls
+		case *held: // of HTTP/2, about which net/http knows only what TLS does
+			req.RemoteAddr = conn.RemoteAddr().String()
 		}
 		if f.run.retired.Load() && req.Header.Get("Upgrade") == "" {
 			w.Header().Set("Connection", "close") // over HTTP/2 this is GOAWAY
@@ -63,10 +68,18 @@ func (f *fallback) counted(handler http.Handler) http.Handler {
 	})
 }
 
-// take gives net/http a connection and what was read from it. It owns the connection's slot from then on.
-func (f *fallback) take(conn net.Conn, read []byte) {
+// known lets requests know their connection.
+func (f *fallback) known(ctx context.Context, conn net.Conn) context.Context {
+	if held, ok := f.second.Load(conn); ok {
+		return context.WithValue(ctx, connKey{}, held)
+	}
+	return context.WithValue(ctx, connKey{}, conn)
+}
+
+// take gives net/http a connection, what was read from it, and whose it is. It owns the connection's slot from then on.
+func (f *fallback) take(conn net.Conn, read []byte, remote netip.AddrPort) {
 	f.serve.Add(1)
-	held := &held{Conn: conn, done: func() { f.run.over(addressOf(conn.RemoteAddr())); f.serve.Done() }}
+	held := &held{Conn: conn, remote: remote, done: func() { f.run.over(remote); f.serve.Done() }}
 	held.stop = context.AfterFunc(f.run.ended, func() { held.Close() })
 	given := net.Conn(held)
 	t, isTLS := conn.(*tls.Conn)
@@ -130,9 +143,17 @@ func (f *fallback) Addr() net.Addr { return f.run.ln.Addr() }
 // held is a connection that says when it is closed.
 type held struct {
 	net.Conn
-	once sync.Once
-	stop func() bool
-	done func()
+	remote netip.AddrPort // the client, whom a proxy may have named; the zero one on local sockets
+	once   sync.Once
+	stop   func() bool
+	done   func()
+}
+
+func (h *held) RemoteAddr() net.Addr {
+	if h.remote.IsValid() {
+		return net.TCPAddrFromAddrPort(h.remote)
+	}
+	return h.Conn.RemoteAddr()
 }
 
 func (h *held) Close() error {

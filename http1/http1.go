@@ -83,6 +83,7 @@ type Limits struct {
 	Conns    int           // open connections; more wait in the listener's queue; 4096
 	Address  int           // open connections of one address (of an IPv6 network of 64 bits), more are closed at once; 0: as many as all
 	ReadHead time.Duration // from the first byte of a head to its last, 10 s
+	Proxied  time.Duration // to the end of the header of the PROXY protocol, 5 s
 	Idle     time.Duration // without a request, 60 s
 	Write    time.Duration // without the peer taking a byte of an answer, or sending one of a body, 30 s
 	Grace    time.Duration // for answers under way once Serve's context has ended, 10 s
@@ -99,6 +100,7 @@ func (l Limits) filled() Limits {
 		Conns:    or(l.Conns, 4096),
 		Address:  l.Address,
 		ReadHead: or(l.ReadHead, 10*time.Second),
+		Proxied:  or(l.Proxied, 5*time.Second),
 		Idle:     or(l.Idle, time.Minute),
 		Write:    or(l.Write, 30*time.Second),
 		Grace:    or(l.Grace, 10*time.Second),

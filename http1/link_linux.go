@@ -14,12 +14,13 @@ type link struct {
 	home    *loop
 	fd      int
 	remote  netip.AddrPort
-	in      []byte    // received, and not yet a whole request or not yet its turn
-	since   time.Time // of what its time is measured from: its beginning, a head's, or the last byte that went out
-	fresh   bool      // nothing was answered yet
-	closing bool      // no more requests
-	x       *exchange // under way
-	deaf    bool      // all is sent; the peer may read it, and what it says is thrown away
+	proxy   netip.AddrPort // whose header of the PROXY protocol is awaited; else the zero one
+	in      []byte         // received, and not yet a whole request or not yet its turn
+	since   time.Time      // of what its time is measured from: its beginning, a head's, or the last byte that went out
+	fresh   bool           // nothing was answered yet
+	closing bool           // no more requests
+	x       *exchange      // under way
+	deaf    bool           // all is sent; the peer may read it, and what it says is thrown away
 	gone    bool
 
 	out, body []byte // to be sent, in this order
@@ -68,6 +69,27 @@ func (k *link) finish() {
 	done := k.done
 	k.done = nil
 	k.home.done(done)
+}
+
+// meet reads who the client is from what came first, and returns what is behind that; false is that there is nothing to do yet, or any more.
+func (l *loop) meet(k *link, data []byte) ([]byte, bool) {
+	from, n, _, err := parseProxied(data)
+	switch {
+	case err != nil:
+		l.counters.refused(badProxied)
+		l.drop(k)
+		return nil, false
+	case n == 0:
+		k.in = append([]byte(nil), data...) // its time goes on from the beginning
+		return nil, false
+	}
+	from, ok := l.introduced(from, k.proxy)
+	if k.remote, k.proxy = from, (netip.AddrPort{}); !ok {
+		l.drop(k)
+		return nil, false
+	}
+	k.in, k.since = nil, l.now
+	return data[n:], true
 }
 
 // ready goes on with a connection as far as possible. hup is that the peer will send nothing more.
@@ -190,7 +212,7 @@ func (l *loop) handOver(k *link, data []byte) {
 		l.over(k.remote)
 		return
 	}
-	l.fallback.take(conn, slices.Clone(data))
+	l.fallback.take(conn, slices.Clone(data), k.remote)
 }
 
 // lend gives a connection to sendFiles.

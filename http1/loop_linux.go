@@ -108,7 +108,7 @@ func (l *loop) serve() {
 
 // tick is how often timeouts are looked at.
 func (l *loop) tick() time.Duration {
-	least := min(l.limits.ReadHead, l.limits.Idle, l.limits.Write)
+	least := min(l.limits.ReadHead, l.limits.Proxied, l.limits.Idle, l.limits.Write)
 	return min(max(least/4, 5*time.Millisecond), time.Second)
 }
 
@@ -258,6 +258,10 @@ func (l *loop) sweep() {
 		case k.away:
 		case l.ended.Err() != nil, k.deaf && late >= lingering, !k.deaf && k.owes() && late >= l.limits.Write:
 			l.drop(k)
+		case k.proxy.IsValid():
+			if late >= l.limits.Proxied {
+				l.drop(k)
+			}
 		case k.busy() || k.deaf:
 		case len(k.in) > 0 && late >= l.limits.ReadHead:
 			k.closing = true
@@ -274,6 +278,12 @@ func (l *loop) sweep() {
 // process answers the requests in data and keeps the rest.
 func (l *loop) process(k *link, data []byte) {
 	l.out = l.out[:0]
+	if k.proxy.IsValid() {
+		var met bool
+		if data, met = l.meet(k, data); !met {
+			return
+		}
+	}
 	for more := true; more && len(data) > 0 && k.free(); {
 		what, n, refusal := l.look(data, &l.req, &l.ans, k.remote, true)
 		switch what {

@@ -40,12 +40,16 @@ func (r *run) accept() error {
 	for next := 0; r.acquire(); next++ {
 		fd, remote, err := acceptOne(raw)
 		if err == nil {
-			if !r.begun(remote) {
+			l := loops[next%len(loops)]
+			k := &link{home: l, fd: fd, remote: remote, fresh: true}
+			if r.proxied(remote.Addr()) { // whose it is shows later
+				k.remote, k.proxy = netip.AddrPort{}, remote
+			}
+			if !r.begun(k.remote) {
 				syscall.Close(fd)
 				continue
 			}
-			l := loops[next%len(loops)]
-			l.give(&link{home: l, fd: fd, remote: remote, fresh: true})
+			l.give(k)
 			continue
 		}
 		r.release()

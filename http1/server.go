@@ -24,9 +24,12 @@ type Server struct {
 	// Fallback answers all else, through net/http: from the first request on that the handler does not answer,
 	// a connection stays with it. Its requests pass the same parser. Nil answers 404.
 	Fallback http.Handler
-	Limits   Limits
-	Loops    int          // threads that answer, where the system has a loop of its own; 0: one per core
-	Log      *slog.Logger // where panics of handlers go, and net/http complains; nil is nowhere
+	// Proxies are networks whose connections must begin with the header of the PROXY protocol, version 1 or 2. The address that it
+	// gives is the client's everywhere. Others have no such header.
+	Proxies []netip.Prefix
+	Limits  Limits
+	Loops   int          // threads that answer, where the system has a loop of its own; 0: one per core
+	Log     *slog.Logger // where panics of handlers go, and net/http complains; nil is nowhere
 
 	counters counters
 	mu       sync.Mutex
@@ -179,8 +182,13 @@ func (r *run) acceptConns() error {
 			}
 			return err
 		}
-		if r.begun(addressOf(conn.RemoteAddr())) {
-			r.wg.Go(func() { r.serveConn(conn) })
+		remote := addressOf(conn.RemoteAddr())
+		proxied := r.proxied(remote.Addr())
+		if proxied { // whose it is shows later
+			remote = netip.AddrPort{}
+		}
+		if r.begun(remote) {
+			r.wg.Go(func() { r.serveConn(conn, remote, proxied) })
 		} else {
 			conn.Close()
 		}

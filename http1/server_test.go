@@ -180,8 +180,11 @@ func (v *served) dial() *client {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 	}
 	conn.SetDeadline(time.Now().Add(patience))
-	return &client{conn, v, bufio.NewReader(conn)}
+	return v.on(conn)
 }
+
+// on is a client of a connection that is there.
+func (v *served) on(conn net.Conn) *client { return &client{conn, v, bufio.NewReader(conn)} }
 
 func (c *client) send(text string) {
 	c.v.t.Helper()
