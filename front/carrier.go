@@ -64,6 +64,11 @@ func (c *carrier) set(o Order) {
 			c.certs.Store(certs)
 		}
 	}
+	spec := o.Spec
+	if o.Doors.HTTPSOnly {
+		spec.Secure = o.Doors.secure()
+	}
+	c.server.Set(spec) // before anybody can come in
 	want := map[string]bool{}
 	plain := o.Doors.Plain
 	if len(plain)+len(o.Doors.TLS) == 0 {
@@ -90,23 +95,18 @@ func (c *carrier) set(o Order) {
 		broken = append(broken, c.open(c.key("tls", at), at, true))
 	}
 	c.failed = errors.Join(append(broken, c.failed)...)
-	spec := o.Spec
-	if o.Doors.HTTPSOnly {
-		spec.Secure = c.secure()
-	}
-	c.server.Set(spec)
 }
 
 func (c *carrier) key(kind, at string) string { return c.order.Name + " " + kind + " " + at }
 
-// secure is the port of the first door with TLS.
-func (c *carrier) secure() int {
-	for _, d := range c.doors {
-		if d.tls {
-			return d.raw.Addr().(*net.TCPAddr).Port
-		}
+// secure is the port of the first door with TLS; 0 is none.
+func (d Doors) secure() int {
+	if len(d.TLS) == 0 {
+		return 0
 	}
-	return 0
+	_, text, _ := net.SplitHostPort(d.TLS[0])
+	port, _ := strconv.Atoi(text)
+	return port
 }
 
 // open opens a door, unless it is open.
