@@ -23,6 +23,7 @@ type frontUpCmd struct {
 	ListenTLS []string `name:"listen-tls" help:"Where visitors come over TLS, with HTTP/2; can be repeated." placeholder:"[ADDR]:PORT"`
 	Cert      []string `help:"Certificate chain in PEM, kept by the cluster; can be repeated, and is chosen by its names. Without: one by the cluster's own CA." type:"path" sep:"none" placeholder:"FILE"`
 	Key       []string `help:"Its key; as often as --cert." type:"path" sep:"none" placeholder:"FILE"`
+	acmeNames `embed:""`
 	HTTPSOnly bool     `name:"https-only" help:"Send visitors without TLS to where it is."`
 	Backend   []string `help:"A web server that is none of the cluster's sites: http://HOST:PORT, and after commas weight=N, set=N, route=NAME, name=NAME, standby, spare, host=NAME, path=/PREFIX; can be repeated." sep:"none" placeholder:"URL"`
 
@@ -85,6 +86,9 @@ func (c *frontUpCmd) front() (f front.Front, err error) {
 	}
 	if len(f.Doors.Pairs) > 0 && len(c.ListenTLS) == 0 {
 		return f, fault.New(fault.Misused, "--cert is for a port with TLS").Hint("--listen-tls :443")
+	}
+	if f.Doors.ACME, err = c.issuer(); err != nil {
+		return f, err
 	}
 	if f.Trusted, err = networks("--trust", c.Trust); err != nil {
 		return f, err

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -19,14 +20,15 @@ import (
 
 // carrier is one front at work in a process.
 type carrier struct {
-	p      *Process
-	order  Order
-	server *Server
-	doors  []*opened
-	certs  atomic.Pointer[Certificates]
-	log    *rotated // nil: none
-	stop   func()
-	failed error
+	p       *Process
+	order   Order
+	server  *Server
+	doors   []*opened
+	certs   atomic.Pointer[Certificates]
+	log     *rotated // nil: none
+	stop    func()
+	refused error // no certificates by ACME
+	failed  error
 }
 
 // opened is a port that is listened on.
@@ -49,20 +51,19 @@ func newCarrier(p *Process, o Order) *carrier {
 		c.log = &rotated{name: filepath.Join(p.Dir, "log", o.Name)}
 		c.server.Access = &AccessLog{To: c.log, JSON: o.Doors.JSON}
 	}
+	c.server.ACME, c.refused = o.Doors.ACME.ACME(filepath.Join(p.Dir, "acme"), log)
 	c.stop = c.server.Start()
 	return c
 }
 
 // set carries an order out. Doors that are open already stay so; one that cannot be opened keeps none of the others closed.
 func (c *carrier) set(o Order) {
-	c.order, c.failed = o, nil
-	if len(o.Doors.Pairs) > 0 {
-		certs, err := NewCertificates(o.Doors.Pairs, c.p.Log)
-		if err != nil {
-			c.failed = err
-		} else {
-			c.certs.Store(certs)
-		}
+	c.order, c.failed = o, c.refused
+	if certs, err := NewCertificates(o.Doors.Pairs, c.p.Log); err != nil {
+		c.failed = err
+	} else {
+		certs.ACME = c.server.ACME
+		c.certs.Store(certs)
 	}
 	spec := o.Spec
 	if o.Doors.HTTPSOnly {
@@ -141,10 +142,7 @@ func (c *carrier) open(key, at string, secure bool) error {
 func (c *carrier) tls() *tls.Config {
 	return &tls.Config{NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if certs := c.certs.Load(); certs != nil {
-				return certs.Get(hello)
-			}
-			return nil, errors.New("there is no certificate")
+			return c.certs.Load().Get(hello)
 		}}
 }
 
@@ -182,7 +180,7 @@ func (c *carrier) listen(key, at string) (*net.TCPListener, error) {
 
 // goesOn reports whether the front can do what is wanted as it is: what it notes and how many connections it takes is settled at its start.
 func (c *carrier) goesOn(d Doors) bool {
-	return slices.Equal(c.order.Doors.Proxies, d.Proxies) && c.order.Doors.Log == d.Log && c.order.Doors.JSON == d.JSON && c.order.Doors.Conns == d.Conns
+	return reflect.DeepEqual(c.order.Doors.ACME, d.ACME) && slices.Equal(c.order.Doors.Proxies, d.Proxies) && c.order.Doors.Log == d.Log && c.order.Doors.JSON == d.JSON && c.order.Doors.Conns == d.Conns
 }
 
 // sockets are copies of those that it listens on, by door.

@@ -1,6 +1,8 @@
 package front
 
 import (
+	"crypto/x509"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -30,10 +32,36 @@ type Doors struct {
 	TLS       []string       `json:"tls,omitempty"`
 	HTTPSOnly bool           `json:"https_only,omitempty"`
 	Pairs     []Pair         `json:"pairs,omitempty"`   // certificates, the first for visitors that name no host, or an unknown one
+	ACME      *Issuer        `json:"acme,omitempty"`    // of names that no pair is for
 	Conns     int            `json:"conns,omitempty"`   // connections of one address; 0: any
 	Proxies   []netip.Prefix `json:"proxies,omitempty"` // whose connections begin with who the visitor is, in the PROXY protocol
 	Log       bool           `json:"log,omitempty"`     // requests are noted in a file
 	JSON      bool           `json:"json,omitempty"`    // as JSON
+}
+
+// Issuer is who certifies names by ACME, to whose terms of service its user agrees.
+type Issuer struct {
+	Hosts     []string `json:"hosts"`
+	Email     string   `json:"email,omitempty"`
+	Directory string   `json:"directory,omitempty"` // "": Let's Encrypt
+	Roots     string   `json:"roots,omitempty"`     // who has certified the directory's address, in PEM; "": whom the node trusts
+}
+
+// ACME is a client of the issuer that keeps what it gets in a folder; nil for none.
+func (i *Issuer) ACME(folder string, log *slog.Logger) (*ACME, error) {
+	if i == nil {
+		return nil, nil
+	}
+	a := &ACME{Hosts: i.Hosts, Email: i.Email, Directory: i.Directory, Folder: folder, Log: log}
+	if i.Roots != "" {
+		if a.Roots = x509.NewCertPool(); !a.Roots.AppendCertsFromPEM([]byte(i.Roots)) {
+			return nil, fault.New(fault.Misused, "this is no certificate in PEM").Hint("--acme-ca FILE")
+		}
+	}
+	if err := a.Open(); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // Pair is a certificate chain and its key, in PEM.
@@ -149,6 +177,10 @@ func (f Front) Check() error {
 		return fault.New(fault.Misused, "a front has at most %d ports, and as many certificates", maxDoors)
 	case len(f.Sites) > maxSites || len(f.Servers) > MaxMembers || len(f.Trusted) > maxSites || len(f.Doors.Proxies) > maxSites:
 		return fault.New(fault.Misused, "a front has at most %d sites, and %d servers by address", maxSites, MaxMembers)
+	case f.Doors.ACME != nil && (len(f.Doors.TLS) == 0 || len(f.Doors.Plain) == 0):
+		return fault.New(fault.Misused, "--acme-host needs a port without TLS, at which the CA asks, and one with it").Hint("--listen :80 --listen-tls :443")
+	case f.Doors.ACME != nil && (len(f.Doors.ACME.Hosts) > maxDoors || len(f.Doors.ACME.Roots) > maxPEM):
+		return fault.New(fault.Misused, "a front gets at most %d certificates by ACME", maxDoors)
 	case f.Doors.HTTPSOnly && len(f.Doors.TLS) == 0:
 		return fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443")
 	}

@@ -115,6 +115,7 @@ type pebble struct {
 	at      string // of the directory
 	manage  string
 	roots   *x509.CertPool // who has certified the CA's own address
+	cert    string         // the file of that
 	config  string
 	dns     string
 	kill    func()
@@ -126,7 +127,7 @@ func newPebble(t *testing.T, askAt string, seconds int) *pebble {
 	t.Helper()
 	p := &pebble{t: t, program: tool(t, "pebble"), at: freePort(t), manage: freePort(t), dns: nameServer(t), said: told(t)}
 	cert, key, pool := selfSigned(t, "localhost")
-	p.roots = pool
+	p.roots, p.cert = pool, cert
 	profile := map[string]any{"default": map[string]any{"description": "all", "validityPeriod": seconds}}
 	text, err := json.Marshal(map[string]any{"pebble": map[string]any{"listenAddress": p.at, "managementListenAddress": p.manage, "certificate": cert, "privateKey": key,
 		"httpPort": netip.MustParseAddrPort(askAt).Port(), "tlsPort": 1, "keyAlgorithm": "ecdsa", "profiles": profile,

@@ -180,7 +180,7 @@ func (s *Service) compose(ctx context.Context, f Front) error {
 	if err != nil {
 		return err
 	}
-	if len(f.Doors.TLS) > 0 && len(f.Doors.Pairs) == 0 {
+	if len(f.Doors.TLS) > 0 && len(f.Doors.Pairs) == 0 && f.Doors.ACME == nil {
 		if f.Doors.Pairs, err = s.certified(ctx, f, spec); err != nil {
 			return err
 		}
@@ -222,6 +222,9 @@ func (s *Service) up(ctx context.Context, who bus.Caller, f Front) (Status, erro
 	if err != nil {
 		return Status{}, err
 	}
+	if f.Doors.ACME != nil && len(nodes) > 1 {
+		return Status{}, fault.New(fault.Misused, "a CA asks one node whether a name is ours, and %s are %d", f.On, len(nodes)).Hint("--on node1, or --cert and --key")
+	}
 	for _, ref := range f.Sites {
 		if _, err := s.Source.Served(ref.Name); err != nil {
 			return Status{}, err
@@ -234,7 +237,7 @@ func (s *Service) up(ctx context.Context, who bus.Caller, f Front) (Status, erro
 	if !known && many >= maxFronts {
 		return Status{}, fault.New(fault.Full, "a cluster has at most %d fronts", maxFronts).Hint("bramble front down NAME")
 	}
-	if f.Changed = before.Changed; known && len(f.Doors.TLS) > 0 && len(f.Doors.Pairs) == 0 {
+	if f.Changed = before.Changed; known && len(f.Doors.TLS) > 0 && len(f.Doors.Pairs) == 0 && f.Doors.ACME == nil {
 		f.Doors.Pairs = before.Doors.Pairs
 	}
 	if err := s.compose(ctx, f); err != nil {
