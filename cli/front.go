@@ -17,6 +17,7 @@ import (
 
 	"bramble/fault"
 	"bramble/front"
+	"bramble/front/vrrp"
 	"bramble/http1"
 	"bramble/metric"
 )
@@ -29,6 +30,7 @@ type frontCmd struct {
 
 type frontServeCmd struct {
 	frontFlags `embed:""`
+	Address    string `help:"An address that fronts share, and after commas priority=N (100), on=INTERFACE, vrid=N. One of them has it; when that one dies another has it within a second, and connections that were open are lost." placeholder:"ADDR/BITS"`
 }
 
 // frontFlags are what a front does, in words.
@@ -61,7 +63,9 @@ type frontFlags struct {
 func (frontServeCmd) Examples() string {
 	return "bramble front serve --listen 127.0.0.1:8080 --backend http://127.0.0.1:9001,weight=2 --backend http://127.0.0.1:9002\n" +
 		"bramble front serve --backend http://10.0.0.11,route=a --backend http://10.0.0.12,route=b --sticky ROUTE --check /\n" +
-		"bramble front serve --listen :80 --listen-tls :443 --cert site.crt --key site.key --https-only --backend http://10.0.0.11\n"
+		"bramble front serve --listen :80 --listen-tls :443 --cert site.crt --key site.key --https-only --backend http://10.0.0.11\n" +
+		"bramble front serve --address 192.168.1.10/24 --listen 192.168.1.10:80 --backend http://192.168.1.11 --backend http://192.168.1.12\n" +
+		"bramble front serve --address 192.168.1.10/24,priority=150,on=eth0 --listen :80 --backend http://192.168.1.11\n"
 }
 
 func (c *frontServeCmd) Run(e *env) error {
@@ -69,8 +73,12 @@ func (c *frontServeCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	shared, err := c.shared()
+	if err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(e.out.Stderr, nil))
-	listeners, secure, err := c.listen(e, log)
+	listeners, secure, err := c.listen(e, log, shared)
 	defer func() {
 		for _, l := range listeners {
 			l.Close()
@@ -106,11 +114,14 @@ func (c *frontServeCmd) Run(e *env) error {
 		s.Register(set)
 		others.Go(func() { serveMetrics(ctx, l, set) })
 	}
+	if shared != nil {
+		return serveShared(ctx, s, *shared, listeners)
+	}
 	return s.Run(ctx, listeners...)
 }
 
 // listen opens the ports. Secure is the first one with TLS.
-func (c *frontServeCmd) listen(e *env, log *slog.Logger) (all []net.Listener, secure int, err error) {
+func (c *frontServeCmd) listen(e *env, log *slog.Logger, shared *vrrp.Options) (all []net.Listener, secure int, err error) {
 	var with *tls.Config
 	if len(c.ListenTLS) > 0 {
 		if len(c.Cert) == 0 {
@@ -130,7 +141,7 @@ func (c *frontServeCmd) listen(e *env, log *slog.Logger) (all []net.Listener, se
 		plain = []string{":8080"}
 	}
 	open := func(at, scheme string) (net.Listener, error) {
-		l, err := net.Listen("tcp", at)
+		l, err := listenAt(e.ctx, at, shared)
 		if err != nil {
 			return nil, fault.New(fault.Conflict, "cannot listen on %s: %w", at, plainly(err)).Hint("--listen :8081")
 		}
