@@ -230,7 +230,7 @@ func (m *machine) follow(now time.Time, priority uint8, every time.Duration) {
 	switch {
 	case priority == 0:
 		m.due = now.Add(m.skew())
-	case priority >= m.priority() || now.Before(m.mature):
+	case priority >= m.priority() || now.Before(m.mature) && priority > lowest:
 		m.other = every
 		m.wait(now)
 	}

@@ -57,6 +57,7 @@ func (s *session) run(ctx context.Context) error {
 func (s *session) loop(ctx context.Context, in <-chan heard, failed <-chan error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var look time.Time
 	ending := ctx.Done()
 	for {
 		var orders []order
@@ -73,20 +74,21 @@ func (s *session) loop(ctx context.Context, in <-chan heard, failed <-chan error
 			if err != nil {
 				return fmt.Errorf("looking at %s: %w", s.segment.Name, err)
 			}
-			was := s.state
-			orders = s.tick(time.Now(), connected, s.Healthy())
+			was, now := s.state, time.Now()
+			orders = s.tick(now, connected, s.Healthy())
 			s.tell(was, connected)
+			look = now.Add(looking)
 		}
 		if err := s.obey(orders); errors.Is(err, errEnded) {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		wait := looking
-		if next := s.next(); !next.IsZero() {
-			wait = min(wait, time.Until(next))
+		next := look // which nothing that comes in puts off
+		if due := s.next(); !due.IsZero() && due.Before(next) {
+			next = due
 		}
-		timer.Reset(max(0, wait))
+		timer.Reset(max(0, time.Until(next)))
 	}
 }
 
@@ -98,7 +100,7 @@ func (s *session) take(h heard, now time.Time) []order {
 		return nil
 	case h.claim.Addr.IsValid():
 		if s.state == active && now.Sub(s.taken) > 2*lease+occupied {
-			s.warn(now, "another machine says that it has the shared address, without sharing it", "address", s.Address, "at", h.claim.MAC)
+			s.warn(now, "another machine says that it has the shared address too", "address", s.Address, "at", h.claim.MAC.String())
 		}
 		return s.contend(now, h.claim.MAC)
 	}
