@@ -195,6 +195,9 @@ func startKeepalived(more string) func(*bench, *pair, string) error {
 		if err := os.WriteFile(file("settings"), []byte(settings), 0o644); err != nil {
 			return err
 		}
+		for _, old := range []string{"pid", "vrrp"} { // of one that was killed
+			os.Remove(file(old))
+		}
 		return p.start(b, node, "keepalived", "--dont-fork", "--log-console", "--vrrp", "--use-file", file("settings"), "--pid", file("pid"), "--vrrp_pid", file("vrrp"))
 	}
 }

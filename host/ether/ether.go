@@ -64,7 +64,7 @@ func (p Port) check(shared netip.Addr) error {
 	_, in := p.own(shared)
 	switch {
 	case !p.Many:
-		return fault.New(fault.Misused, "%s is no Ethernet: nobody could be told there who has %s", p.Name, shared).Hint("on= an interface of a cable or a radio")
+		return fault.New(fault.Misused, "%s is no Ethernet: nobody could be told there who has %s", p.Name, shared).Hint("on=eth0, or another interface of a cable or a radio")
 	case !p.Up:
 		return fault.New(fault.Conflict, "the interface %s is down", p.Name).Hint("ip link set %s up", p.Name)
 	case !in:

@@ -156,10 +156,10 @@ func TestAsk(t *testing.T) {
 
 // A listener may be where the machine is not, or not yet.
 func TestAbsent(t *testing.T) {
-	if _, err := net.Listen("tcp", "192.0.2.1:0"); err == nil {
+	if _, err := net.Listen("tcp", "203.0.113.9:0"); err == nil {
 		t.Fatal("this machine has an address of documentation")
 	}
-	l, err := (&net.ListenConfig{Control: ether.Absent}).Listen(t.Context(), "tcp", "192.0.2.1:0")
+	l, err := (&net.ListenConfig{Control: ether.Absent}).Listen(t.Context(), "tcp", "203.0.113.9:0")
 	if err != nil {
 		t.Fatal(err)
 	}
