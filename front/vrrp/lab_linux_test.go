@@ -22,6 +22,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"bramble/front/visitor"
+	"bramble/host/ether"
 	hostnet "bramble/host/net"
 	"bramble/lab/labtest"
 )
@@ -209,6 +210,37 @@ func (l *neighbourhood) signal(node string, sig syscall.Signal) {
 			l.Fatalf("%s does not end", node)
 		}
 	}
+}
+
+// claims is closed when somebody says by ARP that he has the shared address.
+func (l *neighbourhood) claims() <-chan struct{} {
+	l.Helper()
+	ports, err := ether.Ports()
+	if err != nil {
+		l.Fatal(err)
+	}
+	port, own, err := ether.Choose(ports, l.shared, "")
+	if err != nil {
+		l.Fatal(err)
+	}
+	s, err := ether.Open(port, own, 253, netip.MustParseAddr("224.0.0.18"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	claimed, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			if c, err := s.HearClaim(); err != nil {
+				return
+			} else if c.Addr == l.shared {
+				close(claimed)
+				return
+			}
+		}
+	}()
+	l.Cleanup(func() { s.Close(); <-ended })
+	return claimed
 }
 
 // visit lets visitors come, fifty a second.

@@ -19,10 +19,16 @@ func other(node string) string { return map[string]string{"a": "b", "b": "a"}[no
 func TestTakeover(t *testing.T) {
 	l := newNeighbourhood(t, "a", "b")
 	l.args = []string{"--every", "0s"} // or who is cut off would learn that there is nobody behind it
+	claimed := l.claims()
 	l.front("a", "")
 	l.settle("a")
 	l.front("b", "")
 	l.says("b", "listening", 1)
+	select { // before anybody asks
+	case <-claimed:
+	case <-time.After(labtest.Patience):
+		t.Fatal("no neighbour is told who has the address")
+	}
 	v := l.visit()
 	l.served(v)
 	then := func(what, has string) {
