@@ -22,7 +22,7 @@ import (
 const (
 	takeoverLimit = 2 * time.Second
 	takeoverAsks  = 20 * time.Millisecond // between two visitors
-	takeoverRow   = 50                   // answers that show that all is well
+	takeoverRow   = 50                    // answers that show that all is well
 	takeoverRuns  = 3
 )
 

@@ -1,6 +1,7 @@
 package vrrp
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"net/netip"
@@ -39,10 +40,15 @@ func TestAdvert(t *testing.T) {
 func TestAdvertRefused(t *testing.T) {
 	good := advert{VRID: 1, Priority: 1, Interval: time.Second, Shared: []netip.Addr{group}}
 	c := cover{From: group, To: group}
+	summed := func(b []byte) []byte { // with the right checksum for what it is
+		b[6], b[7] = 0, 0
+		binary.BigEndian.PutUint16(b[6:], ^c.sum(b))
+		return b
+	}
 	for name, change := range map[string]func([]byte) []byte{
 		"too short":     func(b []byte) []byte { return b[:7] },
-		"addresses":     func(b []byte) []byte { b[3] = 2; return b },
-		"another type":  func(b []byte) []byte { b[0] = 3<<4 | 2; return b },
+		"addresses":     func(b []byte) []byte { b[3] = 2; return summed(b) },
+		"another type":  func(b []byte) []byte { b[0] = 3<<4 | 2; return summed(b) },
 		"no interval":   func([]byte) []byte { a := good; a.Interval = 0; return a.marshal(c) },
 		"wrong version": func(b []byte) []byte { b[0] = 2<<4 | 1; return b },
 	} {

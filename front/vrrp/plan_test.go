@@ -252,6 +252,33 @@ func TestOccupied(t *testing.T) {
 	}
 }
 
+// One that has it tells neighbours again when it has outdone another one, whom they may have heard.
+func TestOutdone(t *testing.T) {
+	s := newSegment(100)
+	s.run(time.Minute)
+	a := s.node("a")
+	if orders := a.hear(s.now, a.Self.Next(), 99, interval); fmt.Sprint(orders) != fmt.Sprint([]order{advertise, claim}) {
+		t.Errorf("a weaker one is answered by %v", orders)
+	}
+	if orders := a.hear(s.now, a.Self.Next(), 0, interval); fmt.Sprint(orders) != fmt.Sprint([]order{advertise}) {
+		t.Errorf("one that ends is answered by %v", orders)
+	}
+}
+
+// Whoever had it and died may still answer for it: that holds up nobody who heard him.
+func TestOccupiedByOneWhoShares(t *testing.T) {
+	s := newSegment(100)
+	s.run(100 * time.Millisecond)
+	a := s.node("a")
+	s.obey(a, a.hear(s.now, a.Self.Next(), 100, interval))
+	s.run(600 * time.Millisecond)
+	a.contend(s.now, net.HardwareAddr{2, 0, 0, 0, 0, 9})
+	s.run(200 * time.Millisecond)
+	if s.holders() != "a" {
+		t.Error("it is not taken")
+	}
+}
+
 // Claims are repeated: often at first, then for ever.
 func TestClaims(t *testing.T) {
 	s := newSegment(100)

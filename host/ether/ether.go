@@ -24,7 +24,7 @@ type Port struct {
 // own is the port's first address in whose network another one lies.
 func (p Port) own(shared netip.Addr) (netip.Prefix, bool) {
 	at := slices.IndexFunc(p.Networks, func(n netip.Prefix) bool {
-		return n.Addr() != shared && n.Bits() < n.Addr().BitLen() && n.Contains(shared)
+		return n.Addr() != shared && n.Contains(shared)
 	})
 	if at < 0 {
 		return netip.Prefix{}, false
