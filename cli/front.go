@@ -17,6 +17,7 @@ import (
 
 	"bramble/fault"
 	"bramble/front"
+	"bramble/front/vrrp"
 	"bramble/http1"
 	"bramble/metric"
 )
@@ -39,6 +40,7 @@ type frontCmd struct {
 
 type frontServeCmd struct {
 	frontFlags `embed:""`
+	Address    string `help:"An address that fronts share, and after commas priority=N (100), on=INTERFACE, vrid=N. One of them has it; when that one dies another has it within a second, and connections that were open are lost." placeholder:"ADDR/BITS"`
 }
 
 // frontFlags are what a front does, in words.
@@ -85,11 +87,17 @@ func (frontServeCmd) Examples() string {
 		"bramble front serve --backend http://10.0.0.11,route=a --backend http://10.0.0.12,route=b --sticky ROUTE --check /\n" +
 		"bramble front serve --listen :80 --listen-tls :443 --cert site.crt --key site.key --https-only --backend http://10.0.0.11\n" +
 		"bramble front serve --listen :80 --listen-tls :443 --acme-host shop.example --acme-email me@shop.example --backend http://10.0.0.11\n" +
-		"bramble front serve --listen :80 --proxy-protocol 10.0.0.2 --backend http://10.0.0.11      # behind HAProxy with send-proxy-v2\n"
+		"bramble front serve --listen :80 --proxy-protocol 10.0.0.2 --backend http://10.0.0.11      # behind HAProxy with send-proxy-v2\n" +
+		"bramble front serve --address 192.168.1.10/24 --listen 192.168.1.10:80 --backend http://192.168.1.11 --backend http://192.168.1.12\n" +
+		"bramble front serve --address 192.168.1.10/24,priority=150,on=eth0 --listen :80 --backend http://192.168.1.11\n"
 }
 
 func (c *frontServeCmd) Run(e *env) error {
 	spec, err := c.spec(e.ctx)
+	if err != nil {
+		return err
+	}
+	shared, err := c.shared()
 	if err != nil {
 		return err
 	}
@@ -98,7 +106,7 @@ func (c *frontServeCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	listeners, secure, err := c.listen(e, acme, log)
+	listeners, secure, err := c.listen(e, acme, shared, log)
 	defer func() {
 		for _, l := range listeners {
 			l.Close()
@@ -137,11 +145,14 @@ func (c *frontServeCmd) Run(e *env) error {
 		s.Register(set)
 		others.Go(func() { serveMetrics(ctx, l, set) })
 	}
+	if shared != nil {
+		return serveShared(ctx, s, *shared, listeners)
+	}
 	return s.Run(ctx, listeners...)
 }
 
 // listen opens the ports. Secure is the first one with TLS.
-func (c *frontServeCmd) listen(e *env, acme *front.ACME, log *slog.Logger) (all []net.Listener, secure int, err error) {
+func (c *frontServeCmd) listen(e *env, acme *front.ACME, shared *vrrp.Options, log *slog.Logger) (all []net.Listener, secure int, err error) {
 	var with *tls.Config
 	if len(c.ListenTLS) > 0 {
 		if len(c.Cert) == 0 && acme == nil {
@@ -164,7 +175,7 @@ func (c *frontServeCmd) listen(e *env, acme *front.ACME, log *slog.Logger) (all 
 		plain = []string{":8080"}
 	}
 	open := func(at, scheme string) (net.Listener, error) {
-		l, err := net.Listen("tcp", at)
+		l, err := listenAt(e.ctx, at, shared)
 		if err != nil {
 			return nil, fault.New(fault.Conflict, "cannot listen on %s: %w", at, plainly(err)).Hint("--listen :8081")
 		}

@@ -26,6 +26,7 @@ type carrier struct {
 	doors   []*opened
 	certs   atomic.Pointer[Certificates]
 	log     *rotated // nil: none
+	shares  *sharing // nil: no address
 	stop    func()
 	refused error // no certificates by ACME
 	failed  error
@@ -53,6 +54,10 @@ func newCarrier(p *Process, o Order) *carrier {
 	}
 	c.server.ACME, c.refused = o.Doors.ACME.ACME(filepath.Join(p.Dir, "acme"), log)
 	c.stop = c.server.Start()
+	if a, err := o.Doors.shared(); a != nil && err == nil {
+		a.Healthy, a.Log = c.server.Well, log
+		c.shares = share(*a)
+	}
 	return c
 }
 
@@ -161,9 +166,9 @@ func (c *carrier) listen(key, at string) (*net.TCPListener, error) {
 		if at[0] == ':' && c.p.Host != "" {
 			at = net.JoinHostPort(c.p.Host, at[1:])
 		}
-		l, err := net.Listen("tcp", at)
+		l, err := c.order.Doors.listenAt(at)
 		if err == nil {
-			return l.(*net.TCPListener), nil
+			return l, nil
 		}
 		first = cmp.Or(first, err)
 	}
@@ -180,7 +185,7 @@ func (c *carrier) listen(key, at string) (*net.TCPListener, error) {
 
 // goesOn reports whether the front can do what is wanted as it is: what it notes and how many connections it takes is settled at its start.
 func (c *carrier) goesOn(d Doors) bool {
-	return reflect.DeepEqual(c.order.Doors.ACME, d.ACME) && slices.Equal(c.order.Doors.Proxies, d.Proxies) && c.order.Doors.Log == d.Log && c.order.Doors.JSON == d.JSON && c.order.Doors.Conns == d.Conns
+	return c.order.Doors.Address == d.Address && reflect.DeepEqual(c.order.Doors.ACME, d.ACME) && slices.Equal(c.order.Doors.Proxies, d.Proxies) && c.order.Doors.Log == d.Log && c.order.Doors.JSON == d.JSON && c.order.Doors.Conns == d.Conns
 }
 
 // sockets are copies of those that it listens on, by door.
@@ -198,6 +203,7 @@ func (c *carrier) sockets() (keys []string, files []*os.File) {
 
 // giveWay ends the front when who is connected has had an answer.
 func (c *carrier) giveWay(ctx context.Context) {
+	c.leave()
 	c.server.Retire()
 	ctx, cancel := context.WithTimeout(ctx, lastAnswers)
 	defer cancel()
@@ -216,8 +222,16 @@ func (c *carrier) outlast(ctx context.Context) {
 	}
 }
 
-// close ends a front.
+// leave lets another front have the address.
+func (c *carrier) leave() {
+	if c.shares != nil {
+		c.shares.leave()
+	}
+}
+
+// close ends a front, whose address goes first.
 func (c *carrier) close() {
+	c.leave()
 	for _, d := range c.doors {
 		d.stop()
 	}
@@ -240,8 +254,8 @@ func (c *carrier) carried() Carried {
 			s.Plain = append(s.Plain, d.said)
 		}
 	}
-	if c.failed != nil {
-		s.Error = c.failed.Error()
+	if err := errors.Join(c.failed, c.shares.why()); err != nil {
+		s.Error = err.Error()
 	}
 	return s
 }

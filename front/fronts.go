@@ -30,6 +30,7 @@ type Front struct {
 type Doors struct {
 	Plain     []string       `json:"plain,omitempty"` // [ADDRESS]:PORT
 	TLS       []string       `json:"tls,omitempty"`
+	Address   string         `json:"address,omitempty"` // that the front's nodes share, as vrrp.Parse has it
 	HTTPSOnly bool           `json:"https_only,omitempty"`
 	Pairs     []Pair         `json:"pairs,omitempty"`   // certificates, the first for visitors that name no host, or an unknown one
 	ACME      *Issuer        `json:"acme,omitempty"`    // of names that no pair is for
@@ -183,6 +184,9 @@ func (f Front) Check() error {
 		return fault.New(fault.Misused, "a front gets at most %d certificates by ACME", maxDoors)
 	case f.Doors.HTTPSOnly && len(f.Doors.TLS) == 0:
 		return fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443")
+	}
+	if _, err := f.Doors.shared(); err != nil {
+		return err
 	}
 	if err := f.Common.check(); err != nil {
 		return err

@@ -181,6 +181,7 @@ func (p *Process) handOver(conn *net.UnixConn, lock *os.File) {
 	}
 	p.gone = true
 	for _, c := range p.fronts {
+		c.leave()
 		c.server.Retire()
 	}
 	unlock(lock)

@@ -1,0 +1,77 @@
+package front
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"bramble/front/vrrp"
+	"bramble/host/ether"
+)
+
+// sharing is a front's part in who has an address that several of them share.
+type sharing struct {
+	leave func() // returns when another one may have it
+	mu    sync.Mutex
+	err   error // why it takes no part just now
+}
+
+// shareAgain is how long after an address could not be shared it is tried again.
+const shareAgain = 5 * time.Second
+
+// share takes part until leave is called.
+func share(o vrrp.Options) *sharing {
+	ctx, stop := context.WithCancel(context.Background())
+	s := &sharing{}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			err := vrrp.Run(ctx, o)
+			s.mu.Lock()
+			s.err = err
+			s.mu.Unlock()
+			if !wait(ctx, shareAgain) {
+				return
+			}
+		}
+	})
+	s.leave = func() { stop(); running.Wait() }
+	return s
+}
+
+// why is why no part is taken; nil is that it is.
+func (s *sharing) why() error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// shared is what the doors say of an address that is shared; nil: nothing.
+func (d Doors) shared() (*vrrp.Options, error) {
+	if d.Address == "" {
+		return nil, nil
+	}
+	o, err := vrrp.Parse(d.Address)
+	return &o, err
+}
+
+// listenAt opens a port; at a shared address that is so before this machine has it, and after.
+func (d Doors) listenAt(at string) (*net.TCPListener, error) {
+	var with net.ListenConfig
+	o, _ := d.shared()
+	if host, _, err := net.SplitHostPort(at); err == nil && o != nil {
+		if addr, err := netip.ParseAddr(host); err == nil && addr == o.Address {
+			with.Control = ether.Absent
+		}
+	}
+	l, err := with.Listen(context.Background(), "tcp", at)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil
+}
