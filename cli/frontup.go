@@ -163,6 +163,9 @@ func doorsOf(n front.OnNode) (urls []string) {
 				}
 				at = host + at
 			}
+			if port, ok := strings.CutPrefix(at, n.Address); ok && n.Has != "" {
+				urls = append(urls, x.scheme+"://"+n.Has+strings.TrimSuffix(port, x.usual)+"/")
+			}
 			urls = append(urls, x.scheme+"://"+strings.TrimSuffix(at, x.usual)+"/")
 		}
 	}

@@ -254,8 +254,9 @@ func (c *carrier) carried() Carried {
 			s.Plain = append(s.Plain, d.said)
 		}
 	}
-	if err := errors.Join(c.failed, c.shares.why()); err != nil {
-		s.Error = err.Error()
+	has, why := c.shares.stands()
+	if s.Has = has; c.failed != nil || why != nil {
+		s.Error = errors.Join(c.failed, why).Error()
 	}
 	return s
 }

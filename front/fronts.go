@@ -133,6 +133,7 @@ type Carried struct {
 	Rev   string         `json:"rev,omitempty"` // of the order that is carried out
 	Plain []string       `json:"plain,omitempty"`
 	TLS   []string       `json:"tls,omitempty"`
+	Has   string         `json:"has,omitempty"` // the address that fronts share, while it is on this node
 	Pools []PoolStanding `json:"pools,omitempty"`
 	Count Counts         `json:"count"`
 	Error string         `json:"error,omitempty"`

@@ -15,7 +15,8 @@ import (
 type sharing struct {
 	leave func() // returns when another one may have it
 	mu    sync.Mutex
-	err   error // why it takes no part just now
+	err   error  // why it takes no part just now
+	has   string // the address while it is here
 }
 
 // shareAgain is how long after an address could not be shared it is tried again.
@@ -25,6 +26,13 @@ const shareAgain = 5 * time.Second
 func share(o vrrp.Options) *sharing {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &sharing{}
+	o.Changed = func(has bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.has = ""; has {
+			s.has = o.Address.String()
+		}
+	}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -41,14 +49,14 @@ func share(o vrrp.Options) *sharing {
 	return s
 }
 
-// why is why no part is taken; nil is that it is.
-func (s *sharing) why() error {
+// stands is the address if it is here, and why no part is taken, nil if it is.
+func (s *sharing) stands() (has string, why error) {
 	if s == nil {
-		return nil
+		return "", nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err
+	return s.has, s.err
 }
 
 // shared is what the doors say of an address that is shared; nil: nothing.
