@@ -72,7 +72,7 @@ func parseMember(text string) (m direct.Member, err error) {
 	if m.Address, err = netip.ParseAddr(words[0]); err != nil || !m.Address.Is4() {
 		return m, fault.New(fault.Misused, "--member %s: %s is no IPv4 address", text, words[0]).Hint("--member 10.0.0.11,weight=2")
 	}
-	m.Name = words[0]
+	m.Name, m.Down = words[0], true // until it answers
 	for _, word := range words[1:] {
 		key, value, _ := strings.Cut(word, "=")
 		n, err := strconv.Atoi(value)
@@ -110,7 +110,7 @@ func (c *frontDirectCmd) Run(e *env) (err error) {
 	if err := c.examine(e, s); err != nil {
 		return err
 	}
-	f, err := direct.Start(e.ctx, c.front(), direct.Spec{Address: s.Address, Ports: s.Ports, Interface: s.Interface})
+	f, err := direct.Start(e.ctx, c.front(), s)
 	if err != nil {
 		return err
 	}

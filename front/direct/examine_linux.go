@@ -36,7 +36,7 @@ func ExamineFront(ctx context.Context, s Spec) (f FrontFacts, err error) {
 			wanted = append(wanted, m.Address)
 		}
 	}
-	found, err := resolve(ctx, link, own, wanted...)
+	found, err := resolve(ctx, link, patience, own, wanted...)
 	if err != nil {
 		return f, err
 	}
@@ -55,11 +55,11 @@ func ExamineFront(ctx context.Context, s Spec) (f FrontFacts, err error) {
 // knock asks members for small and large packets, and in the way of any other client.
 func (f *FrontFacts) knock(ctx context.Context, link *net.Interface, own netip.Addr, macs []MAC) error {
 	at := netip.AddrPortFrom(f.Address, f.Ports[0])
-	small, err := knock(ctx, link, own, at, macs, 0)
+	small, err := knock(ctx, link, patience, own, at, macs, 0)
 	if err != nil {
 		return err
 	}
-	large, err := knock(ctx, link, own, at, macs, link.MTU)
+	large, err := knock(ctx, link, patience, own, at, macs, link.MTU)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func ExamineMember(ctx context.Context, a netip.Addr, port uint16) (f MemberFact
 	if f.Gateway.IsValid() && f.GatewayLink == name {
 		wanted = append(wanted, f.Gateway)
 	}
-	found, err := resolve(ctx, link, own, wanted...)
+	found, err := resolve(ctx, link, patience, own, wanted...)
 	f.Front, f.GatewayMAC = found[a], found[f.Gateway]
 	return f, err
 }

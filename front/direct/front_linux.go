@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 
@@ -105,10 +104,8 @@ func (f *Front) Set(ctx context.Context, s Spec) error {
 }
 
 func (f *Front) apply(ctx context.Context, before string, s Spec) error {
-	own := MAC(f.link.HardwareAddr)
-	if i := slices.IndexFunc(s.Members, func(m Member) bool { return m.MAC == own }); i >= 0 {
-		return fault.New(fault.Misused, "%s is the front itself, which is no member with direct return", s.Members[i].Name).
-			Hint("leave it out, or use the proxy: %s", Proxy)
+	if err := f.near(s.Members); err != nil {
+		return err
 	}
 	slots := assign(s.Members, f.slots)
 	if err := nft(ctx, false, before+fill(s, slots, f.macs)); err != nil {
@@ -123,6 +120,23 @@ func (f *Front) apply(ctx context.Context, before string, s Spec) error {
 	for _, m := range s.Members {
 		if !m.Down {
 			f.macs = append(f.macs, m.MAC)
+		}
+	}
+	return nil
+}
+
+// near refuses members that are not on the front's segment, or are the front.
+func (f *Front) near(members []Member) error {
+	own, network, err := ownAddress(f.link, f.kept.Address)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		switch {
+		case m.Address == own || m.Address == f.kept.Address || m.MAC == MAC(f.link.HardwareAddr):
+			return fault.New(fault.Misused, "%s is the front itself, which is no member with direct return", m.Name).Hint("leave it out, or use the proxy: %s", Proxy)
+		case !network.Contains(m.Address):
+			return fault.New(fault.Misused, "%s is not in %s, the network of %s: there is a router between", m.Name, network, f.link.Name).Hint("members on the front's own segment, or the proxy: %s", Proxy)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"time"
 
 	"bramble/fault"
 )
@@ -52,10 +53,10 @@ func ExamineMember(context.Context, netip.Addr, uint16) (f MemberFacts, err erro
 	return f, onlyLinux()
 }
 
-func resolve(context.Context, *net.Interface, netip.Addr, ...netip.Addr) (map[netip.Addr]MAC, error) {
+func resolve(context.Context, *net.Interface, time.Duration, netip.Addr, ...netip.Addr) (map[netip.Addr]MAC, error) {
 	return nil, onlyLinux()
 }
 
-func knock(context.Context, *net.Interface, netip.Addr, netip.AddrPort, []MAC, int) ([]Answer, error) {
+func knock(context.Context, *net.Interface, time.Duration, netip.Addr, netip.AddrPort, []MAC, int) ([]Answer, error) {
 	return nil, onlyLinux()
 }

@@ -22,7 +22,11 @@ type Watch struct {
 	macs   map[string]MAC
 }
 
-const usualEvery = 250 * time.Millisecond
+const (
+	usualEvery = 250 * time.Millisecond
+	// How long a member that is up may take to answer, and one that is not.
+	patience, impatience = 400 * time.Millisecond, 100 * time.Millisecond
+)
 
 // Want says what is wanted from now on. Of members it does not matter which hardware address they have and whether they
 // are said to be down: that is found out.
@@ -107,7 +111,7 @@ func (w *Watch) look(ctx context.Context, s *Spec) {
 	}
 }
 
-// knock asks all members; of those that do not answer, the hardware address is asked for anew.
+// knock asks those that are up, and then those that are not, whose hardware address may be another one by now.
 func (w *Watch) knock(ctx context.Context, s *Spec) ([]Answer, error) {
 	answers := make([]Answer, len(s.Members))
 	for i := range answers {
@@ -121,35 +125,67 @@ func (w *Watch) knock(ctx context.Context, s *Spec) ([]Answer, error) {
 	if err != nil {
 		return answers, err
 	}
-	macs, missing := make([]MAC, len(s.Members)), []netip.Addr(nil)
-	w.mu.Lock()
+	up, down := w.known(s)
+	at := netip.AddrPortFrom(s.Address, s.Ports[0])
+	if err := take(answers, up)(knock(ctx, link, patience, own, at, up, 0)); err != nil {
+		return answers, err
+	}
+	var missing []netip.Addr
 	for i, m := range s.Members {
-		if macs[i] = w.macs[m.Name]; macs[i] == (MAC{}) || w.trials[m.Name].last == Silent {
+		if up[i] == (MAC{}) {
 			missing = append(missing, m.Address)
 		}
 	}
-	w.mu.Unlock()
-	if len(missing) > 0 {
-		found, err := resolve(ctx, link, own, missing...)
-		if err != nil {
-			return answers, err
-		}
-		for i, m := range s.Members {
-			if mac, ok := found[m.Address]; ok && !slices.Contains(macs, mac) {
-				macs[i] = mac
-			}
-		}
-	}
-	got, err := knock(ctx, link, own, netip.AddrPortFrom(s.Address, s.Ports[0]), macs, 0)
+	found, err := resolve(ctx, link, impatience, own, missing...)
 	if err != nil {
 		return answers, err
 	}
+	w.learn(s, found, up, down)
+	return answers, take(answers, down)(knock(ctx, link, impatience, own, at, down, 0))
+}
+
+// learn takes in who has members' addresses now. A board that has another one than before is no longer who it was.
+func (w *Watch) learn(s *Spec, found map[netip.Addr]MAC, up, down []MAC) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, m := range s.Members {
-		w.macs[m.Name] = macs[i]
+		mac, ok := found[m.Address]
+		if !ok || mac == down[i] || up[i] != (MAC{}) || slices.Contains(up, mac) {
+			continue
+		}
+		if j := slices.Index(down, mac); j >= 0 {
+			down[j] = MAC{}
+			delete(w.macs, s.Members[j].Name)
+		}
+		down[i], w.macs[m.Name] = mac, mac
 	}
-	return got, nil
+}
+
+// known are the hardware addresses of members that are up, and of those that are not.
+func (w *Watch) known(s *Spec) (up, down []MAC) {
+	up, down = make([]MAC, len(s.Members)), make([]MAC, len(s.Members))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, m := range s.Members {
+		if w.trials[m.Name].up {
+			up[i] = w.macs[m.Name]
+		} else {
+			down[i] = w.macs[m.Name]
+		}
+	}
+	return up, down
+}
+
+// take takes over the answers of those that were asked.
+func take(all []Answer, asked []MAC) func([]Answer, error) error {
+	return func(got []Answer, err error) error {
+		for i := range got {
+			if asked[i] != (MAC{}) {
+				all[i] = got[i]
+			}
+		}
+		return err
+	}
 }
 
 // why is what an answer means, in words for a log.

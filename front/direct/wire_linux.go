@@ -14,8 +14,8 @@ import (
 	"bramble/fault"
 )
 
-// knockPatience is how long an answer may take on one segment.
-const knockPatience = 400 * time.Millisecond
+// again is after how long what was not answered is asked anew: a full link loses packets.
+const again = 100 * time.Millisecond
 
 // wire is an interface whose packets are written and read as they are.
 type wire struct {
@@ -104,36 +104,47 @@ func (w *wire) read(ctx context.Context, end time.Time, f func([]byte) (more boo
 var everybody = MAC{255, 255, 255, 255, 255, 255}
 
 // resolve asks who has addresses, in the name of one that is this machine's, or of nobody's, and returns who said so.
-// It ends when each was answered, or the time is over.
-func resolve(ctx context.Context, link *net.Interface, own netip.Addr, wanted ...netip.Addr) (map[netip.Addr]MAC, error) {
+// It ends when each was answered, or patience does.
+func resolve(ctx context.Context, link *net.Interface, patience time.Duration, own netip.Addr, wanted ...netip.Addr) (map[netip.Addr]MAC, error) {
+	found := map[netip.Addr]MAC{}
+	if len(wanted) == 0 {
+		return found, nil
+	}
 	w, err := openWire(link, arpType, netip.Addr{})
 	if err != nil {
 		return nil, err
 	}
 	defer w.Close()
-	found := map[netip.Addr]MAC{}
 	missing := map[netip.Addr]bool{}
 	for _, a := range wanted {
 		missing[a] = true
 	}
-	for range 3 { // a packet may be lost
+	for end := time.Now().Add(patience); len(missing) > 0 && time.Now().Before(end); {
 		for a := range missing {
 			if err := w.send(arpType, everybody, arp{mac: w.own, sender: own, searched: a}.bytes()); err != nil {
 				return nil, err
 			}
 		}
-		err := w.read(ctx, time.Now().Add(knockPatience), func(b []byte) bool {
+		err := w.read(ctx, soon(end), func(b []byte) bool {
 			if a, ok := parseARP(b); ok && a.reply && missing[a.sender] && a.mac != w.own {
 				found[a.sender] = a.mac
 				delete(missing, a.sender)
 			}
 			return len(missing) > 0
 		})
-		if err != nil || len(missing) == 0 {
-			return found, err
+		if err != nil {
+			return nil, err
 		}
 	}
 	return found, nil
+}
+
+// soon is when to ask anew, or the end.
+func soon(end time.Time) time.Time {
+	if next := time.Now().Add(again); next.Before(end) {
+		return next
+	}
+	return end
 }
 
 // announce tells everybody on the segment who has an address now.
@@ -147,45 +158,56 @@ func announce(link *net.Interface, a netip.Addr) error {
 }
 
 // knock asks members for a connection with the service address, as a visitor would by way of the front, and takes it back
-// at once. Size is that of the packet that asks.
-func knock(ctx context.Context, link *net.Interface, own netip.Addr, service netip.AddrPort, members []MAC, size int) ([]Answer, error) {
+// at once. It ends when each has answered, or patience does. Size is that of the packet that asks.
+func knock(ctx context.Context, link *net.Interface, patience time.Duration, own netip.Addr, service netip.AddrPort, members []MAC, size int) ([]Answer, error) {
+	answers := make([]Answer, len(members))
+	asks := map[uint16]segment{} // by our port
+	whose := map[uint16]int{}
+	port := uint16(20000 + rand.IntN(10000))
+	for i, mac := range members {
+		if answers[i] = Silent; mac != (MAC{}) {
+			s := segment{from: netip.AddrPortFrom(own, port+uint16(i)), to: service, seq: rand.Uint32(), flags: flagSyn}
+			asks[s.from.Port()], whose[s.from.Port()] = s, i
+		}
+	}
+	if len(asks) == 0 {
+		return answers, nil
+	}
 	w, err := openWire(link, everything, service.Addr())
 	if err != nil {
 		return nil, err
 	}
 	defer w.Close()
-	answers := make([]Answer, len(members))
-	asked := map[uint16]int{} // by our port
-	seq, port := rand.Uint32(), uint16(20000+rand.IntN(10000))
-	for i, mac := range members {
-		if answers[i] = Silent; mac == (MAC{}) {
-			continue
+	for end := time.Now().Add(patience); len(asks) > 0 && time.Now().Before(end); {
+		for port, s := range asks {
+			if err := w.send(ipv4Type, members[whose[port]], s.bytes(size)); err != nil {
+				return nil, err
+			}
 		}
-		s := segment{from: netip.AddrPortFrom(own, port+uint16(i)), to: service, seq: seq, flags: flagSyn}
-		asked[s.from.Port()] = i
-		if err := w.send(ipv4Type, mac, s.bytes(size)); err != nil {
+		err := w.read(ctx, soon(end), func(b []byte) bool {
+			s, ok := parseSegment(b)
+			ask, ours := asks[s.to.Port()]
+			if !ok || !ours || s.to != ask.from || s.from != service {
+				return true
+			}
+			i := whose[s.to.Port()]
+			switch {
+			case s.flags&flagRst != 0:
+				answers[i] = Refused
+			case s.flags&(flagSyn|flagAck) == flagSyn|flagAck && s.ack == ask.seq+1:
+				answers[i] = Open
+				w.send(ipv4Type, members[i], segment{from: s.to, to: s.from, seq: s.ack, flags: flagRst}.bytes(0))
+			default:
+				return true
+			}
+			delete(asks, s.to.Port())
+			return len(asks) > 0
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
-	if len(asked) == 0 {
-		return answers, nil
-	}
-	err = w.read(ctx, time.Now().Add(knockPatience), func(b []byte) bool {
-		s, ok := parseSegment(b)
-		i, ours := asked[s.to.Port()]
-		if !ok || !ours || s.to.Addr() != own || s.from != service {
-			return true
-		}
-		delete(asked, s.to.Port())
-		if s.flags&flagRst != 0 {
-			answers[i] = Refused
-		} else if s.flags&(flagSyn|flagAck) == flagSyn|flagAck {
-			answers[i] = Open
-			w.send(ipv4Type, members[i], segment{from: s.to, to: s.from, seq: s.ack, flags: flagRst}.bytes(0))
-		}
-		return len(asked) > 0
-	})
-	return answers, err
+	return answers, nil
 }
 
 // explain says what a person can do about a refusal of the kernel.
