@@ -24,13 +24,13 @@ import (
 )
 
 const (
-	directNodes   = 4
-	directLink    = 100_000_000 // bits a second
-	directTarget  = 3.8         // times what one link carries
-	directLoads   = 32          // downloads at a time
-	directVisits  = 128         // connections that stay open
-	directBytes   = 64 << 20    // of the file that is loaded
-	directVerb    = "direct-front"
+	directNodes  = 4
+	directLink   = 100_000_000 // bits a second
+	directTarget = 3.8         // times what one link carries
+	directLoads  = 32          // downloads at a time
+	directVisits = 128         // connections that stay open
+	directBytes  = 64 << 20    // of the file that is loaded
+	directVerb   = "direct-front"
 )
 
 // directLab is a front and nodes with a board's links, and visitors, on this machine, whose link is not shaped.

@@ -2,8 +2,13 @@ package direct_test
 
 import (
 	"errors"
+	"net"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -63,7 +68,7 @@ func TestOpenConnectionsStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.until("node2 to get nobody", func(found map[string]int) bool { return found["node2"] == 0 })
-	kept := open[:0]
+	var kept []visit
 	for _, v := range open {
 		if v.node != "node2" {
 			kept = append(kept, v)
@@ -71,7 +76,12 @@ func TestOpenConnectionsStay(t *testing.T) {
 			t.Errorf("a connection with a member that is gone: %v", err)
 		}
 	}
-	open = kept
+	again, err := s.visitFrom(open, kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	open = append(kept, again)
 	whole("without node2")
 	if err := s.SetUp("node2", true); err != nil {
 		t.Fatal(err)
@@ -88,6 +98,17 @@ func TestOpenConnectionsStay(t *testing.T) {
 		_, err := s.visit()
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
+}
+
+// visitFrom visits from the port of a connection that is among those before and not among those kept.
+func (s *segment) visitFrom(before, kept []visit) (visit, error) {
+	for _, v := range before {
+		if !slices.Contains(kept, v) {
+			v.Close()
+			return s.visitBy(&net.Dialer{LocalAddr: v.LocalAddr()})
+		}
+	}
+	return visit{}, errors.New("none ended")
 }
 
 func (s *segment) counts(w *direct.Watch) (all []direct.Count) {
@@ -184,4 +205,139 @@ func TestUndoAfterCrash(t *testing.T) {
 	}
 	kill(syscall.SIGINT)
 	unchanged("ended at last")
+}
+
+// The doctor tells a member that does not hold the address from one whose server hides, before and while it is at work.
+func TestDoctorOnTheNetwork(t *testing.T) {
+	s := newSegment(t, 4)
+	s.serve("node1", all)
+	s.serve("node2", s.node("node2").Addr)
+	s.serve("node3", all)
+	for _, name := range []string{"node1", "node2", "node4"} {
+		s.program(name, "front", "direct-member", "--address", s.service.String())
+	}
+	args := []string{"front", "doctor", "--address", s.service.String()}
+	member := func(name string) string { // what the doctor says there
+		out, _ := s.command(name, args...).CombinedOutput()
+		return string(out)
+	}
+	for name, want := range map[string]string{"node1": "something listens at port 80", "node2": "listens at " + s.node("node2").Addr.String() + " only", "node4": "nothing listens at port 80"} {
+		if said := member(name); !strings.Contains(said, want) {
+			t.Errorf("%s: no %q in\n%s", name, want, said)
+		}
+	}
+	for _, n := range s.spec().Members {
+		args = append(args, "--member", n.Address.String()+",name="+n.Name)
+	}
+	args = append(args, "--member", "192.0.2.7,name=far", "--member", s.service.Prev().String()+",name=nobody", "--member", s.node("front").Addr.String()+",name=itself")
+	look := func(when string) {
+		t.Helper()
+		out, err := s.command("front", args...).CombinedOutput()
+		if err == nil {
+			t.Errorf("%s, all is said to be well", when)
+		}
+		lines := strings.Split(string(out), "\n")
+		for _, want := range []string{"ok   interface", "ok   address", "ok   kernel", "ok   member node1", "bad  member node2|listens at " + s.node("node2").Addr.String() + " only",
+			"bad  member node3|does not hold that", "bad  member node4|nothing listens at its port 80", "bad  member far|there is a router between",
+			"bad  member nobody|nobody says", "bad  member itself|is the front itself"} {
+			begin, rest, _ := strings.Cut(want, "|")
+			if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, begin) && strings.Contains(l, rest) }) {
+				t.Errorf("%s, no %q in\n%s", when, want, out)
+			}
+		}
+	}
+	look("before")
+	s.program("front", "front", "direct", "--address", s.service.String(), "--member", s.node("node1").Addr.String(), "--member", s.node("node2").Addr.String())
+	s.until("node1 alone to be asked", func(found map[string]int) bool { return found["node1"] == 64 })
+	look("at work")
+
+	for want, words := range map[string][]string{
+		"is the front itself":        {"--address", s.service.Prev().String(), "--member", s.node("front").Addr.String()},
+		"is in no network of eth0":   {"--address", "192.0.2.7", "--on", "eth0", "--member", "192.0.2.8"},
+		"no interface here is in":    {"--address", "192.0.2.7", "--member", "192.0.2.8"},
+		"at work on this machine":    {"--address", s.service.String(), "--member", s.node("node1").Addr.String()},
+		"says that it has":           {"--address", s.node("node4").Addr.String(), "--member", s.node("node1").Addr.String()},
+		"there is no interface eth9": {"--address", s.service.String(), "--on", "eth9", "--member", s.node("node1").Addr.String()},
+	} {
+		out, err := s.command("front", append([]string{"front", "direct"}, words...)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "try: ") {
+			t.Errorf("no %q in %v, %s", want, err, out)
+		}
+	}
+}
+
+// Who is not root is told so, before anything is changed.
+func TestWithoutRoot(t *testing.T) {
+	s := newSegment(t, 1)
+	before := s.state("node1")
+	for _, args := range [][]string{{"front", "direct-member"}, {"front", "direct", "--member", s.node("front").Addr.String()}} {
+		cmd := s.command("node1", append(args, "--address", s.service.String())...)
+		cmd.Args = slices.Insert(cmd.Args, 2, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "root") || !strings.Contains(string(out), "bramble front serve") {
+			t.Errorf("%v: %v, %s", args, err, out)
+		}
+	}
+	if now := s.state("node1"); now != before {
+		t.Errorf("it was\n%s\nand is\n%s", before, now)
+	}
+}
+
+// The kernel says that packets are too large for some way: whoever has the connection hears of it, for the front does not.
+func TestPathMTU(t *testing.T) {
+	s := newSegment(t, 2)
+	for _, m := range s.spec().Members {
+		s.serve(m.Name, all)
+	}
+	s.hold()
+	s.watch()
+	s.until("all members to be asked", func(found map[string]int) bool { return len(found) == 2 })
+	v, err := s.visit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	s.on("visitor", func() {
+		if err := tooLarge(s.service, v.LocalAddr().(*net.TCPAddr).AddrPort(), 1000); err != nil {
+			t.Error(err)
+		}
+	})
+	labtest.Until(t, v.node+" to hear of it", func() bool { return s.outOfWindow(v.node) > 0 })
+}
+
+// outOfWindow counts such messages that were about a connection, but about nothing that it has sent: the test cannot know what
+// that was. It is a line of names and one of values, of proc_net_netstat(5).
+func (s *segment) outOfWindow(name string) int {
+	out, err := exec.Command("nsenter", "--net=/run/netns/"+s.node(name).Namespace, "cat", "/proc/net/netstat").Output()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	lines := strings.Split(string(out), "\n")
+	at := slices.Index(strings.Fields(lines[0]), "OutOfWindowIcmps")
+	n, err := strconv.Atoi(strings.Fields(lines[1])[at])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
+// tooLarge sends an ICMP message of RFC 1191 about a packet from the service to a visitor.
+func tooLarge(service netip.Addr, visitor netip.AddrPort, mtu uint16) error {
+	conn, err := net.Dial("ip4:icmp", service.String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	from, to := service.As4(), visitor.Addr().As4()
+	b := append([]byte{3, 4, 0, 0, 0, 0, byte(mtu >> 8), byte(mtu)}, 0x45, 0, 5, 220, 0, 0, 0x40, 0, 64, 6, 0, 0)
+	b = append(append(append(b, from[:]...), to[:]...), 0, 80, byte(visitor.Port()>>8), byte(visitor.Port()), 0, 0, 0, 0)
+	sum := 0
+	for i := 0; i < len(b); i += 2 {
+		sum += int(b[i])<<8 | int(b[i+1])
+	}
+	sum = sum&0xffff + sum>>16
+	sum = ^(sum&0xffff + sum>>16)
+	b[2], b[3] = byte(sum>>8), byte(sum)
+	_, err = conn.Write(b)
+	return err
 }

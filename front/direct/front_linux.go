@@ -2,6 +2,7 @@ package direct
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ func Start(ctx context.Context, file string, s Spec) (*Front, error) {
 	link, err := net.InterfaceByName(s.Interface)
 	if err != nil || len(link.HardwareAddr) != 6 {
 		return nil, fault.New(fault.NotFound, "%s is no interface of Ethernet here", s.Interface).Hint("--on eth0; ip -br link lists them")
+	}
+	if err := near(link, s); err != nil {
+		return nil, err
 	}
 	held, err := lock("front")
 	if err != nil {
@@ -97,16 +101,13 @@ func (f *Front) Set(ctx context.Context, s Spec) error {
 	if s.Address != f.kept.Address || s.Interface != f.kept.Link {
 		return fault.New(fault.Misused, "a front keeps its address and interface, %s and %s", f.kept.Address, f.kept.Link)
 	}
-	if err := s.check(); err != nil {
+	if err := cmp.Or(s.check(), near(f.link, s)); err != nil {
 		return err
 	}
 	return f.apply(ctx, "", s)
 }
 
 func (f *Front) apply(ctx context.Context, before string, s Spec) error {
-	if err := f.near(s.Members); err != nil {
-		return err
-	}
 	slots := assign(s.Members, f.slots)
 	if err := nft(ctx, false, before+fill(s, slots, f.macs)); err != nil {
 		return err
@@ -126,17 +127,17 @@ func (f *Front) apply(ctx context.Context, before string, s Spec) error {
 }
 
 // near refuses members that are not on the front's segment, or are the front.
-func (f *Front) near(members []Member) error {
-	own, network, err := ownAddress(f.link, f.kept.Address)
+func near(link *net.Interface, s Spec) error {
+	own, network, err := ownAddress(link, s.Address)
 	if err != nil {
 		return err
 	}
-	for _, m := range members {
+	for _, m := range s.Members {
 		switch {
-		case m.Address == own || m.Address == f.kept.Address || m.MAC == MAC(f.link.HardwareAddr):
+		case m.Address == own || m.Address == s.Address || m.MAC == MAC(link.HardwareAddr):
 			return fault.New(fault.Misused, "%s is the front itself, which is no member with direct return", m.Name).Hint("leave it out, or use the proxy: %s", Proxy)
 		case !network.Contains(m.Address):
-			return fault.New(fault.Misused, "%s is not in %s, the network of %s: there is a router between", m.Name, network, f.link.Name).Hint("members on the front's own segment, or the proxy: %s", Proxy)
+			return fault.New(fault.Misused, "%s is not in %s, the network of %s: there is a router between", m.Name, network, link.Name).Hint("members on the front's own segment, or the proxy: %s", Proxy)
 		}
 	}
 	return nil

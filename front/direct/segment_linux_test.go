@@ -197,10 +197,10 @@ type visit struct {
 }
 
 // visit opens a connection and asks once.
-func (s *segment) visit() (v visit, err error) {
-	s.on("visitor", func() {
-		v.Conn, err = net.DialTimeout("tcp4", netip.AddrPortFrom(s.service, 80).String(), 3*time.Second)
-	})
+func (s *segment) visit() (visit, error) { return s.visitBy(&net.Dialer{Timeout: 3 * time.Second}) }
+
+func (s *segment) visitBy(d *net.Dialer) (v visit, err error) {
+	s.on("visitor", func() { v.Conn, err = d.Dial("tcp4", netip.AddrPortFrom(s.service, 80).String()) })
 	if err != nil {
 		return v, err
 	}
