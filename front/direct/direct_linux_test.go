@@ -89,6 +89,15 @@ func TestOpenConnectionsStay(t *testing.T) {
 	s.until("node2 to be back", everybody)
 	whole("with node2 again")
 
+	if err := errors.Join(s.SetUp("front", false), s.SetUp("visitor", false)); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Until(t, "the front to notice that its cable is out", func() bool { return strings.Contains(w.said.String(), "its cable is out") })
+	if err := errors.Join(s.SetUp("front", true), s.SetUp("visitor", true)); err != nil {
+		t.Fatal(err)
+	}
+	whole("with the front's cable in again")
+
 	for _, m := range s.spec().Members {
 		if err := s.SetUp(m.Name, false); err != nil {
 			t.Fatal(err)
@@ -111,7 +120,7 @@ func (s *segment) visitFrom(before, kept []visit) (visit, error) {
 	return visit{}, errors.New("none ended")
 }
 
-func (s *segment) counts(w *direct.Watch) (all []direct.Count) {
+func (s *segment) counts(w watched) (all []direct.Count) {
 	s.on("front", func() {
 		var err error
 		if all, err = w.Front.Counts(s.t.Context()); err != nil {
@@ -168,6 +177,9 @@ func TestUndoAfterCrash(t *testing.T) {
 	defer v.Close()
 	kill = start()
 	s.until("visitors to be answered", node1)
+	if _, port, _ := net.SplitHostPort(v.LocalAddr().String()); !strings.Contains(s.state("front"), " . "+port+" . 80 ") {
+		t.Errorf("the connection by port %s is not known any more: %s", port, s.state("front"))
+	}
 	if _, err := v.ask(10 * time.Second); err != nil {
 		t.Errorf("a connection from before: %v", err)
 	}
@@ -340,4 +352,37 @@ func tooLarge(service netip.Addr, visitor netip.AddrPort, mtu uint16) error {
 	b[2], b[3] = byte(sum>>8), byte(sum)
 	_, err = conn.Write(b)
 	return err
+}
+
+// A front that is on the network twice, as by cable and Wi-Fi, gets all visitors by the one interface.
+func TestFrontWithAnotherInterface(t *testing.T) {
+	s := newSegment(t, 2)
+	front, hub := s.node("front").Namespace, "brm-"+s.Lab
+	for _, words := range []string{
+		front + " ip link add second type veth peer name another netns " + hub,
+		hub + " ip link set another master br0 up", // the last one in is asked first
+		front + " ip addr add " + s.service.Prev().String() + "/20 dev second",
+		front + " ip link set second up",
+	} {
+		args := strings.Fields("--net=/run/netns/" + words)
+		if out, err := exec.Command("nsenter", args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", words, err, out)
+		}
+	}
+	for _, m := range s.spec().Members {
+		s.serve(m.Name, all)
+	}
+	s.hold()
+	s.watch()
+	s.until("all members to be asked", func(found map[string]int) bool { return len(found) == 2 })
+	for range 5 {
+		if out, err := exec.Command("nsenter", "--net=/run/netns/"+s.node("visitor").Namespace, "ip", "neigh", "del", s.service.String(), "dev", "eth0").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		v, err := s.visit()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Close()
+	}
 }

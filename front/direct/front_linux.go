@@ -50,7 +50,7 @@ func Start(ctx context.Context, file string, s Spec) (*Front, error) {
 		return nil, err
 	}
 	drop := func() error { return nft(ctx, false, remove()) }
-	if f.kept, err = begin(file, s.Address, s.Interface, nil, drop); err == nil {
+	if f.kept, err = begin(file, s.Address, s.Interface, quiet, drop); err == nil {
 		err = f.load(ctx, s)
 	}
 	if err == nil {
@@ -139,6 +139,14 @@ func near(link *net.Interface, s Spec) error {
 		case !network.Contains(m.Address):
 			return fault.New(fault.Misused, "%s is not in %s, the network of %s: there is a router between", m.Name, network, link.Name).Hint("members on the front's own segment, or the proxy: %s", Proxy)
 		}
+	}
+	return nil
+}
+
+// sees refuses an interface that is not the one where the kernel looks at packets.
+func (f *Front) sees(link *net.Interface) error {
+	if link.Index != f.link.Index || link.HardwareAddr.String() != f.link.HardwareAddr.String() {
+		return fault.New(fault.Failed, "%s is another one than it was, and the kernel's table went with that", link.Name).Hint("start it again")
 	}
 	return nil
 }

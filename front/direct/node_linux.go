@@ -6,7 +6,7 @@ import (
 )
 
 // quiet keeps a member from saying on the network that it has the service address: it answers only for addresses of the
-// interface that was asked, and asks in the name of such ones.
+// interface that was asked, and asks in the name of such ones. A front is kept by it from answering by its other interfaces.
 var quiet = map[string]string{"all/arp_ignore": "1", "all/arp_announce": "2"}
 
 // Holding is a member's half: the service address on its loopback.

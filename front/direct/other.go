@@ -24,6 +24,8 @@ func Start(context.Context, string, Spec) (*Front, error) { return nil, onlyLinu
 // Set works only on Linux.
 func (f *Front) Set(context.Context, Spec) error { return onlyLinux() }
 
+func (f *Front) sees(*net.Interface) error { return onlyLinux() }
+
 // Counts works only on Linux.
 func (f *Front) Counts(context.Context) ([]Count, error) { return nil, onlyLinux() }
 

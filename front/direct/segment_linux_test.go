@@ -158,10 +158,17 @@ func (s *segment) hold() {
 	}
 }
 
+// watched is a front, with what it has logged.
+type watched struct {
+	*direct.Watch
+	said *words
+}
+
 // watch makes a front of the node of that name, by this process.
-func (s *segment) watch() *direct.Watch {
+func (s *segment) watch() watched {
 	s.t.Helper()
-	w := &direct.Watch{Log: slog.New(slog.DiscardHandler), Every: 20 * time.Millisecond}
+	said := &words{}
+	w := &direct.Watch{Log: slog.New(slog.NewTextHandler(said, nil)), Every: 20 * time.Millisecond}
 	w.Want(s.spec())
 	ctx, stop := context.WithCancel(context.Background())
 	ended, begun := make(chan bool), make(chan bool)
@@ -186,7 +193,7 @@ func (s *segment) watch() *direct.Watch {
 	if <-begun; w.Front == nil {
 		s.t.FailNow()
 	}
-	return w
+	return watched{w, said}
 }
 
 // visit is one connection of the visitor, with who answers it.

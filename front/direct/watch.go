@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"bramble/fault"
 )
 
 // Watch knocks at members' doors and keeps a front's spec in step with who answers.
@@ -20,6 +22,7 @@ type Watch struct {
 	wanted Spec
 	trials map[string]trial
 	macs   map[string]MAC
+	failed error // of the last look
 }
 
 const (
@@ -64,9 +67,8 @@ func (w *Watch) Run(ctx context.Context) error {
 		s := w.wanted
 		w.mu.Unlock()
 		s.Members = slices.Clone(s.Members)
-		w.look(ctx, &s)
-		if ctx.Err() != nil {
-			return nil
+		if err := w.look(ctx, &s); ctx.Err() != nil || err != nil {
+			return err
 		}
 		if !same(s, done) {
 			if err := w.Front.Set(ctx, s); err != nil && ctx.Err() == nil {
@@ -87,39 +89,55 @@ func same(a, b Spec) bool {
 	return a.Address == b.Address && a.Interface == b.Interface && slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Members, b.Members)
 }
 
-// look finds out which members are there.
-func (w *Watch) look(ctx context.Context, s *Spec) {
-	answers, err := w.knock(ctx, s)
-	if err != nil && ctx.Err() == nil {
-		w.Log.Warn("members cannot be asked", "on", s.Interface, "error", err)
+// look finds out which members are there. While nobody can be asked, all stay what they were: the front's own cable is not theirs.
+func (w *Watch) look(ctx context.Context, s *Spec) error {
+	link, err := net.InterfaceByName(s.Interface)
+	if err != nil {
+		return fault.New(fault.NotFound, "%s is gone: %w", s.Interface, err).Hint("ip -br link")
+	}
+	if err := w.Front.sees(link); err != nil {
+		return err
+	}
+	var answers []Answer
+	if link.Flags&net.FlagRunning == 0 {
+		err = fault.New(fault.Failed, "its cable is out")
+	} else {
+		answers, err = w.knock(ctx, link, s)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err != nil && ctx.Err() == nil && w.failed == nil {
+		w.Log.Warn("members cannot be asked", "on", s.Interface, "error", err)
+	}
+	w.failed = err
 	for i := range s.Members {
 		m := &s.Members[i]
-		before := w.trials[m.Name]
-		now := before.next(answers[i])
-		w.trials[m.Name] = now
-		m.MAC, m.Down = w.macs[m.Name], !now.up
-		switch {
-		case ctx.Err() != nil:
-		case now.up && !before.up:
-			w.Log.Info("a member is back", "member", m.Name)
-		case !now.up && before.up || now.last != before.last && !now.up:
-			w.Log.Warn("a member is down", "member", m.Name, "why", why(now.last))
+		if err == nil {
+			w.judge(m.Name, answers[i])
 		}
+		m.MAC, m.Down = w.macs[m.Name], !w.trials[m.Name].up
+	}
+	return nil
+}
+
+// judge takes in what a member answered.
+func (w *Watch) judge(name string, a Answer) {
+	before := w.trials[name]
+	now := before.next(a)
+	w.trials[name] = now
+	switch {
+	case now.up && !before.up:
+		w.Log.Info("a member is back", "member", name)
+	case !now.up && (before.up || now.last != before.last):
+		w.Log.Warn("a member is down", "member", name, "why", why(now.last))
 	}
 }
 
 // knock asks those that are up, and then those that are not, whose hardware address may be another one by now.
-func (w *Watch) knock(ctx context.Context, s *Spec) ([]Answer, error) {
+func (w *Watch) knock(ctx context.Context, link *net.Interface, s *Spec) ([]Answer, error) {
 	answers := make([]Answer, len(s.Members))
 	for i := range answers {
 		answers[i] = Silent
-	}
-	link, err := net.InterfaceByName(s.Interface)
-	if err != nil {
-		return answers, err
 	}
 	own, _, err := ownAddress(link, s.Address)
 	if err != nil {
@@ -193,6 +211,8 @@ func why(a Answer) string {
 	switch a {
 	case Refused:
 		return "it holds the service address, and nothing listens there: its web server may listen at its own address only"
+	case Open:
+		return "it answers, and once more is wanted"
 	case Silent:
 		return "no answer: it is away, or does not hold the service address (bramble front direct-member)"
 	}
