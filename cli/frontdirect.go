@@ -100,12 +100,12 @@ func (frontDirectCmd) Examples() string {
 }
 
 func (c *frontDirectCmd) Run(e *env) (err error) {
+	if len(c.Member) == 0 {
+		return fault.New(fault.Misused, "a front needs members").Hint("--member 10.0.0.11")
+	}
 	s, err := c.spec()
 	if err != nil {
 		return err
-	}
-	if len(s.Members) == 0 {
-		return fault.New(fault.Misused, "a front needs members").Hint("--member 10.0.0.11")
 	}
 	if err := c.examine(e, s); err != nil {
 		return err
