@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 
@@ -67,11 +68,15 @@ func (f *Front) load(ctx context.Context, s Spec) error {
 	form := frame(s, MAC(f.link.HardwareAddr))
 	left, err := f.leftMembers(ctx)
 	if err == nil {
-		f.macs = left
 		err = nft(ctx, true, form)
 	}
 	if err != nil {
-		f.macs, form = nil, remove()+form
+		return f.apply(ctx, remove()+form, s)
+	}
+	f.macs = left
+	if up := func(m Member) bool { return !m.Down }; len(left) > 0 && !slices.ContainsFunc(s.Members, up) {
+		f.spec = s // who is up is not known yet; until it is, visitors go where they went
+		return nft(ctx, false, form)
 	}
 	return f.apply(ctx, form, s)
 }

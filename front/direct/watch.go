@@ -22,12 +22,13 @@ type Watch struct {
 	wanted Spec
 	trials map[string]trial
 	macs   map[string]MAC
-	failed error // of the last look
+	failed error         // of the last look
+	short  time.Duration // how long one that is down may take to answer
 }
 
 const (
 	usualEvery = 250 * time.Millisecond
-	// How long a member that is up may take to answer, and one that is not.
+	// How long a member that is up may take to answer, and one that is down: everybody waits for it.
 	patience, impatience = 400 * time.Millisecond, 100 * time.Millisecond
 )
 
@@ -62,13 +63,19 @@ func (w *Watch) Run(ctx context.Context) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	var done Spec
-	for {
+	for round := 1; ; round++ {
+		if w.short = patience; round > upAfter {
+			w.short = impatience
+		}
 		w.mu.Lock()
 		s := w.wanted
 		w.mu.Unlock()
 		s.Members = slices.Clone(s.Members)
 		if err := w.look(ctx, &s); ctx.Err() != nil || err != nil {
 			return err
+		}
+		if round < upAfter { // nobody can be up yet, and who is, is wanted at once
+			continue
 		}
 		if !same(s, done) {
 			if err := w.Front.Set(ctx, s); err != nil && ctx.Err() == nil {
@@ -135,10 +142,7 @@ func (w *Watch) judge(name string, a Answer) {
 
 // knock asks those that are up, and then those that are not, whose hardware address may be another one by now.
 func (w *Watch) knock(ctx context.Context, link *net.Interface, s *Spec) ([]Answer, error) {
-	answers := make([]Answer, len(s.Members))
-	for i := range answers {
-		answers[i] = Silent
-	}
+	answers := slices.Repeat([]Answer{Silent}, len(s.Members))
 	own, _, err := ownAddress(link, s.Address)
 	if err != nil {
 		return answers, err
@@ -154,12 +158,12 @@ func (w *Watch) knock(ctx context.Context, link *net.Interface, s *Spec) ([]Answ
 			missing = append(missing, m.Address)
 		}
 	}
-	found, err := resolve(ctx, link, impatience, own, missing...)
+	found, err := resolve(ctx, link, w.short, own, missing...)
 	if err != nil {
 		return answers, err
 	}
 	w.learn(s, found, up, down)
-	return answers, take(answers, down)(knock(ctx, link, impatience, own, at, down, 0))
+	return answers, take(answers, down)(knock(ctx, link, w.short, own, at, down, 0))
 }
 
 // learn takes in who has members' addresses now. A board that has another one than before is no longer who it was.
