@@ -400,3 +400,30 @@ func TestFrontWithAnotherInterface(t *testing.T) {
 		v.Close()
 	}
 }
+
+// A table of our name that is of another form, as of another release, is replaced; one that nobody wrote down is undone.
+func TestAnotherFormOfTheTable(t *testing.T) {
+	s := newSegment(t, 1)
+	before := s.state("front")
+	other := func() {
+		t.Helper()
+		cmd := exec.Command("nsenter", "--net=/run/netns/"+s.node("front").Namespace, "nft", "add table netdev bramble_direct; add set netdev bramble_direct members { type ipv4_addr; }")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	other()
+	s.serve("node1", all)
+	s.hold()
+	front, _ := s.program("front", "front", "direct", "--address", s.service.String(), "--member", s.node("node1").Addr.String())
+	s.until("the member to be asked", func(found map[string]int) bool { return found["node1"] == 64 })
+	front.Process.Signal(syscall.SIGINT)
+	front.Wait()
+	other()
+	if out, err := s.command("front", "front", "doctor", "--undo").CombinedOutput(); err != nil || !strings.Contains(string(out), "undone: the front") {
+		t.Errorf("%v, %s", err, out)
+	}
+	if now := s.state("front"); now != before {
+		t.Errorf("it was\n%s\nand is\n%s", before, now)
+	}
+}

@@ -75,7 +75,7 @@ func (f FrontFacts) Machine() []host.Check {
 	case f.Taken != MAC{}:
 		checks = append(checks, bad("another --address, or on a member that says so: bramble front direct-member", "address", "%s says that it has %s already", f.Taken, f.Address))
 	default:
-		checks = append(checks, good("address", "%s is free, in %s", f.Address, f.Network))
+		checks = append(checks, good("address", "%s, in %s, is nobody else's", f.Address, f.Network))
 	}
 	if f.Kernel != nil {
 		c := broken("kernel", f.Kernel)

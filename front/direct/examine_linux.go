@@ -24,11 +24,11 @@ func ExamineFront(ctx context.Context, s Spec) (f FrontFacts, err error) {
 		return f, fault.New(fault.NotFound, "there is no interface %s", s.Interface).Hint("ip -br link lists them")
 	}
 	f.Link = examineLink(link)
-	f.Kernel = nft(ctx, true, frame(s, f.Link.MAC))
 	own, network, err := ownAddress(link, s.Address)
 	if err != nil || !f.Link.Ethernet {
 		return f, nil // Checks says so
 	}
+	f.Kernel = able(ctx, s, link)
 	f.Network = network
 	wanted := []netip.Addr{s.Address}
 	for i, m := range s.Members {

@@ -46,7 +46,7 @@ func Start(ctx context.Context, file string, s Spec) (*Front, error) {
 		return nil, err
 	}
 	f := &Front{file: file, link: link, lock: held}
-	if err := nft(ctx, true, frame(s, MAC(link.HardwareAddr))); err != nil { // before anything is changed
+	if err := able(ctx, s, link); err != nil { // before anything is changed
 		held.Close()
 		return nil, err
 	}
@@ -61,6 +61,11 @@ func Start(ctx context.Context, file string, s Spec) (*Front, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// able is nil where nft and the kernel take what is needed, whatever table there is now.
+func able(ctx context.Context, s Spec, link *net.Interface) error {
+	return nft(ctx, true, remove()+frame(s, MAC(link.HardwareAddr)))
 }
 
 // load makes the table and fills it. Where there is another one of ours, of a form that is not this, it is replaced.

@@ -98,6 +98,9 @@ func same(a, b Spec) bool {
 
 // look finds out which members are there. While nobody can be asked, all stay what they were: the front's own cable is not theirs.
 func (w *Watch) look(ctx context.Context, s *Spec) error {
+	if len(s.Ports) == 0 {
+		return fault.New(fault.Misused, "direct return needs a port").Hint("--port 80")
+	}
 	link, err := net.InterfaceByName(s.Interface)
 	if err != nil {
 		return fault.New(fault.NotFound, "%s is gone: %w", s.Interface, err).Hint("ip -br link")
@@ -135,7 +138,7 @@ func (w *Watch) judge(name string, a Answer) {
 	switch {
 	case now.up && !before.up:
 		w.Log.Info("a member is back", "member", name)
-	case !now.up && (before.up || now.last != before.last):
+	case !now.up && a != Open && (before.up || a != before.last):
 		w.Log.Warn("a member is down", "member", name, "why", why(now.last))
 	}
 }
@@ -215,8 +218,6 @@ func why(a Answer) string {
 	switch a {
 	case Refused:
 		return "it holds the service address, and nothing listens there: its web server may listen at its own address only"
-	case Open:
-		return "it answers, and once more is wanted"
 	case Silent:
 		return "no answer: it is away, or does not hold the service address (bramble front direct-member)"
 	}
