@@ -62,7 +62,7 @@ func TestAll(t *testing.T) {
 			t.Errorf("no %q on the page", want)
 		}
 	}
-	for _, want := range []string{"| `bramble run`", "| Slurm: ", "apache2 at its best", "memory with 1,000 connections", " by a bare chain", " by BitTorrent"} {
+	for _, want := range []string{"| `bramble run`", "| Slurm: ", "apache2 at its best", "memory with 1,000 connections", " by a bare chain", " by BitTorrent", " with direct return"} {
 		if os.Geteuid() == 0 && !strings.Contains(string(page), want) {
 			t.Errorf("no %q on the page", want)
 		}

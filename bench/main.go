@@ -75,6 +75,7 @@ func (b *bench) parts() []part {
 		{"front", 4 * time.Minute, b.front},
 		{"cable", 5 * time.Minute, b.cable},
 		{"takeover", 4 * time.Minute, b.takeover},
+		{"direct", 2 * time.Minute, b.direct},
 		{"sizes", 2 * time.Minute, b.sizes},
 	}
 	if b.large > 0 { // last, for it may have all the time that is left
@@ -128,6 +129,8 @@ func asPart(ctx context.Context, args []string) (bool, error) {
 		return true, send(ctx, rest[0], rest[1])
 	case verb == answerVerb && len(rest) == 2:
 		return true, answer(ctx, rest[0], rest[1])
+	case verb == directVerb && len(rest) > 2:
+		return true, directFront(ctx, rest[0], rest[1], rest[2:])
 	}
 	return false, nil
 }
@@ -137,7 +140,7 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.exe, "bramble", "bin/bramble", "the `binary` to measure")
 	f.StringVar(&o.out, "out", "docs/performance.md", "the `page` to write; not written with -only")
-	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,spread,many,site,store,jobs,mpi,noop,swarm,http,front,cable,takeover,sizes,large")
+	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,spread,many,site,store,jobs,mpi,noop,swarm,http,front,cable,takeover,direct,sizes,large")
 	f.DurationVar(&o.limit, "limit", 15*time.Minute, "no part begins after so long, and one under way is cut short")
 	large := f.Bool("large", true, "measure 10,000 simulated nodes as well, which takes minutes")
 	f.IntVar(&o.tasks, "tasks", o.tasks, "`tasks` of the array job")

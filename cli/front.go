@@ -36,6 +36,10 @@ type frontCmd struct {
 	Serve  frontServeCmd  `cmd:"" help:"Balance visitors over web servers from this process alone, without a cluster."`
 	Import frontImportCmd `cmd:"" help:"Read a balancer's configuration of Apache or nginx, and print the command that does the same."`
 	Export frontExportCmd `cmd:"" help:"Write a configuration of nginx or HAProxy that does the same as front serve with these flags."`
+
+	Direct       frontDirectCmd       `cmd:"" help:"Let visitors in here, and have members answer them straight: direct return. It needs root, and one network."`
+	DirectMember frontDirectMemberCmd `cmd:"" name:"direct-member" help:"On a member: answer at the service address of a front with direct return."`
+	Doctor       frontDoctorCmd       `cmd:"" help:"Look at whether direct return can work here, and undo what a killed one left."`
 }
 
 type frontServeCmd struct {

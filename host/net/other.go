@@ -4,6 +4,7 @@ package hostnet
 
 import (
 	"context"
+	"net/netip"
 	"syscall"
 
 	"bramble/fault"
@@ -41,3 +42,9 @@ func (n *Network) Processes() (map[string][]int, error) { return nil, onlyLinux(
 func (n *Network) Signal(context.Context, string, syscall.Signal) (int, error) {
 	return 0, onlyLinux()
 }
+
+// AddAddress works only on Linux.
+func AddAddress(string, netip.Addr) (bool, error) { return false, onlyLinux() }
+
+// RemoveAddress works only on Linux.
+func RemoveAddress(string, netip.Addr) error { return onlyLinux() }
