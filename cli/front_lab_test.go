@@ -57,7 +57,14 @@ func TestFrontOutlivesEverything(t *testing.T) {
 		ctx, stop := context.WithTimeout(context.Background(), 3*labtest.Patience)
 		next := exec.CommandContext(ctx, labtest.Binary(t), "fronts", "--dir", folder, "--host", at[1])
 		next.Env = append(os.Environ(), "BRAMBLE_LAB="+filepath.Join(l.State, lab.Head))
-		if err := next.Start(); err != nil {
+		log, err := os.OpenFile(filepath.Join(folder, "log.txt"), os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.Stderr = log
+		err = next.Start()
+		log.Close()
+		if err != nil {
 			t.Fatal(err)
 		}
 		ended := make(chan struct{})

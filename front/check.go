@@ -16,7 +16,9 @@ import (
 func (g *group) check(ctx context.Context, m *member, c Check) {
 	ticker := time.NewTicker(c.Interval)
 	defer ticker.Stop()
+	slow := 0 // checks in a row that were late while answers came
 	for {
+		before := m.life()
 		err := c.ask(ctx, m.origin.Address.String())
 		if ctx.Err() != nil {
 			return
@@ -25,7 +27,12 @@ func (g *group) check(ctx context.Context, m *member, c Check) {
 		if err != nil {
 			s.Why, s.Plain = reason(err), plain(err)
 		}
-		g.sign(m, s)
+		if s.Why == late && m.life() != before && (c.Path == "" || slow < mostSlow) {
+			slow++ // bytes come, so it is the link that is full
+		} else {
+			slow = 0
+			g.sign(m, s)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -34,8 +41,14 @@ func (g *group) check(ctx context.Context, m *member, c Check) {
 	}
 }
 
+// mostSlow is how many checks of a path may be late in a row while other answers come: then it is the path that is slow.
+const mostSlow = 2
+
 // plain reports whether an error leaves no doubt that nobody listens.
 func plain(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
+// late is the reason that an answer did not come in time.
+const late = "no answer in time"
 
 // reason is an error in a few words.
 func reason(err error) string {
@@ -43,11 +56,11 @@ func reason(err error) string {
 	case plain(err):
 		return "nothing listens there"
 	case errors.Is(err, context.DeadlineExceeded):
-		return "no answer in time"
+		return late
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
 		if op.Timeout() {
-			return "no answer in time"
+			return late
 		}
 		return op.Err.Error()
 	}

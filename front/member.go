@@ -16,6 +16,7 @@ type member struct {
 	asked  atomic.Int64
 	failed atomic.Int64
 	bytes  atomic.Int64
+	heard  atomic.Int64 // bytes of bodies that came past the loops, as they came
 	credit atomic.Int64 // bytes that a choice by traffic adds, for what others had sent before it came
 	delay  atomic.Uint64
 	well   atomic.Bool // up, and nothing failed since: good news needs no lock
@@ -58,6 +59,9 @@ func (m *member) answered(took time.Duration) {
 	}
 	m.delay.Store(math.Float64bits(old + (float64(took)-old)/20)) // of two at once one may be lost
 }
+
+// life grows with each byte that comes from the member.
+func (m *member) life() int64 { return m.origin.Heard() + m.heard.Load() }
 
 // name is what the member is called.
 func (m *member) name() string {

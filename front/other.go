@@ -203,6 +203,7 @@ type counted struct {
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	c.sent += int64(n)
+	c.m.heard.Add(int64(n))
 	c.bad = c.bad || err != nil && err != io.EOF && !errors.Is(err, context.Canceled)
 	return n, err
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -574,6 +575,39 @@ func TestTrailers(t *testing.T) {
 	res, _ := w.ask("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: Sum\r\n\r\n5\r\nhello\r\n0\r\nSum: 17\r\n\r\n")
 	if got := res.Trailer.Get("Sum"); got != "17!" {
 		t.Errorf("the trailer is %q", got)
+	}
+}
+
+// A check that is late while bytes come from the member says that a link is full, and not that the member is ill; three in a row say
+// that it is.
+func TestLateChecks(t *testing.T) {
+	var checks atomic.Int64
+	b := newBackend(t, "b", func(conn net.Conn, r *bufio.Reader, head string) bool {
+		if strings.HasPrefix(head, "GET /check") {
+			checks.Add(1)
+			io.Copy(io.Discard, r)
+			return false
+		}
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+		for {
+			if _, err := conn.Write(make([]byte, 1000)); err != nil {
+				return false
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+	spec := pool(b.Member)
+	spec.Pools[0].Check = Check{Path: "/check", Interval: 20 * time.Millisecond, Timeout: 500 * time.Millisecond}
+	w := serve(t, spec)
+	conn, r := w.dial()
+	io.WriteString(conn, get)
+	if _, err := r.Peek(100); err != nil {
+		t.Fatal(err)
+	}
+	go io.Copy(io.Discard, r)
+	w.until("the member is down", func() bool { return w.s.Standing()[0].Members[0].Health.Down })
+	if n := checks.Load(); n <= mostSlow {
+		t.Errorf("it is down after %d checks", n)
 	}
 }
 

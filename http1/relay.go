@@ -44,7 +44,11 @@ type Origin struct {
 	Idle    time.Duration // that a connection is kept without a request, 4 s: servers often close theirs after 5
 
 	filled atomic.Pointer[Origin]
+	heard  atomic.Int64
 }
+
+// Heard is how many bytes have come from the origin over the connections of loops.
+func (o *Origin) Heard() int64 { return o.heard.Load() }
 
 // full is the origin with defaults for zeros.
 func (o *Origin) full() *Origin {

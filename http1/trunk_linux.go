@@ -134,6 +134,9 @@ func (l *loop) hear(n *trunk, hup bool) {
 		case got == 0:
 			l.lost(n, nil)
 			return
+		}
+		n.origin.heard.Add(int64(got))
+		switch {
 		case n.x == nil: // it may belong to nobody's answer
 			l.hangUp(n)
 			return
