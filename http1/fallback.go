@@ -61,7 +61,7 @@ func (f *fallback) counted(handler http.Handler) http.Handler {
 		case *held: // of HTTP/2, about which net/http knows only what TLS does
 			req.RemoteAddr = conn.RemoteAddr().String()
 		}
-		if f.run.retired.Load() && req.Header.Get("Upgrade") == "" {
+		if f.run.gone.Load() && req.Header.Get("Upgrade") == "" {
 			w.Header().Set("Connection", "close") // over HTTP/2 this is GOAWAY
 		}
 		handler.ServeHTTP(w, req)

@@ -291,7 +291,7 @@ func (l *loop) process(k *link, data []byte) {
 			more = false
 		case answer:
 			l.tally.lean++
-			k.closing = l.req.Close || l.stopping || l.retired.Load()
+			k.closing = l.req.Close || l.stopping || l.gone.Load()
 			k.since, k.fresh, k.in = l.now, false, k.in[:0]
 			data = data[n:]
 			l.reply(k, &l.ans)

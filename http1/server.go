@@ -35,6 +35,7 @@ type Server struct {
 	mu       sync.Mutex
 	running  map[breaker]struct{} // loops
 	serving  map[*run]struct{}
+	retired  bool
 }
 
 // breaker is what can end the connections with an origin.
@@ -55,7 +56,7 @@ type run struct {
 	wg       sync.WaitGroup  // connections and loops
 	entry    context.Context // no new connections
 	shut     func()          // ends entry
-	retired  atomic.Bool     // each connection has its last answer now
+	gone     atomic.Bool     // each connection has its last answer now
 	ending   context.Context // no new requests
 	ended    context.Context // no connections any more
 }
@@ -78,7 +79,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if r.entry.Err() != nil {
 		err = nil
 	}
-	if r.retired.Load() {
+	if r.gone.Load() {
 		r.outlast()
 	}
 	end()
@@ -94,10 +95,16 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 func (s *Server) Retire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.retired = true
 	for r := range s.serving {
-		r.retired.Store(true)
-		r.shut()
+		r.retire()
 	}
+}
+
+// retire takes no more connections.
+func (r *run) retire() {
+	r.gone.Store(true)
+	r.shut()
 }
 
 // enlist lets Retire find the run until leave.
@@ -108,6 +115,9 @@ func (s *Server) enlist(r *run) (leave func()) {
 		s.serving = map[*run]struct{}{}
 	}
 	s.serving[r] = struct{}{}
+	if s.retired { // before this call of Serve had come so far
+		r.retire()
+	}
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -128,7 +138,7 @@ func (r *run) outlast() {
 }
 
 // parting reports whether a connection's next answer is its last.
-func (r *run) parting() bool { return r.retired.Load() || r.ending.Err() != nil }
+func (r *run) parting() bool { return r.gone.Load() || r.ending.Err() != nil }
 
 func (s *Server) loops() int {
 	if s.Loops > 0 {
