@@ -74,6 +74,7 @@ func (b *bench) parts() []part {
 		{"http", 2 * time.Minute, b.http},
 		{"front", 4 * time.Minute, b.front},
 		{"cable", 5 * time.Minute, b.cable},
+		{"change", 2 * time.Minute, b.change},
 		{"takeover", 4 * time.Minute, b.takeover},
 		{"direct", 2 * time.Minute, b.direct},
 		{"sizes", 2 * time.Minute, b.sizes},
@@ -140,7 +141,7 @@ func parse(args []string) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.exe, "bramble", "bin/bramble", "the `binary` to measure")
 	f.StringVar(&o.out, "out", "docs/performance.md", "the `page` to write; not written with -only")
-	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,spread,many,site,store,jobs,mpi,noop,swarm,http,front,cable,takeover,direct,sizes,large")
+	f.StringVar(&o.only, "only", "", "measure only these `parts`: launch,journal,fanout,spread,many,site,store,jobs,mpi,noop,swarm,http,front,cable,change,takeover,direct,sizes,large")
 	f.DurationVar(&o.limit, "limit", 15*time.Minute, "no part begins after so long, and one under way is cut short")
 	large := f.Bool("large", true, "measure 10,000 simulated nodes as well, which takes minutes")
 	f.IntVar(&o.tasks, "tasks", o.tasks, "`tasks` of the array job")
