@@ -305,13 +305,16 @@ func backends(texts []string) (all []front.Backend, err error) {
 }
 
 // trusted are the proxies whose word is passed on.
-func (c *visitorFlags) trusted() (all []netip.Prefix, err error) {
-	for _, text := range c.Trust {
+func (c *visitorFlags) trusted() ([]netip.Prefix, error) { return networks("--trust", c.Trust) }
+
+// networks are what a flag says, an address being a network of its own.
+func networks(flag string, texts []string) (all []netip.Prefix, err error) {
+	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
 			a, err := netip.ParseAddr(text)
 			if err != nil {
-				return nil, fault.New(fault.Misused, "--trust %s: this is no address or network", text).Hint("--trust 10.0.0.0/8")
+				return nil, fault.New(fault.Misused, "%s %s: this is no address or network", flag, text).Hint("%s 10.0.0.0/8", flag)
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}

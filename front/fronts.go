@@ -20,6 +20,7 @@ type Front struct {
 	Servers []Backend          `json:"servers,omitempty"` // members by address
 	Common  Pool               `json:"common"`            // what all pools have: no host, path or members
 	Trusted []netip.Prefix     `json:"trusted,omitempty"`
+	Manager []netip.Prefix     `json:"manager,omitempty"` // from where members may be changed in a browser; none: from anywhere
 	Rate    Rate               `json:"rate"`
 	Changed map[string]Setting `json:"changed,omitempty"` // of members, by name, since the front was put up
 }
@@ -145,8 +146,8 @@ func (f Front) Check() error {
 		return fault.New(fault.Misused, "a front needs somebody to pass visitors on to").Hint("--site NAME, or --backend http://HOST:PORT")
 	case len(f.Doors.Plain)+len(f.Doors.TLS) > maxDoors || len(f.Doors.Pairs) > maxDoors:
 		return fault.New(fault.Misused, "a front has at most %d ports, and as many certificates", maxDoors)
-	case len(f.Sites) > maxSites || len(f.Servers) > MaxMembers || len(f.Trusted) > maxSites:
-		return fault.New(fault.Misused, "a front has at most %d sites, and %d servers by address", maxSites, MaxMembers)
+	case len(f.Sites) > maxSites || len(f.Servers) > MaxMembers || len(f.Trusted)+len(f.Manager) > maxSites:
+		return fault.New(fault.Misused, "a front has at most %d sites or networks, and %d servers by address", maxSites, MaxMembers)
 	case f.Doors.HTTPSOnly && len(f.Doors.TLS) == 0:
 		return fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443")
 	}
