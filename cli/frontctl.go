@@ -56,7 +56,7 @@ func (c *frontStatusCmd) Run(e *env) error {
 			for _, p := range n.Pools {
 				for _, m := range p.Members {
 					members.Row(st.Front.Name, p.For(), m.Name, m.Word(), fmt.Sprintf("%.0f%%", 100*m.Share), fmt.Sprint(m.Busy),
-						fmt.Sprint(m.Requests), fmt.Sprint(m.Failures), term.Bytes(m.Bytes), latency(m.Latency), n.Node, cmp.Or(clean(m.Health.Why), "-"))
+						fmt.Sprint(m.Requests), fmt.Sprint(m.Failures), term.Bytes(m.Bytes), m.AnswersIn(), n.Node, cmp.Or(clean(m.Health.Why), "-"))
 				}
 			}
 		}
@@ -66,13 +66,6 @@ func (c *frontStatusCmd) Run(e *env) error {
 	}
 	fmt.Fprintln(e.out.Stdout)
 	return members.Write(e.out.Stdout)
-}
-
-func latency(d time.Duration) string {
-	if d == 0 {
-		return "-"
-	}
-	return d.Round(max(d/100, time.Microsecond)).String()
 }
 
 type frontDownCmd struct {

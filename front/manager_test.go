@@ -71,7 +71,7 @@ func TestManagerOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.settled("it is up", func(s Status) bool { return memberOf(s, "a").Share == 1 })
-		if res, _ := w.ask(raw); from == nil && res.StatusCode != http.StatusOK || from != nil && res.Header.Get("Location") != "https://head:7652/front#front" {
+		if res, _ := w.ask(raw); from == nil && res.StatusCode != http.StatusOK || from != nil && res.Header.Get("Location") != "https://head:7652/front#front-front" {
 			t.Errorf("from %v: %s, %q", from, res.Status, res.Header.Get("Location"))
 		}
 	}

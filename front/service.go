@@ -177,7 +177,7 @@ func (s *Service) compose(ctx context.Context, f Front) error {
 		return err
 	}
 	if len(f.Manager) > 0 {
-		spec.Manager = Manager{f.Manager, s.Page + "#" + f.Name}
+		spec.Manager = Manager{f.Manager, s.Page + "#front-" + f.Name}
 	}
 	if len(f.Doors.TLS) > 0 && len(f.Doors.Pairs) == 0 {
 		if f.Doors.Pairs, err = s.certified(ctx, f, spec); err != nil {

@@ -3,6 +3,7 @@ package front
 import (
 	"cmp"
 	"strings"
+	"time"
 
 	"bramble/fleet"
 )
@@ -24,6 +25,14 @@ func (m Standing) Word() string {
 		return "new"
 	}
 	return "up"
+}
+
+// AnswersIn is a member's latency, to about a hundredth of it.
+func (m Standing) AnswersIn() string {
+	if m.Latency == 0 {
+		return "-"
+	}
+	return m.Latency.Round(max(m.Latency/100, time.Microsecond)).String()
 }
 
 // Word is how a front does on a node.
