@@ -13,7 +13,7 @@ const managerPath = "/balancer-manager"
 
 // leads reports whether a request is for the page, and from somebody who may know of it. A trusted proxy speaks for others, who may
 // be anybody.
-func (m Manager) leads(path []byte, from netip.Addr, trusted bool) bool {
+func (m *Manager) leads(path []byte, from netip.Addr, trusted bool) bool {
 	return len(m.From) > 0 && string(path) == managerPath && !trusted && within(m.From, from)
 }
 

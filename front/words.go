@@ -27,12 +27,16 @@ func (m Standing) Word() string {
 	return "up"
 }
 
-// AnswersIn is a member's latency, to about a hundredth of it.
+// AnswersIn is a member's latency, in three digits.
 func (m Standing) AnswersIn() string {
 	if m.Latency == 0 {
 		return "-"
 	}
-	return m.Latency.Round(max(m.Latency/100, time.Microsecond)).String()
+	step := time.Duration(1)
+	for m.Latency/step >= 1000 {
+		step *= 10
+	}
+	return m.Latency.Round(step).String()
 }
 
 // Word is how a front does on a node.
