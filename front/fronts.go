@@ -151,6 +151,11 @@ func (f Front) Check() error {
 	case f.Doors.HTTPSOnly && len(f.Doors.TLS) == 0:
 		return fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443")
 	}
+	for _, p := range append(slices.Clone(f.Trusted), f.Manager...) {
+		if !p.IsValid() {
+			return fault.New(fault.Misused, "a front's networks are addresses with a length").Hint("10.0.0.0/8")
+		}
+	}
 	if err := f.Common.check(); err != nil {
 		return err
 	}

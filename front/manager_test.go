@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"bramble/fault"
 )
 
 // Who is in one of the networks is led to the page, both ways through the front; for everybody else there is none.
@@ -46,6 +48,9 @@ func TestManagerPath(t *testing.T) {
 
 func TestManagedFrom(t *testing.T) {
 	limited := Front{Manager: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("fe80::/10")}}
+	if err := (Front{Name: "front", Servers: []Backend{{}}, Manager: []netip.Prefix{{}}}).Check(); !fault.Is(err, fault.Misused) {
+		t.Errorf("no network: %v", err)
+	}
 	for at, want := range map[string]bool{"192.168.1.7": true, "::ffff:192.168.1.7": true, "fe80::1%eth0": true, "192.168.2.1": false, "127.0.0.1": false, "::1": false} {
 		a := netip.MustParseAddr(at)
 		if got := limited.ManagedFrom(a); got != want {

@@ -44,7 +44,7 @@ func (l frontLook) view(who onlooker) frontsView {
 // onlookerOf is who sends a request. The dashboard has no proxy before it, so the address is the visitor's own.
 func onlookerOf(r *http.Request, v visitor) onlooker {
 	at, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return onlooker{role: v.Identity.Role, at: at.Addr(), open: r.FormValue("open")}
+	return onlooker{role: v.Identity.Role, at: at.Addr(), open: r.URL.Query().Get("open")}
 }
 
 func (s *Server) frontPage(w http.ResponseWriter, r *http.Request, v visitor) error {

@@ -183,9 +183,10 @@ func TestFrontPage(t *testing.T) {
 	if !strings.Contains(first, `data-of="a second">–<`) {
 		t.Errorf("it is known at once how fast requests come: %s", first)
 	}
-	for m := first; strings.Contains(m, `data-of="a second">–<`) || strings.Contains(m, `data-of="a second">0<`); {
-		m = operator.hears(live, `id="fronts"`) // until it can be told
-	}
+	h.until("it can be told", func() bool {
+		m := operator.hears(live, `id="fronts"`)
+		return !strings.Contains(m, `data-of="a second">–<`) && !strings.Contains(m, `data-of="a second">0<`)
+	})
 	change := "/front/shop/change"
 	for name, try := range map[string]struct {
 		who        *person
