@@ -18,7 +18,7 @@ func (h *head) fronts(ctx context.Context, sites *site.Service) (*front.Service,
 	if err != nil {
 		return nil, err
 	}
-	return &front.Service{Conn: h.conn, Books: books, Fleet: h.fleet, Source: servedSites{sites, h.fleet},
+	return &front.Service{Conn: h.conn, Books: books, Fleet: h.fleet, Source: servedSites{sites, h.fleet}, Page: h.webURL() + "/front",
 		Certify: func(names []string) (front.Pair, error) {
 			cert, key, err := h.ca.IssueWeb(names)
 			return front.Pair{Cert: string(cert), Key: string(key)}, err

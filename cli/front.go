@@ -333,7 +333,7 @@ func backends(texts []string) (all []front.Backend, err error) {
 	return all, nil
 }
 
-// networks reads addresses and networks.
+// networks are what a flag says, an address being a network of its own.
 func networks(flag string, texts []string) (all []netip.Prefix, err error) {
 	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)

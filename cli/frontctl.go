@@ -51,12 +51,12 @@ func (c *frontStatusCmd) Run(e *env) error {
 		term.Column{Title: "SENT", Right: true}, term.Column{Title: "ANSWERS IN", Right: true}, term.Column{Title: "SEEN BY", Priority: 2}, term.Column{Title: "WHY", Priority: 1})
 	for _, st := range all {
 		for _, n := range st.Nodes {
-			doors.Row(st.Front.Name, n.Node, doorState(n), fmt.Sprint(n.Count.Open), fmt.Sprint(n.Count.Requests),
-				cmp.Or(strings.Join(doorsOf(n), " "), "-"), cmp.Or(clean(n.Error), "-"))
+			doors.Row(st.Front.Name, n.Node, n.Word(), fmt.Sprint(n.Count.Open), fmt.Sprint(n.Count.Requests),
+				cmp.Or(strings.Join(n.URLs(), " "), "-"), cmp.Or(clean(n.Error), "-"))
 			for _, p := range n.Pools {
 				for _, m := range p.Members {
-					members.Row(st.Front.Name, cmp.Or(p.Host+p.Path, "all"), m.Name, memberState(m), fmt.Sprintf("%.0f%%", 100*m.Share), fmt.Sprint(m.Busy),
-						fmt.Sprint(m.Requests), fmt.Sprint(m.Failures), term.Bytes(m.Bytes), latency(m.Latency), n.Node, cmp.Or(clean(m.Health.Why), "-"))
+					members.Row(st.Front.Name, p.For(), m.Name, m.Word(), fmt.Sprintf("%.0f%%", 100*m.Share), fmt.Sprint(m.Busy),
+						fmt.Sprint(m.Requests), fmt.Sprint(m.Failures), term.Bytes(m.Bytes), m.AnswersIn(), n.Node, cmp.Or(clean(m.Health.Why), "-"))
 				}
 			}
 		}
@@ -66,45 +66,6 @@ func (c *frontStatusCmd) Run(e *env) error {
 	}
 	fmt.Fprintln(e.out.Stdout)
 	return members.Write(e.out.Stdout)
-}
-
-// doorState is how a front does on a node.
-func doorState(n front.OnNode) string {
-	switch {
-	case n.State != "up":
-		return string(n.State)
-	case n.Error != "":
-		return "failed"
-	case !n.Current:
-		return "changing"
-	}
-	return "up"
-}
-
-// memberState is how a member does, in a word.
-func memberState(m front.Standing) string {
-	switch {
-	case m.Mode == front.Draining && m.Busy > 0:
-		return "draining"
-	case m.Mode == front.Draining:
-		return "drained"
-	case m.Mode != front.Enabled:
-		return string(m.Mode)
-	case m.Health.Down:
-		return "down"
-	case m.Duty != front.Regular && m.Share == 0:
-		return string(m.Duty)
-	case m.Health.Since.IsZero():
-		return "new"
-	}
-	return "up"
-}
-
-func latency(d time.Duration) string {
-	if d == 0 {
-		return "-"
-	}
-	return d.Round(max(d/100, time.Microsecond)).String()
 }
 
 type frontDownCmd struct {

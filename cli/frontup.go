@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
 
 	"bramble/fault"
@@ -34,6 +33,8 @@ type frontUpCmd struct {
 	LogJSON bool `name:"log-json" help:"Note them as JSON, with the member that answered; else in the form that Apache calls combined."`
 
 	visitorFlags `embed:""`
+
+	Manager []string `help:"From where members may be changed on the dashboard's page Fronts: addresses or networks, which /balancer-manager on the front's ports leads to it. Without: from wherever somebody is signed in, and it leads nowhere." placeholder:"ADDR|NET"`
 }
 
 func (frontUpCmd) Examples() string {
@@ -98,6 +99,9 @@ func (c *frontUpCmd) front() (f front.Front, err error) {
 	if f.Doors.Proxies, err = networks("--proxy-protocol", c.Proxied); err != nil {
 		return f, err
 	}
+	if f.Manager, err = networks("--manager", c.Manager); err != nil {
+		return f, err
+	}
 	return f, f.Check()
 }
 
@@ -129,7 +133,7 @@ func pairs(certs, keys []string) (all []front.Pair, err error) {
 func (c *frontUpCmd) tell(e *env, st front.Status) error {
 	bad := 0
 	for _, n := range st.Nodes {
-		for _, url := range doorsOf(n) {
+		for _, url := range n.URLs() {
 			fmt.Fprintf(e.out.Stdout, "%s is up at %s on %s\n", st.Front.Name, url, n.Node)
 		}
 		switch {
@@ -147,27 +151,4 @@ func (c *frontUpCmd) tell(e *env, st front.Status) error {
 		return fault.New(fault.Partial, "the front %s is not up on %d of %d nodes", st.Front.Name, bad, len(st.Nodes)).Hint("bramble front status %s", st.Front.Name)
 	}
 	return nil
-}
-
-// doorsOf are the addresses of a front on a node, as people type them.
-func doorsOf(n front.OnNode) (urls []string) {
-	for _, x := range []struct {
-		scheme, usual string
-		at            []string
-	}{{"http", ":80", n.Plain}, {"https", ":443", n.TLS}} {
-		for _, at := range x.at {
-			if strings.HasPrefix(at, ":") {
-				host := n.Address
-				if strings.Contains(host, ":") {
-					host = "[" + host + "]"
-				}
-				at = host + at
-			}
-			if port, ok := strings.CutPrefix(at, n.Address); ok && n.Has != "" {
-				urls = append(urls, x.scheme+"://"+n.Has+strings.TrimSuffix(port, x.usual)+"/")
-			}
-			urls = append(urls, x.scheme+"://"+strings.TrimSuffix(at, x.usual)+"/")
-		}
-	}
-	return urls
 }

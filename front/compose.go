@@ -102,6 +102,8 @@ func (s Setting) with(c Setting) Setting {
 // check reports as fault.Misused what cannot be set.
 func (s Setting) check() error {
 	switch {
+	case s == (Setting{}):
+		return fault.New(fault.Misused, "nothing of the member is to be changed").Hint("its weight, mode or route")
 	case s.Weight != nil && (*s.Weight < 1 || *s.Weight > MaxWeight):
 		return fault.New(fault.Misused, "a weight is a number from 1 to %d", MaxWeight).Hint("bramble front weight MEMBER 2")
 	case s.Mode != nil && !slices.Contains([]Mode{Enabled, Draining, Disabled, Stopped}, *s.Mode):

@@ -13,6 +13,7 @@ import (
 type Spec struct {
 	Pools   []Pool         `json:"pools"`
 	Trusted []netip.Prefix `json:"trusted,omitempty"` // proxies before this one, whose word on where a request came from is passed on
+	Manager Manager        `json:"manager,omitzero"`
 	Rate    Rate           `json:"rate"`
 	Secure  int            `json:"secure,omitempty"` // the port that requests without TLS are sent to; 0: they are answered
 }

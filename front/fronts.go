@@ -22,6 +22,7 @@ type Front struct {
 	Servers []Backend          `json:"servers,omitempty"` // members by address
 	Common  Pool               `json:"common"`            // what all pools have: no host, path or members
 	Trusted []netip.Prefix     `json:"trusted,omitempty"`
+	Manager []netip.Prefix     `json:"manager,omitempty"` // from where members may be changed in a browser; none: from anywhere
 	Rate    Rate               `json:"rate"`
 	Changed map[string]Setting `json:"changed,omitempty"` // of members, by name, since the front was put up
 }
@@ -172,32 +173,39 @@ func (f Front) Check() error {
 	if f.Name == "" || trust.ValidName(f.Name) != nil {
 		return fault.New(fault.Misused, "%.80q cannot be a front's name", f.Name).Hint("letters, digits and dashes, such as front")
 	}
+	networks := slices.Concat(f.Trusted, f.Manager, f.Doors.Proxies)
 	switch {
 	case len(f.Sites)+len(f.Servers) == 0:
 		return fault.New(fault.Misused, "a front needs somebody to pass visitors on to").Hint("--site NAME, or --backend http://HOST:PORT")
-	case len(f.Doors.Plain)+len(f.Doors.TLS) > maxDoors || len(f.Doors.Pairs) > maxDoors:
+	case len(f.Sites) > maxSites || len(f.Servers) > MaxMembers || len(networks) > maxSites:
+		return fault.New(fault.Misused, "a front has at most %d sites or networks, and %d servers by address", maxSites, MaxMembers)
+	case slices.ContainsFunc(networks, func(p netip.Prefix) bool { return !p.IsValid() }):
+		return fault.New(fault.Misused, "a front's networks are addresses with a length").Hint("10.0.0.0/8")
+	}
+	if err := f.Doors.check(); err != nil {
+		return err
+	}
+	return f.Common.check()
+}
+
+// check reports as fault.Misused what is wrong with doors.
+func (d Doors) check() error {
+	switch {
+	case len(d.Plain)+len(d.TLS) > maxDoors || len(d.Pairs) > maxDoors:
 		return fault.New(fault.Misused, "a front has at most %d ports, and as many certificates", maxDoors)
-	case len(f.Sites) > maxSites || len(f.Servers) > MaxMembers || len(f.Trusted) > maxSites || len(f.Doors.Proxies) > maxSites:
-		return fault.New(fault.Misused, "a front has at most %d sites, and %d servers by address", maxSites, MaxMembers)
-	case f.Doors.ACME != nil && (len(f.Doors.TLS) == 0 || len(f.Doors.Plain) == 0):
+	case d.ACME != nil && (len(d.TLS) == 0 || len(d.Plain) == 0):
 		return fault.New(fault.Misused, "--acme-host needs a port without TLS, at which the CA asks, and one with it").Hint("--listen :80 --listen-tls :443")
-	case f.Doors.ACME != nil && (len(f.Doors.ACME.Hosts) > maxDoors || len(f.Doors.ACME.Roots) > maxPEM):
+	case d.ACME != nil && (len(d.ACME.Hosts) > maxDoors || len(d.ACME.Roots) > maxPEM):
 		return fault.New(fault.Misused, "a front gets at most %d certificates by ACME", maxDoors)
-	case f.Doors.HTTPSOnly && len(f.Doors.TLS) == 0:
+	case d.HTTPSOnly && len(d.TLS) == 0:
 		return fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443")
 	}
-	if _, err := f.Doors.shared(); err != nil {
-		return err
-	}
-	if err := f.Common.check(); err != nil {
-		return err
-	}
-	for _, at := range append(append([]string{}, f.Doors.Plain...), f.Doors.TLS...) {
+	for _, at := range slices.Concat(d.Plain, d.TLS) {
 		if err := checkDoor(at); err != nil {
 			return err
 		}
 	}
-	for _, p := range f.Doors.Pairs {
+	for _, p := range d.Pairs {
 		if len(p.Cert)+len(p.Key) > maxPEM {
 			return fault.New(fault.Misused, "a certificate and its key have at most %d bytes", maxPEM)
 		}
@@ -205,7 +213,8 @@ func (f Front) Check() error {
 			return err
 		}
 	}
-	return nil
+	_, err := d.shared()
+	return err
 }
 
 // check reports as fault.Misused what is wrong with what pools have in common.

@@ -181,9 +181,9 @@ func parameter(list []byte, name string, between byte) []byte {
 	return nil
 }
 
-// trusts reports whether an address is a proxy's whose word counts.
-func trusts(trusted []netip.Prefix, at netip.Addr) bool {
-	for _, p := range trusted {
+// within reports whether an address is in one of the networks.
+func within(networks []netip.Prefix, at netip.Addr) bool {
+	for _, p := range networks {
 		if p.Contains(at) {
 			return true
 		}

@@ -74,7 +74,7 @@ func rewrite(r *httputil.ProxyRequest, trusted []netip.Prefix) {
 	}
 	from := addressOf(r.In.RemoteAddr)
 	text := from.String()
-	if trusts(trusted, from) {
+	if within(trusted, from) {
 		if v := strings.Join(r.In.Header.Values("X-Forwarded-For"), ", "); v != "" {
 			text = v + ", " + text
 		}

@@ -154,10 +154,12 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 	}
 	now := s.now.Load()
 	g := now.routes.find(r.Host(), r.Path)
-	trusted := trusts(now.spec.Trusted, r.Remote.Addr())
+	trusted := within(now.spec.Trusted, r.Remote.Addr())
 	switch {
 	case !trusted && !s.rates.allow(now.spec.Rate, r.Remote.Addr()):
 		s.refuse(r, a, http.StatusTooManyRequests, "Retry-After", "1")
+	case now.spec.Manager.leads(r.Path, r.Remote.Addr(), trusted):
+		s.refuse(r, a, http.StatusFound, "Location", now.spec.Manager.Page)
 	case now.spec.Secure > 0:
 		s.refuse(r, a, http.StatusPermanentRedirect, "Location", secured(string(r.Host()), string(r.Target), now.spec.Secure))
 	case g == nil:
@@ -172,6 +174,7 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 var texts = map[int]string{
 	http.StatusTooManyRequests:   "too many requests: slow down\n",
 	http.StatusPermanentRedirect: "",
+	http.StatusFound:             "",
 	http.StatusNotFound:          "nothing of this name is served here\n",
 }
 
@@ -222,15 +225,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	from := addressOf(r.RemoteAddr)
 	now := s.now.Load()
-	g := now.routes.find([]byte(r.Host), []byte(r.URL.EscapedPath()))
+	path := []byte(r.URL.EscapedPath())
+	g := now.routes.find([]byte(r.Host), path)
+	trusted := within(now.spec.Trusted, from)
+	lead := func(status int, to string) { w.Header().Set("Location", to); w.WriteHeader(status) }
 	say := func(status int) { http.Error(w, strings.TrimSuffix(texts[status], "\n"), status) }
 	switch {
-	case !trusts(now.spec.Trusted, from) && !s.rates.allow(now.spec.Rate, from):
+	case !trusted && !s.rates.allow(now.spec.Rate, from):
 		w.Header().Set("Retry-After", "1")
 		say(http.StatusTooManyRequests)
+	case now.spec.Manager.leads(path, from, trusted):
+		lead(http.StatusFound, now.spec.Manager.Page)
 	case now.spec.Secure > 0 && r.TLS == nil:
-		w.Header().Set("Location", secured(r.Host, r.URL.RequestURI(), now.spec.Secure))
-		w.WriteHeader(http.StatusPermanentRedirect)
+		lead(http.StatusPermanentRedirect, secured(r.Host, r.URL.RequestURI(), now.spec.Secure))
 	case g == nil:
 		say(http.StatusNotFound)
 	default:

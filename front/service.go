@@ -25,6 +25,7 @@ type Service struct {
 	Books  Books
 	Fleet  Fleet
 	Source Source
+	Page   string // of the dashboard, where members are looked after
 	// Certify makes a certificate by the cluster's CA, and its key, for names and addresses.
 	Certify func(names []string) (Pair, error)
 	Events  *event.Log
@@ -179,6 +180,9 @@ func (s *Service) compose(ctx context.Context, f Front) error {
 	spec, err := compose(f, served, func(server string) ([]netip.AddrPort, error) { return s.look(ctx, server) })
 	if err != nil {
 		return err
+	}
+	if len(f.Manager) > 0 {
+		spec.Manager = Manager{f.Manager, s.Page + "#front-" + f.Name}
 	}
 	if len(f.Doors.TLS) > 0 && len(f.Doors.Pairs) == 0 && f.Doors.ACME == nil {
 		if f.Doors.Pairs, err = s.certified(ctx, f, spec); err != nil {

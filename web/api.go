@@ -75,6 +75,11 @@ func (s *Server) endpoints() []endpoint {
 		{"POST", "/api/v1/sites/{name}/rollback", "Makes an earlier release live again, on all nodes at one moment; needs the role operator. The answer is the last event: finished, with the site, and behind, the nodes that follow.",
 			[]param{{"to", "the release, by the beginning of its id"}}, "/api/v1/sites/blog/rollback?to=ID", "", s.apiRollback},
 
+		{"GET", "/api/v1/fronts", "The fronts: front is what each should do, nodes where visitors come in, and how the members of its pools do as seen from there.", nil, "/api/v1/fronts", "", s.apiFronts},
+		{"GET", "/api/v1/fronts/{name}", "One front.", nil, "/api/v1/fronts/front", "", s.apiFront},
+		{"POST", "/api/v1/fronts/{name}/change", "Changes a member, by its name: weight (1 to 100), mode (drain, disabled, stopped, or empty for enabled) or route; needs the role operator, and an address from where the front may be managed. The answer is the front as it is then.",
+			nil, "/api/v1/fronts/front/change", `{"member": "node1", "weight": 2}`, s.apiFrontChange},
+
 		{"POST", "/api/v1/trees", "Stores the files of a tar and answers a ref, for inputs of a job: they become its tasks' folder. Needs the role operator. What no job holds is kept for an hour.", nil, "/api/v1/trees", "@files.tar", s.exchange(s.apiPack)},
 		{"GET", "/api/v1/trees/{ref}", "The files of a tree as a tar; such as what a task returned.", nil, "/api/v1/trees/REF", "", s.exchange(s.apiUnpack)},
 		{"POST", "/api/v1/blobs/missing", "For programs that send only what is not there: a list of at most 10,000 SHA-256 hashes; the answer is those that are not here.", nil, "/api/v1/blobs/missing", `["HASH"]`, s.exchange(s.apiBlobs)},

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -8,8 +9,9 @@ import (
 
 // common is an answer that is asked for once for all who want it, and is good for a while.
 type common[T any] struct {
-	mu   sync.Mutex
-	last *asking[T]
+	fresh time.Duration // 0: keptFor
+	mu    sync.Mutex
+	last  *asking[T]
 }
 
 // asking is one time that it is asked for; what it has is there once done is closed.
@@ -21,10 +23,10 @@ type asking[T any] struct {
 }
 
 // stale reports whether it is to be asked for again: an error is good for less long.
-func (a *asking[T]) stale() bool {
+func (a *asking[T]) stale(fresh time.Duration) bool {
 	select {
 	case <-a.done:
-		return time.Since(a.at) >= keptFor || a.err != nil && time.Since(a.at) >= keptLook
+		return time.Since(a.at) >= fresh || a.err != nil && time.Since(a.at) >= keptLook
 	default:
 		return false
 	}
@@ -34,7 +36,7 @@ func (a *asking[T]) stale() bool {
 func (s *common[T]) get(ctx context.Context, do func() (T, error), run func(func())) (answer T, err error) {
 	s.mu.Lock()
 	a := s.last
-	if a == nil || a.stale() {
+	if a == nil || a.stale(cmp.Or(s.fresh, keptFor)) {
 		a = &asking[T]{done: make(chan struct{})}
 		s.last = a
 		run(func() {

@@ -53,5 +53,8 @@ func TestCommon(t *testing.T) {
 		fails = false
 		time.Sleep(keptLook)
 		all(4)
+		s.fresh = time.Second
+		time.Sleep(s.fresh)
+		all(5)
 	})
 }

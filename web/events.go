@@ -51,7 +51,7 @@ func (s *Server) eventsPage(w http.ResponseWriter, r *http.Request, v visitor) e
 	}
 	live := url.Values{"room": {f.Room}, "node": {f.Node}, "user": {f.User}, "after": {strconv.FormatInt(last, 10)}}
 	s.show(w, r, http.StatusOK, "events", &v, "Events", eventsView{Filter: f, Events: list, Live: "/events/live?" + live.Encode(),
-		Rooms: []string{"artefact", "fan", "fleet", "job", "site", "trust"}})
+		Rooms: []string{"artefact", "fan", "fleet", "front", "job", "site", "trust"}})
 	return nil
 }
 

@@ -38,6 +38,9 @@ func (s *Server) routes() http.Handler {
 		"GET /site/{name}":           s.sitePage,
 		"GET /site/{name}/live":      s.siteLive,
 		"POST /site/{name}/rollback": s.siteRollback,
+		"GET /front":                 s.frontPage,
+		"GET /front/-/live":          s.frontLive,
+		"POST /front/{name}/change":  s.frontChange,
 		"GET /previews/{name}":       s.toPreview,
 		"GET /api":                   s.apiPage,
 		"GET /{$}":                   toNodes,
@@ -69,7 +72,7 @@ func toNodes(w http.ResponseWriter, r *http.Request, _ visitor) error {
 }
 
 func nowhere(_ http.ResponseWriter, r *http.Request, _ visitor) error {
-	return fault.New(fault.NotFound, "there is nothing at %s", r.URL.Path).Hint("/nodes, /jobs, /artefact, /site, /events or /api")
+	return fault.New(fault.NotFound, "there is nothing at %s", r.URL.Path).Hint("/nodes, /jobs, /artefact, /site, /front, /events or /api")
 }
 
 // asset serves the style sheet, the script and the icon, which are the same for everybody.

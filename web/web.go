@@ -61,6 +61,7 @@ type Server struct {
 	life       context.Context // ends with Run
 	reports    common[[]artefact.Report]
 	storesSaid common[[]artefact.StoreEvent]
+	frontsSaid common[frontLook]
 	blobs      http.Handler   // of the store of files
 	moving     chan struct{}  // a place for each file on its way
 	busy       sync.WaitGroup // requests under way
@@ -115,6 +116,7 @@ func (s *Server) prepare() error {
 	s.watch = newWatcher(s.pages)
 	s.conns = newConns(s.Connect)
 	s.streams = newStreams(s.Metrics)
+	s.frontsSaid.fresh = frontFresh
 	everyone := func(*http.Request) error { return nil } // exchange has looked already
 	s.blobs = artefact.Handler(s.Store, everyone, artefact.Limits{Blob: maxUpload, Idle: silence})
 	s.moving = make(chan struct{}, maxMoving)
