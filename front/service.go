@@ -33,6 +33,7 @@ type Service struct {
 	Log     *slog.Logger
 
 	kick chan struct{} // something about nodes or sites changed
+	turn sync.Mutex    // one change of fronts at a time
 
 	mu      sync.Mutex
 	fronts  map[string]Front
@@ -234,6 +235,8 @@ func (s *Service) up(ctx context.Context, who bus.Caller, f Front) (Status, erro
 			return Status{}, err
 		}
 	}
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	s.mu.Lock()
 	before, known := s.fronts[f.Name]
 	many := len(s.fronts)
@@ -262,6 +265,8 @@ type which struct {
 
 // down takes a front away.
 func (s *Service) down(ctx context.Context, who bus.Caller, req which) (which, error) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	f, err := s.find(req.Name)
 	if err != nil {
 		return which{}, err
@@ -284,6 +289,8 @@ func (s *Service) change(ctx context.Context, who bus.Caller, c Change) (Status,
 	if err := c.Setting.check(); err != nil {
 		return Status{}, err
 	}
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	f, err := s.find(c.Front)
 	if err != nil {
 		return Status{}, err
