@@ -14,7 +14,7 @@ import (
 )
 
 // A front's process is spoken to over a socket in its folder, which only its account may enter: a line of JSON each way. The answer
-// to "take" carries the listening sockets too (SCM_RIGHTS, unix(7)).
+// to "take" carries the folder's lock and the listening sockets too (SCM_RIGHTS, unix(7)).
 
 // asked is what a process is asked.
 type asked struct {
@@ -26,7 +26,7 @@ type asked struct {
 type said struct {
 	Version string             `json:"version"`
 	Fronts  map[string]Carried `json:"fronts"`
-	Doors   []string           `json:"doors,omitempty"` // of the sockets that come with it
+	Doors   []string           `json:"doors,omitempty"` // of the sockets that come with it, behind the lock
 }
 
 const (

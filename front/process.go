@@ -67,7 +67,7 @@ func (p *Process) Run(ctx context.Context) error {
 	return nil
 }
 
-// takeOver returns when no other process has the folder: one that has is asked for its sockets.
+// takeOver returns with the folder's lock: a process that has it is asked for that and for its sockets.
 func (p *Process) takeOver(ctx context.Context) (*os.File, error) {
 	lock, err := os.OpenFile(filepath.Join(p.Dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -76,21 +76,27 @@ func (p *Process) takeOver(ctx context.Context) (*os.File, error) {
 	p.handed = map[string]net.Listener{}
 	for until := time.Now().Add(2 * askPatience); ; {
 		if tryLock(lock) == nil {
-			lock.Truncate(0)
-			_, err := lock.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0) // for who has to end it
-			return lock, err
+			return lock, own(lock)
 		}
 		answer, files, err := talk(p.Dir, asked{Do: "take"})
-		if err == nil {
-			p.accept(answer.Doors, files)
+		if err == nil && len(files) > 0 { // the lock comes with them, so that nobody else has it between two processes
+			lock.Close()
+			p.accept(answer.Doors, files[1:])
+			return files[0], own(files[0])
 		}
 		if ctx.Err() != nil || time.Now().After(until) {
 			lock.Close()
-			p.dropHanded()
 			return nil, fault.New(fault.Conflict, "another process carries the fronts of %s, and does not hand them over: %w", p.Dir, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// own writes into the lock whose it is, for who has to end that process.
+func own(lock *os.File) error {
+	lock.Truncate(0)
+	_, err := lock.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+	return err
 }
 
 // accept takes listening sockets in.
@@ -169,8 +175,8 @@ func (p *Process) handOver(conn *net.UnixConn, lock *os.File) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var answer said
-	var files []*os.File
-	defer func() { closeAll(files) }()
+	files := []*os.File{lock}
+	defer func() { closeAll(files[1:]) }()
 	for _, c := range p.fronts {
 		keys, more := c.sockets()
 		answer.Doors, files = append(answer.Doors, keys...), append(files, more...)
@@ -184,7 +190,7 @@ func (p *Process) handOver(conn *net.UnixConn, lock *os.File) {
 		c.leave()
 		c.server.Retire()
 	}
-	unlock(lock)
+	lock.Close() // the other one has it
 }
 
 // replaced reports whether another process has taken over.
