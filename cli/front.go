@@ -68,7 +68,7 @@ type frontFlags struct {
 
 // balanceFlags are how members are chosen and looked after.
 type balanceFlags struct {
-	Balance front.Balance `help:"How to choose: ${enum}." enum:"two-choices,byrequests,bytraffic,bybusyness" default:"two-choices"`
+	Balance front.Balance `help:"How to choose: ${enum}; the last one, by how busy nodes are, is for front up." enum:"two-choices,byrequests,bytraffic,bybusyness,heartbeat" default:"two-choices"`
 	Sticky  string        `help:"Cookie, or parameter of an address, that names a member's route." placeholder:"NAME"`
 	Check   string        `help:"Ask members for this path, and take those out that do not answer well. A connection is tried without." placeholder:"/PATH"`
 	Every   time.Duration `help:"How often members are looked at; 0: never, requests alone tell." default:"250ms"`
@@ -357,6 +357,9 @@ func (c *frontFlags) spec(ctx context.Context) (s front.Spec, err error) {
 	backends, err := backends(c.Backend)
 	if err != nil {
 		return s, err
+	}
+	if common.Balance == front.Heartbeat {
+		return s, fault.New(fault.Misused, "--balance heartbeat: without a cluster nobody tells how busy members are").Hint("--balance bybusyness")
 	}
 	if s.Pools, err = front.Pools(ctx, backends, common); err != nil {
 		return s, err

@@ -18,8 +18,9 @@ import (
 
 // asked is what a process is asked.
 type asked struct {
-	Do     string  `json:"do"` // look, set, take or end
-	Orders []Order `json:"orders,omitempty"`
+	Do     string             `json:"do"` // look, set, heed, take or end
+	Orders []Order            `json:"orders,omitempty"`
+	Loads  map[string]float64 `json:"loads,omitempty"` // of nodes, by name
 }
 
 // said is its answer.

@@ -39,10 +39,11 @@ const (
 	ByRequests Balance = "byrequests"  // in turns
 	ByTraffic  Balance = "bytraffic"   // who has sent the fewest bytes
 	ByBusyness Balance = "bybusyness"  // who has the fewest requests under way
+	Heartbeat  Balance = "heartbeat"   // as two-choices, with weights by how much of their processors is idle, as a cluster's nodes report
 )
 
 // Balances are all of them.
-var Balances = []Balance{TwoChoices, ByRequests, ByTraffic, ByBusyness}
+var Balances = []Balance{TwoChoices, ByRequests, ByTraffic, ByBusyness, Heartbeat}
 
 // Member is one server behind a front.
 type Member struct {

@@ -144,6 +144,9 @@ func (g *group) turnOver() {
 		m := g.members[i]
 		m.mu.Lock()
 		w := weight(m.spec, m.health, g.pool.Slow, now)
+		if g.pool.Balance == Heartbeat {
+			w *= idle(m.load)
+		}
 		m.mu.Unlock()
 		r.members, r.weights = append(r.members, m), append(r.weights, w)
 		r.even = r.even && w == r.weights[0]
@@ -326,6 +329,21 @@ func (g *group) tick() {
 			return
 		}
 	}
+}
+
+// heed takes up how busy members' machines are, 0 to 1; those that nobody knows of are idle.
+func (g *group) heed(loads map[string]float64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pool.Balance != Heartbeat {
+		return
+	}
+	for _, m := range g.members {
+		m.mu.Lock()
+		m.load = loads[m.spec.Name]
+		m.mu.Unlock()
+	}
+	g.turnOver()
 }
 
 // standings are the members as others see them.

@@ -25,7 +25,8 @@ type member struct {
 	mu     sync.Mutex // of what follows
 	spec   Member
 	health Health
-	stop   func() // its checks
+	load   float64 // busy share of its machine's processors, 0 to 1
+	stop   func()  // its checks
 }
 
 // What a trial, the one request that may find out whether a member is well again, is.

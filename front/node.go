@@ -84,6 +84,7 @@ func (n *Node) Run(ctx context.Context, conn *bus.Conn) error {
 	name := conn.Who().Name
 	err := errors.Join(
 		conn.Subscribe(ctx, bus.Node("front", name, "want"), n.want),
+		conn.Subscribe(ctx, bus.Node("front", name, "loads"), n.heed),
 		bus.Handle(ctx, conn, bus.Node("front", name, "look"), n.look),
 	)
 	if err != nil {
@@ -129,6 +130,17 @@ func (n *Node) want(m bus.Message) {
 	n.wanted, n.known = o.Fronts, true
 	n.mu.Unlock()
 	n.wake()
+}
+
+// heed passes on how busy nodes are.
+func (n *Node) heed(m bus.Message) {
+	var loads map[string]float64
+	if m.Decode(&loads) != nil {
+		return
+	}
+	if _, _, err := talk(n.Dir, asked{Do: "heed", Loads: loads}); err != nil {
+		n.Log.Debug("the fronts' process does not hear how busy nodes are", "error", err)
+	}
 }
 
 // tend looks at the process, and has it do what is wanted. Silent is how often it has not answered.

@@ -142,6 +142,12 @@ func weight(m Member, h Health, slow time.Duration, now time.Time) float64 {
 	return full * min(max(float64(now.Sub(h.Since))/float64(slow), 0.1), 1)
 }
 
+// leastIdle is the share of its weight that a node has left which is all busy: visitors still find out how it does.
+const leastIdle = 0.05
+
+// idle is the share of its weight that a node has left of whose processors so much is busy, 0 to 1.
+func idle(busy float64) float64 { return min(max(1-busy, leastIdle), 1) }
+
 // runner is a member as the choice between those that are eligible sees it.
 type runner struct {
 	weight  float64

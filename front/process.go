@@ -153,6 +153,8 @@ func (p *Process) answer(conn *net.UnixConn, lock *os.File, end func()) {
 	switch ask.Do {
 	case "set":
 		p.set(ask.Orders)
+	case "heed":
+		p.heed(ask.Loads)
 	case "end":
 		end()
 	case "take":
@@ -191,6 +193,15 @@ func (p *Process) handOver(conn *net.UnixConn, lock *os.File) {
 		c.server.Retire()
 	}
 	lock.Close() // the other one has it
+}
+
+// heed tells fronts how busy nodes are.
+func (p *Process) heed(loads map[string]float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.fronts {
+		c.server.Heed(loads)
+	}
 }
 
 // replaced reports whether another process has taken over.

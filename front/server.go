@@ -98,6 +98,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.web
 // Retire takes no more visitors, and lets those that are connected have one more answer each; Serve returns when all are gone.
 func (s *Server) Retire() { s.web.Retire() }
 
+// Heed takes up how busy the machines of members are, by name: the busy share of all processors, 0 to 1.
+func (s *Server) Heed(loads map[string]float64) {
+	for _, g := range s.now.Load().groups {
+		g.heed(loads)
+	}
+}
+
 // Set takes up new settings. Pools go on that have the same host, path and patience, and in them the members of the same name and
 // address; nobody else's request or connection is touched by what comes and goes.
 func (s *Server) Set(spec Spec) {

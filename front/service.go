@@ -106,6 +106,28 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		case <-s.kick:
 		case <-tick.C:
+			s.tellLoads()
+		}
+	}
+}
+
+// tellLoads tells nodes whose fronts choose by it how busy all nodes are.
+func (s *Service) tellLoads() {
+	loads := map[string]float64{}
+	for _, n := range s.Fleet.Nodes() {
+		loads[n.Name] = n.Sample.CPU
+	}
+	told := map[string]bool{}
+	for _, f := range s.list() {
+		nodes, _ := s.Fleet.Select(f.On)
+		for _, n := range nodes {
+			if f.Common.Balance != Heartbeat || told[n.Name] || n.State != fleet.Up {
+				continue
+			}
+			told[n.Name] = true
+			if err := s.Conn.Publish(bus.Node("front", n.Name, "loads"), loads); err != nil {
+				s.Log.Debug("a node is not told how busy others are", "node", n.Name, "error", err)
+			}
 		}
 	}
 }

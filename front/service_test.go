@@ -14,6 +14,7 @@ import (
 	"bramble/event"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/host"
 	"bramble/trust"
 )
 
@@ -237,6 +238,23 @@ func (c *world) eventTexts() string {
 		b.WriteString(ev.Text + "\n")
 	}
 	return b.String()
+}
+
+// With heartbeat, visitors go where processors are idle, as nodes report.
+func TestHeartbeat(t *testing.T) {
+	c := newWorld(t, "one")
+	a, b := newBackend(t, "a", nil), newBackend(t, "b", nil)
+	c.served["blog"] = Served{Places: []Place{{Node: "a", Address: a.Address}, {Node: "b", Address: b.Address}}}
+	c.set(func() {
+		c.nodes = append(c.nodes, fleet.Node{Name: "a", State: fleet.Down, Sample: host.Sample{CPU: 0.75}}, fleet.Node{Name: "b", State: fleet.Down})
+	})
+	f := Front{Name: "front", On: "one", Doors: anyPort(t, "front", Spec{}).Doors, Sites: []SiteRef{{Name: "blog"}}, Common: Pool{Balance: Heartbeat, Check: Check{Interval: -1}}}
+	if _, err := c.client().Up(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	c.settled("the busy one has a fifth", func(s Status) bool { return memberOf(s, "a").Share == 0.2 && memberOf(s, "b").Share == 0.8 })
+	c.set(func() { c.nodes[1].Sample.CPU, c.nodes[2].Sample.CPU = 0, 1 })
+	c.settled("the other one is busy now", func(s Status) bool { return memberOf(s, "b").Share < 0.05 && memberOf(s, "b").Share > 0 })
 }
 
 // Keys do not leave the head but to the nodes that need them, and a front that is taken down leaves nothing open.
