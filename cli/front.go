@@ -56,7 +56,7 @@ type frontFlags struct {
 	HTTPSOnly bool     `name:"https-only" help:"Send visitors without TLS to where it is."`
 	acmeFlags `embed:""`
 
-	Backend      []string `help:"A web server: http://HOST:PORT, and after commas weight=N, set=N, route=NAME, name=NAME, standby, spare, host=NAME, path=/PREFIX; can be repeated." required:"" sep:"none" placeholder:"URL"`
+	Backend      []string `help:"A web server: http://HOST:PORT, or h2c://HOST:PORT for HTTP/2 without TLS, as gRPC has it; and after commas weight=N, set=N, route=NAME, name=NAME, standby, spare, host=NAME, path=/PREFIX; can be repeated." required:"" sep:"none" placeholder:"URL"`
 	balanceFlags `embed:""`
 
 	AccessLog string `help:"Note each request in this file, - for standard output. It is opened again at SIGHUP." placeholder:"FILE"`

@@ -25,7 +25,7 @@ type frontUpCmd struct {
 	acmeNames `embed:""`
 	Address   string   `help:"An address that the front's nodes share: one of them has it, and when that one dies another does, within about a second. ADDRESS/BITS, and after commas priority=N, vrid=N, on=INTERFACE." sep:"none" placeholder:"ADDR/BITS"`
 	HTTPSOnly bool     `name:"https-only" help:"Send visitors without TLS to where it is."`
-	Backend   []string `help:"A web server that is none of the cluster's sites: http://HOST:PORT, and after commas weight=N, set=N, route=NAME, name=NAME, standby, spare, host=NAME, path=/PREFIX; can be repeated." sep:"none" placeholder:"URL"`
+	Backend   []string `help:"A web server that is none of the cluster's sites: http://HOST:PORT, or h2c://HOST:PORT for HTTP/2 without TLS, as gRPC has it; and after commas weight=N, set=N, route=NAME, name=NAME, standby, spare, host=NAME, path=/PREFIX; can be repeated." sep:"none" placeholder:"URL"`
 
 	balanceFlags `embed:""`
 

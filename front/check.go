@@ -19,7 +19,7 @@ func (g *group) check(ctx context.Context, m *member, c Check) {
 	slow := 0 // checks in a row that were late while answers came
 	for {
 		before := m.life()
-		err := c.ask(ctx, m.origin.Address.String())
+		err := g.ask(ctx, m, c)
 		if ctx.Err() != nil {
 			return
 		}
@@ -65,6 +65,14 @@ func reason(err error) string {
 		return op.Err.Error()
 	}
 	return err.Error()
+}
+
+// ask checks once.
+func (g *group) ask(ctx context.Context, m *member, c Check) error {
+	if m.second && c.Path != "" {
+		return g.second.check(ctx, c, m.origin.Address.String())
+	}
+	return c.ask(ctx, m.origin.Address.String())
 }
 
 // ask checks once.

@@ -196,6 +196,9 @@ func (e *exporter) haproxyBackend(p exported) {
 			name = fmt.Sprintf("member.%d", i+1)
 		}
 		text := fmt.Sprintf("\tserver %s %s", name, b.Server)
+		if b.Member.Second {
+			text += " proto h2"
+		}
 		if b.Member.Weight > 1 {
 			text += fmt.Sprintf(" weight %d", b.Member.Weight)
 		}

@@ -111,6 +111,9 @@ func (e *exporter) nginxUpstream(p exported) {
 	}
 	for _, b := range p.members {
 		text := "\tserver " + b.Server
+		if b.Member.Second {
+			e.lack(true, "h2c://"+b.Server, "it asks members in HTTP/1 only")
+		}
 		if b.Member.Weight > 1 {
 			text += fmt.Sprintf(" weight=%d", b.Member.Weight)
 		}

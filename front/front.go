@@ -48,7 +48,8 @@ var Balances = []Balance{TwoChoices, ByRequests, ByTraffic, ByBusyness, Heartbea
 // Member is one server behind a front.
 type Member struct {
 	Name    string         `json:"name"`
-	Address netip.AddrPort `json:"address"` // of plain HTTP
+	Address netip.AddrPort `json:"address"`          // of plain HTTP
+	Second  bool           `json:"second,omitempty"` // it speaks HTTP/2 there, from the first byte on, and nothing else
 	Weight  int            `json:"weight,omitempty"`
 	Set     int            `json:"set,omitempty"`   // one is asked only when nobody of a lower set can be
 	Route   string         `json:"route,omitempty"` // how sticky cookies name it

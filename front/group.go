@@ -19,6 +19,7 @@ type group struct {
 	log       *slog.Logger
 	drop      func(*http1.Origin) // ends the loops' connections with a member
 	transport *http1.Transport    // for what does not go by the loops
+	second    *second             // for members that speak HTTP/2
 	now       func() time.Time
 
 	mu      sync.Mutex
@@ -37,6 +38,7 @@ type ring struct {
 	weights []float64
 	sums    []float64 // of weights, up to and with each
 	even    bool      // all weights are alike
+	second  bool      // a member of the pool speaks HTTP/2, which loops do not
 	sticky  string
 	routes  map[string]*member // also of members that are drained
 	known   map[string]bool    // routes of members that there are or were
@@ -45,7 +47,7 @@ type ring struct {
 
 // newGroup puts a pool to work.
 func newGroup(ctx context.Context, p Pool, log *slog.Logger, drop func(*http1.Origin)) *group {
-	g := &group{ctx: ctx, log: log, drop: drop, now: time.Now, transport: &http1.Transport{Answer: p.Wait, Stall: p.Wait}}
+	g := &group{ctx: ctx, log: log, drop: drop, now: time.Now, transport: &http1.Transport{Answer: p.Wait, Stall: p.Wait}, second: newSecond(p.Wait)}
 	g.set(p)
 	return g
 }
@@ -61,6 +63,7 @@ func (g *group) goesOnAs(p Pool) bool {
 func (g *group) broke(o *http1.Origin) {
 	g.drop(o)
 	g.transport.Break(o.Address.String())
+	g.second.breakOff(o.Address.String())
 }
 
 // set takes up what is wanted of a pool. Members that were there go on as they are.
@@ -72,13 +75,15 @@ func (g *group) set(p Pool) {
 	check, checked := p.Check, p.Check == g.pool.Check
 	g.pool = p
 	for _, spec := range p.Members {
-		at := slices.IndexFunc(old, func(m *member) bool { return m.spec.Name == spec.Name && m.spec.Address == spec.Address })
+		at := slices.IndexFunc(old, func(m *member) bool {
+			return m.spec.Name == spec.Name && m.spec.Address == spec.Address && m.second == spec.Second
+		})
 		var m *member
 		if at >= 0 {
 			m = old[at]
 			old = slices.Delete(slices.Clone(old), at, at+1)
 		} else {
-			m = &member{origin: &http1.Origin{Address: spec.Address, Answer: p.Wait, Stall: p.Wait}}
+			m = &member{second: spec.Second, origin: &http1.Origin{Address: spec.Address, Answer: p.Wait, Stall: p.Wait}}
 		}
 		m.mu.Lock()
 		m.spec = spec
@@ -126,6 +131,7 @@ func (g *group) turnOver() {
 		r.refused[status] = true
 	}
 	for i, m := range g.members {
+		r.second = r.second || m.second
 		m.mu.Lock()
 		may := m.health.May(now)
 		switch trial := may && m.health.Down; {
@@ -371,4 +377,5 @@ func (g *group) close() {
 	g.mu.Unlock()
 	g.checks.Wait()
 	g.transport.CloseIdle()
+	g.second.CloseIdleConnections()
 }

@@ -12,6 +12,7 @@ import (
 // member is a server behind the front, with what is known of it.
 type member struct {
 	origin *http1.Origin
+	second bool // it speaks HTTP/2
 	busy   atomic.Int64
 	asked  atomic.Int64
 	failed atomic.Int64

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
@@ -152,7 +153,11 @@ func (b balanced) ask(g *group, m *member, r *http.Request) (*http.Response, err
 		out.Body = io.NopCloser(r.Body) // which another member may have to get
 	}
 	begun := time.Now()
-	res, err := g.transport.RoundTrip(out)
+	var by http.RoundTripper = g.transport
+	if m.second {
+		by = &g.second.Transport
+	}
+	res, err := by.RoundTrip(out)
 	if err != nil {
 		gone := r.Context().Err() != nil
 		m.end(0, !gone)
@@ -178,6 +183,9 @@ func repeatable(r *http.Request) bool {
 
 // unsent reports whether a request cannot have reached the member.
 func unsent(err error) bool {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return true
+	}
 	_, ok := errors.AsType[*http1.Unsent](err)
 	return ok
 }

@@ -31,8 +31,8 @@ func ParseBackend(text string) (b Backend, err error) {
 	switch {
 	case err != nil || u.Host == "" || u.Hostname() == "":
 		return wrong("this is no address of the form http://HOST:PORT")
-	case u.Scheme != "http":
-		return wrong("only http:// is spoken with members")
+	case u.Scheme != "http" && u.Scheme != "h2c":
+		return wrong("only http:// is spoken with members, and h2c://, which is HTTP/2 without TLS")
 	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		return wrong("an address has no user, path or query")
 	}
@@ -41,7 +41,7 @@ func ParseBackend(text string) (b Backend, err error) {
 		port = "80"
 	}
 	b.Server = net.JoinHostPort(u.Hostname(), port)
-	b.Member.Name = b.Server
+	b.Member.Name, b.Member.Second = b.Server, u.Scheme == "h2c"
 	for rest != "" {
 		var item string
 		item, rest, _ = strings.Cut(rest, ",")

@@ -161,6 +161,9 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 	}
 	now := s.now.Load()
 	g := now.routes.find(r.Host(), r.Path)
+	if g != nil && g.ring.Load().second {
+		return false
+	}
 	trusted := within(now.spec.Trusted, r.Remote.Addr())
 	switch {
 	case !trusted && !s.rates.allow(now.spec.Rate, r.Remote.Addr()):

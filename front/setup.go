@@ -38,6 +38,9 @@ type Untaken struct {
 // String is the backend as ParseBackend reads it.
 func (b Backend) String() string {
 	text := "http://" + b.Server
+	if b.Member.Second {
+		text = "h2c://" + b.Server
+	}
 	if b.Member.Weight > 1 {
 		text += ",weight=" + strconv.Itoa(b.Member.Weight)
 	}
