@@ -44,7 +44,7 @@ type frontCmd struct {
 
 type frontServeCmd struct {
 	frontFlags `embed:""`
-	Address    string `help:"An address that fronts share, and after commas priority=N (100), on=INTERFACE, vrid=N. One of them has it; when that one dies another has it within a second, and connections that were open are lost." placeholder:"ADDR/BITS"`
+	Address    string `help:"An address that fronts share, and after commas priority=N (100), on=INTERFACE, vrid=N. One of them has it; when that one dies another has it within a second, and connections that were open are lost." env:"-" placeholder:"ADDR/BITS"`
 }
 
 // frontFlags are what a front does, in words.

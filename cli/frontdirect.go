@@ -20,7 +20,7 @@ import (
 
 // serviceAddress is where visitors of a front with direct return come.
 type serviceAddress struct {
-	Address string `help:"The service address: one of the network that nobody has yet." required:"" placeholder:"ADDR"`
+	Address string `help:"The service address: one of the network that nobody has yet." env:"-" required:"" placeholder:"ADDR"`
 	State   string `help:"State folder, for the note of what to undo." placeholder:"DIR" env:"BRAMBLE_STATE"`
 }
 
@@ -203,7 +203,7 @@ func (c *frontDirectMemberCmd) Run(e *env) error {
 
 type frontDoctorCmd struct {
 	State   string   `help:"State folder, where it is written what to undo." placeholder:"DIR" env:"BRAMBLE_STATE"`
-	Address string   `help:"The service address." placeholder:"ADDR"`
+	Address string   `help:"The service address." env:"-" placeholder:"ADDR"`
 	Port    []uint16 `help:"Port of the address." default:"80"`
 	On      string   `help:"Interface where visitors come and members are." placeholder:"LINK"`
 	Member  []string `help:"A member; can be repeated. Without one this machine is looked at as a member, not as the front." sep:"none" placeholder:"ADDR"`

@@ -23,7 +23,8 @@ type frontUpCmd struct {
 	Cert      []string `help:"Certificate chain in PEM, kept by the cluster; can be repeated, and is chosen by its names. Without: one by the cluster's own CA." type:"path" sep:"none" placeholder:"FILE"`
 	Key       []string `help:"Its key; as often as --cert." type:"path" sep:"none" placeholder:"FILE"`
 	acmeNames `embed:""`
-	Address   string   `help:"An address that the front's nodes share: one of them has it, and when that one dies another does, within about a second. ADDRESS/BITS, and after commas priority=N, vrid=N, on=INTERFACE." sep:"none" placeholder:"ADDR/BITS"`
+	Address   string   `help:"An address that the front's nodes share: one of them has it, and when that one dies another does, within about a second. ADDRESS/BITS, and after commas priority=N, vrid=N, on=INTERFACE." sep:"none" env:"-" placeholder:"ADDR/BITS"`
+	Direct    bool     `help:"Members answer visitors of --address themselves, as fast as all their links together: for one site, nodes on one switch, and one of --on that is no member."`
 	HTTPSOnly bool     `name:"https-only" help:"Send visitors without TLS to where it is."`
 	Backend   []string `help:"A web server that is none of the cluster's sites: http://HOST:PORT, or h2c://HOST:PORT for HTTP/2 without TLS, as gRPC has it; and after commas weight=N, set=N, route=NAME, name=NAME, standby, spare, host=NAME, path=/PREFIX; can be repeated." sep:"none" placeholder:"URL"`
 
@@ -42,6 +43,7 @@ func (frontUpCmd) Examples() string {
 		"bramble front up --site blog --on node1 --listen :80 --listen-tls :443 --https-only\n" +
 		"bramble front up --site blog --site shop,host=shop.example.org --backend http://10.0.0.50:3000,path=/api\n" +
 		"bramble front up --site blog --on 'node[1-2]' --address 192.168.1.10/24   # two nodes, of which one has the address\n" +
+		"bramble front up --site blog --direct --address 192.168.1.10             # the nodes answer themselves\n" +
 		"bramble front up desk --backend http://10.0.0.11 --backend http://10.0.0.12,standby --listen :8080\n"
 }
 
@@ -70,7 +72,7 @@ func (c *frontUpCmd) Run(e *env) error {
 // front is what the flags say.
 func (c *frontUpCmd) front() (f front.Front, err error) {
 	f = front.Front{Name: c.Name, On: c.On, Rate: front.Rate{Each: c.Rate, Burst: c.Burst}, Doors: front.Doors{
-		Address: c.Address, Plain: c.Listen, TLS: c.ListenTLS, HTTPSOnly: c.HTTPSOnly, Conns: c.Conns, Log: c.Log, JSON: c.LogJSON}}
+		Address: c.Address, Direct: c.Direct, Plain: c.Listen, TLS: c.ListenTLS, HTTPSOnly: c.HTTPSOnly, Conns: c.Conns, Log: c.Log, JSON: c.LogJSON}}
 	if f.Common, err = c.common(); err != nil {
 		return f, err
 	}

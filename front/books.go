@@ -129,7 +129,7 @@ func (s *Service) onNodes(f Front, nodes []fleet.Node) []OnNode {
 	defer s.mu.Unlock()
 	all := make([]OnNode, len(nodes))
 	for i, n := range nodes {
-		all[i] = OnNode{Node: n.Name, Address: n.Address, State: n.State, Carried: Carried{Rev: s.reports[n.Name][f.Name]}}
+		all[i] = OnNode{Node: n.Name, Address: n.Address, State: n.State, Carried: Carried{Rev: s.reports[n.Name].Fronts[f.Name]}}
 		all[i].Current = all[i].Rev != "" && all[i].Rev == s.orders[f.Name].Rev
 	}
 	return all

@@ -25,8 +25,9 @@ type carrier struct {
 	server  *Server
 	doors   []*opened
 	certs   atomic.Pointer[Certificates]
-	log     *rotated // nil: none
-	shares  *sharing // nil: no address
+	log     *rotated      // nil: none
+	shares  *sharing      // nil: no address
+	direct  *straightener // nil: no direct return
 	stop    func()
 	refused error // no certificates by ACME
 	failed  error
@@ -64,6 +65,14 @@ func newCarrier(p *Process, o Order) *carrier {
 // set carries an order out. Doors that are open already stay so; one that cannot be opened keeps none of the others closed.
 func (c *carrier) set(o Order) {
 	c.order, c.failed = o, c.refused
+	if o.Straight != nil {
+		if c.direct == nil {
+			c.direct = startStraight(filepath.Join(c.p.Dir, "direct.json"), c.p.Log.With("front", o.Name), *o.Straight)
+		} else {
+			c.direct.set(*o.Straight)
+		}
+		return
+	}
 	if certs, err := NewCertificates(o.Doors.Pairs, c.p.Log); err != nil {
 		c.failed = err
 	} else {
@@ -184,7 +193,11 @@ func (c *carrier) listen(key, at string) (*net.TCPListener, error) {
 }
 
 // goesOn reports whether the front can do what is wanted as it is: what it notes and how many connections it takes is settled at its start.
-func (c *carrier) goesOn(d Doors) bool {
+func (c *carrier) goesOn(o Order) bool {
+	d := o.Doors
+	if c.direct != nil || o.Straight != nil {
+		return c.direct != nil && o.Straight != nil && c.direct.wanted.Address == o.Straight.Address && c.direct.wanted.Port == o.Straight.Port
+	}
 	return c.order.Doors.Address == d.Address && reflect.DeepEqual(c.order.Doors.ACME, d.ACME) && slices.Equal(c.order.Doors.Proxies, d.Proxies) && c.order.Doors.Log == d.Log && c.order.Doors.JSON == d.JSON && c.order.Doors.Conns == d.Conns
 }
 
@@ -224,6 +237,9 @@ func (c *carrier) outlast(ctx context.Context) {
 
 // leave lets another front have the address.
 func (c *carrier) leave() {
+	if c.direct != nil {
+		c.direct.leave()
+	}
 	if c.shares != nil {
 		c.shares.leave()
 	}
@@ -232,6 +248,9 @@ func (c *carrier) leave() {
 // close ends a front, whose address goes first.
 func (c *carrier) close() {
 	c.leave()
+	if c.direct != nil {
+		c.direct.undo()
+	}
 	for _, d := range c.doors {
 		d.stop()
 	}
@@ -253,6 +272,9 @@ func (c *carrier) carried() Carried {
 		} else {
 			s.Plain = append(s.Plain, d.said)
 		}
+	}
+	if c.direct != nil {
+		c.direct.carried(&s)
 	}
 	has, why := c.shares.stands()
 	if s.Has = has; c.failed != nil || why != nil {

@@ -75,6 +75,40 @@ func TestCompose(t *testing.T) {
 	}
 }
 
+// With direct return all nodes but the front's own are members, at one port.
+func TestStraighten(t *testing.T) {
+	f := Front{Sites: []SiteRef{{Name: "blog"}}, Doors: Doors{Direct: true, Address: "10.0.0.100/24"}}
+	four, drain := 4, Draining
+	f.Changed = map[string]Setting{"b": {Weight: &four, Mode: &drain}}
+	compose := func(places ...Place) (*Straight, error) {
+		spec, err := compose(f, map[string]Served{"blog": {Places: places}}, literal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return straighten(f, []string{"head"}, spec)
+	}
+	s, err := compose(placeOf("a", "10.0.0.1:80"), placeOf("b", "10.0.0.2:80"), placeOf("head", "10.0.0.9:8080"))
+	want := []StraightMember{{Name: "a", Address: netip.MustParseAddr("10.0.0.1")}, {Name: "b", Address: netip.MustParseAddr("10.0.0.2"), Weight: 4, Mode: Draining}}
+	if err != nil || s.Port != 80 || s.Address.String() != "10.0.0.100" || !slices.Equal(s.Members, want) {
+		t.Errorf("got %+v, %v", s, err)
+	}
+	if _, err := compose(placeOf("a", "10.0.0.1:80"), placeOf("b", "10.0.0.2:8080")); !fault.Is(err, fault.Conflict) {
+		t.Errorf("two ports: %v", err)
+	}
+	for name, bad := range map[string]Front{
+		"no address":      {Name: "a", Sites: f.Sites, Doors: Doors{Direct: true}},
+		"a port":          {Name: "a", Sites: f.Sites, Doors: Doors{Direct: true, Address: "10.0.0.100", Plain: []string{":80"}}},
+		"two sites":       {Name: "a", Sites: []SiteRef{{Name: "x"}, {Name: "y"}}, Doors: f.Doors},
+		"another server":  {Name: "a", Sites: f.Sites, Servers: []Backend{{}}, Doors: f.Doors},
+		"a part of one":   {Name: "a", Sites: []SiteRef{{Name: "x", Path: "/y"}}, Doors: f.Doors},
+		"sticky visitors": {Name: "a", Sites: f.Sites, Doors: f.Doors, Common: Pool{Sticky: "R"}},
+	} {
+		if err := bad.Check(); !fault.Is(err, fault.Misused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Nodes that have not said yet what they serve serve what they did; one that has said it, or is none of the site's any more, does not.
 func TestRecall(t *testing.T) {
 	before := []Place{placeOf("a", "10.0.0.1:80"), placeOf("b", "10.0.0.2:80"), placeOf("c", "10.0.0.3:80")}
@@ -89,17 +123,17 @@ func TestRecall(t *testing.T) {
 func TestOrdered(t *testing.T) {
 	f := Front{Name: "front", Doors: Doors{Plain: []string{":80"}}}
 	spec := Spec{Pools: []Pool{{Members: []Member{{Name: "a"}}}}}
-	one := ordered(f, spec).Rev
-	if again := ordered(f, spec).Rev; again != one {
+	one := ordered(f, spec, nil).Rev
+	if again := ordered(f, spec, nil).Rev; again != one {
 		t.Error("the same has another revision")
 	}
 	f.Doors.Plain[0] = ":81"
-	if ordered(f, spec).Rev == one {
+	if ordered(f, spec, nil).Rev == one {
 		t.Error("another port has the same revision")
 	}
 	f.Doors.Plain[0] = ":80"
 	spec.Pools[0].Members[0].Mode = Draining
-	if ordered(f, spec).Rev == one {
+	if ordered(f, spec, nil).Rev == one {
 		t.Error("another state has the same revision")
 	}
 }

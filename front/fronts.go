@@ -32,6 +32,7 @@ type Doors struct {
 	Plain     []string       `json:"plain,omitempty"` // [ADDRESS]:PORT
 	TLS       []string       `json:"tls,omitempty"`
 	Address   string         `json:"address,omitempty"` // that the front's nodes share, as vrrp.Parse has it
+	Direct    bool           `json:"direct,omitempty"`  // members answer visitors of the address themselves
 	HTTPSOnly bool           `json:"https_only,omitempty"`
 	Pairs     []Pair         `json:"pairs,omitempty"`   // certificates, the first for visitors that name no host, or an unknown one
 	ACME      *Issuer        `json:"acme,omitempty"`    // of names that no pair is for
@@ -122,11 +123,14 @@ type Order struct {
 	Rev   string `json:"rev"` // changes with the rest
 	Doors Doors  `json:"doors"`
 	Spec  Spec   `json:"spec"`
+
+	Straight *Straight `json:"straight,omitempty"` // instead of Spec, where members answer themselves
 }
 
 // orders is all that the head wants of a node.
 type orders struct {
 	Fronts []Order `json:"fronts"`
+	Hold   string  `json:"hold,omitempty"` // an address that the node holds for a front with direct return
 }
 
 // Carried is how a front does on one node.
@@ -144,6 +148,7 @@ type Carried struct {
 type report struct {
 	Hello  bool              `json:"hello,omitempty"` // the node has just connected
 	Fronts map[string]string `json:"fronts"`          // revisions that it knows of
+	Hold   string            `json:"hold,omitempty"`  // as it knows of
 }
 
 // OnNode is a front on one of its nodes.
@@ -185,6 +190,9 @@ func (f Front) Check() error {
 	if err := f.Doors.check(); err != nil {
 		return err
 	}
+	if f.Doors.Direct && (len(f.Sites) != 1 || len(f.Servers) > 0 || f.Sites[0].Path != "" || f.Common.Sticky != "") {
+		return fault.New(fault.Misused, "direct return is for one site of the cluster, whole").Hint("--site NAME, or leave --direct out")
+	}
 	return f.Common.check()
 }
 
@@ -193,6 +201,10 @@ func (d Doors) check() error {
 	switch {
 	case len(d.Plain)+len(d.TLS) > maxDoors || len(d.Pairs) > maxDoors:
 		return fault.New(fault.Misused, "a front has at most %d ports, and as many certificates", maxDoors)
+	case d.Direct && d.Address == "":
+		return fault.New(fault.Misused, "direct return needs an address of your network that nobody has yet").Hint("--address 10.0.0.100")
+	case d.Direct && len(d.Plain)+len(d.TLS)+len(d.Pairs) > 0:
+		return fault.New(fault.Misused, "with direct return visitors come to the port of the site, and nothing on the way speaks TLS").Hint("leave --listen and --listen-tls out, or --direct")
 	case d.ACME != nil && (len(d.TLS) == 0 || len(d.Plain) == 0):
 		return fault.New(fault.Misused, "--acme-host needs a port without TLS, at which the CA asks, and one with it").Hint("--listen :80 --listen-tls :443")
 	case d.ACME != nil && (len(d.ACME.Hosts) > maxDoors || len(d.ACME.Roots) > maxPEM):

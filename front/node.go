@@ -31,12 +31,16 @@ type Node struct {
 
 	mu     sync.Mutex
 	wanted []Order
-	known  bool              // what is wanted
-	seen   said              // of the process, last
-	told   map[string]string // the head, last
-	hello  bool
+	hold   string        // an address for direct return
+	known  bool          // what is wanted
+	seen   said          // of the process, last
+	told   *report       // to the head, last
+	met    int           // how often it was connected to the head
+	greets int           // of these, the last one that the head has heard of
 	conn   *bus.Conn     // nil until the head was there for the first time
 	broken error         // why no process does it
+	held   holding       // Supervise's
+	holds  error         // why the address is not held
 	child  []*os.Process // that were started, and not yet seen to have ended; Supervise's
 }
 
@@ -58,9 +62,11 @@ func (n *Node) Supervise(ctx context.Context) error {
 	if err != nil {
 		n.Log.Error("what was wanted of the fronts here cannot be read; the head says it again", "error", err)
 	}
+	n.held.file = filepath.Join(n.Dir, "held.json")
+	defer n.held.leave()
 	n.mu.Lock()
 	if !n.known {
-		n.wanted, n.known = list, err == nil
+		n.wanted, n.hold, n.known = list.Fronts, list.Hold, err == nil
 	}
 	n.mu.Unlock()
 	tick := time.NewTicker(tendEvery)
@@ -68,6 +74,7 @@ func (n *Node) Supervise(ctx context.Context) error {
 	silent := 0
 	for {
 		n.reap()
+		n.keepHold()
 		silent = n.tend(ctx, silent)
 		n.tell()
 		select {
@@ -104,7 +111,7 @@ func (n *Node) Run(ctx context.Context, conn *bus.Conn) error {
 // Connected has the node say what it does; called at each connection.
 func (n *Node) Connected() {
 	n.mu.Lock()
-	n.hello = true
+	n.met++
 	n.mu.Unlock()
 	n.wake()
 }
@@ -123,11 +130,11 @@ func (n *Node) want(m bus.Message) {
 		n.Log.Warn("an unreadable order", "error", err)
 		return
 	}
-	if err := writeOrders(n.Dir, o.Fronts); err != nil {
+	if err := writeOrders(n.Dir, o); err != nil {
 		n.Log.Error("the order is not kept, and will be forgotten with this process", "error", err)
 	}
 	n.mu.Lock()
-	n.wanted, n.known = o.Fronts, true
+	n.wanted, n.hold, n.known = o.Fronts, o.Hold, true
 	n.mu.Unlock()
 	n.wake()
 }
@@ -215,6 +222,28 @@ func (n *Node) launch(ctx context.Context) (said, error) {
 	}
 }
 
+// keepHold holds the address that is wanted, or none.
+func (n *Node) keepHold() {
+	n.mu.Lock()
+	at, known, before := n.hold, n.known, n.holds
+	n.mu.Unlock()
+	if !known || at == "" && n.held.now == nil && !exists(n.held.file) {
+		return
+	}
+	err := n.held.want(at)
+	if err != nil && (before == nil || before.Error() != err.Error()) {
+		n.Log.Error("the address of a front with direct return is not held, or not let go of", "address", at, "error", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.holds = err
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
 // reap lets children that have ended go.
 func (n *Node) reap() {
 	n.child = slices.DeleteFunc(n.child, func(p *os.Process) bool {
@@ -255,24 +284,26 @@ func (n *Node) note(s said, err error) {
 // tell reports to the head if there is something new to it, or if it asks; what is lost with the connection is said at the next.
 func (n *Node) tell() {
 	n.mu.Lock()
-	r := report{Hello: n.hello, Fronts: map[string]string{}}
+	r := report{Hello: n.met != n.greets, Fronts: map[string]string{}, Hold: n.hold}
 	for _, o := range n.wanted { // what is known here need not be said again, whether it can be done or not
 		r.Fronts[o.Name] = o.Rev
 	}
-	conn, news := n.conn, n.hello || n.known && !maps.Equal(n.told, r.Fronts)
+	conn, met, news := n.conn, n.met, r.Hello || n.known && (n.told == nil || !maps.Equal(n.told.Fronts, r.Fronts) || n.told.Hold != r.Hold)
 	n.mu.Unlock()
-	if conn != nil && news {
-		n.send(conn, r)
+	if conn != nil && news && conn.Connected() {
+		n.send(conn, r, met)
 	}
 }
 
-// send sends a report.
-func (n *Node) send(conn *bus.Conn, r report) {
-	err := conn.Publish(bus.From("front", conn.Who().Name, "report"), r)
+// send sends a report, until the head has heard it: it tells nobody what nobody seems to do.
+func (n *Node) send(conn *bus.Conn, r report, met int) {
+	ctx, cancel := context.WithTimeout(context.Background(), tendEvery)
+	defer cancel()
+	err := conn.Call(ctx, bus.From("front", conn.Who().Name, "report"), r, nil)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err == nil {
-		n.hello, n.told = false, r.Fronts
+		n.greets, n.told = met, &r
 	}
 }
 

@@ -53,7 +53,7 @@ func (p *Process) Run(ctx context.Context) error {
 	if err != nil {
 		p.Log.Error("the orders on the disk cannot be read", "error", err)
 	}
-	p.set(list)
+	p.set(list.Fronts)
 	l, err := listenControl(p.Dir)
 	if err != nil {
 		return err
@@ -236,10 +236,13 @@ func (p *Process) set(list []Order) {
 	}
 	for _, o := range list {
 		c := p.fronts[o.Name]
-		if c != nil && !c.goesOn(o.Doors) {
-			p.accept(c.sockets())
-			old := c
-			p.ending.Go(func() { old.giveWay(p.life) })
+		if c != nil && !c.goesOn(o) {
+			if old := c; old.direct != nil {
+				old.close() // the next one begins where nothing is left
+			} else {
+				p.accept(old.sockets())
+				p.ending.Go(func() { old.giveWay(p.life) })
+			}
 			c = nil
 		}
 		if c == nil {
@@ -257,21 +260,20 @@ func (p *Process) set(list []Order) {
 func ordersIn(dir string) string { return filepath.Join(dir, "orders.json") }
 
 // readOrders reads what was wanted last; nothing is nothing.
-func readOrders(dir string) ([]Order, error) {
+func readOrders(dir string) (o orders, err error) {
 	text, err := os.ReadFile(ordersIn(dir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return o, nil
 	}
-	var o orders
 	if err == nil {
 		err = json.Unmarshal(text, &o)
 	}
-	return o.Fronts, err
+	return o, err
 }
 
 // writeOrders keeps what is wanted.
-func writeOrders(dir string, list []Order) error {
-	text, err := json.Marshal(orders{list})
+func writeOrders(dir string, o orders) error {
+	text, err := json.Marshal(o)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func anyPort(t *testing.T, name string, spec Spec) Order {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return ordered(Front{Name: name, Doors: Doors{Plain: []string{l.Addr().String()}}}, spec)
+	return ordered(Front{Name: name, Doors: Doors{Plain: []string{l.Addr().String()}}}, spec, nil)
 }
 
 // A process that takes over goes on with the same ports: nobody's request is lost, and who was connected has one more answer from
@@ -90,7 +90,7 @@ func TestProcessTakesOver(t *testing.T) {
 	b := newBackend(t, "b", nil)
 	first := begin(t, dir, "1")
 	o := anyPort(t, "front", pool(b.Member))
-	if err := writeOrders(dir, []Order{o}); err != nil {
+	if err := writeOrders(dir, orders{Fronts: []Order{o}}); err != nil {
 		t.Fatal(err)
 	}
 	at := wish(t, dir, o)["front"].Plain
@@ -151,7 +151,7 @@ func TestProcessSets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	three := ordered(Front{Name: "three", Doors: Doors{Plain: []string{taken.Addr().String(), one.Doors.Plain[0]}}}, pool(b.Member))
+	three := ordered(Front{Name: "three", Doors: Doors{Plain: []string{taken.Addr().String(), one.Doors.Plain[0]}}}, pool(b.Member), nil)
 	got := wish(t, dir, one, two, three)
 	if got["one"].Error+got["two"].Error != "" || !strings.Contains(got["three"].Error, "is taken here") || len(got["three"].Plain) != 0 {
 		t.Errorf("got %+v", got)
@@ -205,9 +205,9 @@ func TestProcessGetsCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	doors.ACME = &Issuer{Hosts: []string{"a.example"}, Directory: "https://" + ca.at + "/dir", Roots: string(own)}
-	o := ordered(Front{Name: "front", Doors: doors}, pool(b.Member))
+	o := ordered(Front{Name: "front", Doors: doors}, pool(b.Member), nil)
 	first := begin(t, dir, "1")
-	if err := writeOrders(dir, []Order{o}); err != nil {
+	if err := writeOrders(dir, orders{Fronts: []Order{o}}); err != nil {
 		t.Fatal(err)
 	}
 	if c := wish(t, dir, o)["front"]; c.Error != "" {
@@ -222,7 +222,7 @@ func TestProcessGetsCertificates(t *testing.T) {
 		t.Error(err)
 	}
 	doors.ACME = &Issuer{Hosts: []string{"*.example"}}
-	if c := wish(t, dir, ordered(Front{Name: "front", Doors: doors}, pool(b.Member)))["front"]; !strings.Contains(c.Error, "*.example") {
+	if c := wish(t, dir, ordered(Front{Name: "front", Doors: doors}, pool(b.Member), nil))["front"]; !strings.Contains(c.Error, "*.example") {
 		t.Errorf("a name that cannot be certified: %+v", c)
 	}
 	if res, _ := w.ask(get); res.StatusCode != http.StatusOK {
@@ -285,7 +285,7 @@ func TestNodeSupervises(t *testing.T) {
 		answer, _, err := talk(dir, asked{Do: "look"})
 		return err == nil && answer.Version == version && answer.Fronts["front"].Rev == o.Rev
 	}
-	if err := writeOrders(dir, []Order{o}); err != nil {
+	if err := writeOrders(dir, orders{Fronts: []Order{o}}); err != nil {
 		t.Fatal(err)
 	}
 	stop := supervise(start("1"))

@@ -39,9 +39,9 @@ type Service struct {
 	fronts  map[string]Front
 	issued  map[string]issued // certificates by the cluster's CA, by front
 	orders  map[string]Order
-	reports map[string]map[string]string // by node: revisions of its fronts
-	looked  map[string]looked            // addresses of servers that have a name
-	places  map[string][]Place           // where sites were served last, as it is in the books
+	reports map[string]report  // by node
+	looked  map[string]looked  // addresses of servers that have a name
+	places  map[string][]Place // where sites were served last, as it is in the books
 }
 
 // Fleet knows the nodes.
@@ -72,7 +72,7 @@ const (
 // Open reads the books.
 func (s *Service) Open(ctx context.Context) error {
 	s.kick = make(chan struct{}, 1)
-	s.issued, s.orders, s.reports, s.looked = map[string]issued{}, map[string]Order{}, map[string]map[string]string{}, map[string]looked{}
+	s.issued, s.orders, s.reports, s.looked = map[string]issued{}, map[string]Order{}, map[string]report{}, map[string]looked{}
 	s.places = map[string][]Place{}
 	return s.load(ctx)
 }
@@ -92,7 +92,7 @@ func (s *Service) Run(ctx context.Context) error {
 		bus.Handle(ctx, s.Conn, "front.do.down", s.down),
 		bus.Handle(ctx, s.Conn, "front.do.change", s.change),
 		bus.Handle(ctx, s.Conn, "front.read.status", s.status),
-		s.Conn.Subscribe(ctx, bus.From("front", "*", "report"), s.heard),
+		bus.Handle(ctx, s.Conn, bus.From("front", "*", "report"), s.heard),
 	)
 	if err != nil {
 		return err
@@ -133,17 +133,17 @@ func (s *Service) tellLoads() {
 }
 
 // heard takes in what a node says of its fronts.
-func (s *Service) heard(m bus.Message) {
-	var r report
-	if m.Caller.Kind != trust.KindNode || m.Decode(&r) != nil {
-		return
+func (s *Service) heard(_ context.Context, who bus.Caller, r report) (struct{}, error) {
+	if who.Kind != trust.KindNode {
+		return struct{}{}, fault.New(fault.Denied, "only nodes report on fronts")
 	}
 	s.mu.Lock()
-	s.reports[m.Caller.Name] = r.Fronts
+	s.reports[who.Name] = r
 	s.mu.Unlock()
 	if r.Hello {
 		s.Changed()
 	}
+	return struct{}{}, nil
 }
 
 // refresh finds out what each front should do now, and tells nodes that do something else.
@@ -161,7 +161,16 @@ func (s *Service) refresh(ctx context.Context) {
 		s.mu.Unlock()
 		for _, n := range nodes {
 			if ok {
-				selected[n.Name] = orders{append(selected[n.Name].Fronts, o)}
+				mine := selected[n.Name]
+				mine.Fronts = append(mine.Fronts, o)
+				selected[n.Name] = mine
+			}
+		}
+		if o.Straight != nil {
+			for _, m := range o.Straight.Members {
+				mine := selected[m.Name]
+				mine.Hold = o.Straight.Address.String()
+				selected[m.Name] = mine
 			}
 		}
 	}
@@ -178,13 +187,13 @@ func (s *Service) refresh(ctx context.Context) {
 }
 
 // satisfied reports whether a node knows of these orders and no others.
-func (o orders) satisfied(carried map[string]string) bool {
+func (o orders) satisfied(r report) bool {
 	for _, one := range o.Fronts {
-		if carried[one.Name] != one.Rev {
+		if r.Fronts[one.Name] != one.Rev {
 			return false
 		}
 	}
-	return len(carried) == len(o.Fronts)
+	return len(r.Fronts) == len(o.Fronts) && r.Hold == o.Hold
 }
 
 // compose makes a front's order anew.
@@ -212,9 +221,21 @@ func (s *Service) compose(ctx context.Context, f Front) error {
 			return err
 		}
 	}
+	var straight *Straight
+	if f.Doors.Direct {
+		var carriers []string
+		nodes, _ := s.Fleet.Select(f.On)
+		for _, n := range nodes {
+			carriers = append(carriers, n.Name)
+		}
+		if straight, err = straighten(f, carriers, spec); err != nil {
+			return err
+		}
+		spec = Spec{}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.orders[f.Name] = ordered(f, spec)
+	s.orders[f.Name] = ordered(f, spec, straight)
 	return nil
 }
 
@@ -248,6 +269,9 @@ func (s *Service) up(ctx context.Context, who bus.Caller, f Front) (Status, erro
 	nodes, err := s.Fleet.Select(f.On)
 	if err != nil {
 		return Status{}, err
+	}
+	if f.Doors.Direct && len(nodes) > 1 {
+		return Status{}, fault.New(fault.Misused, "with direct return one node lets visitors in, and %s are %d", f.On, len(nodes)).Hint("--on node1")
 	}
 	if f.Doors.ACME != nil && len(nodes) > 1 {
 		return Status{}, fault.New(fault.Misused, "a CA asks one node whether a name is ours, and %s are %d", f.On, len(nodes)).Hint("--on node1, or --cert and --key")
@@ -320,7 +344,7 @@ func (s *Service) change(ctx context.Context, who bus.Caller, c Change) (Status,
 	s.mu.Lock()
 	o := s.orders[f.Name]
 	s.mu.Unlock()
-	if err := o.Spec.has(c.Member); err != nil {
+	if err := o.has(c.Member); err != nil {
 		return Status{}, err
 	}
 	changed := maps.Clone(f.Changed)
@@ -342,10 +366,15 @@ func (s *Service) change(ctx context.Context, who bus.Caller, c Change) (Status,
 }
 
 // has reports as fault.NotFound that a front has no member of the name.
-func (s Spec) has(member string) error {
+func (o Order) has(member string) error {
 	known := map[string]bool{}
-	for _, p := range s.Pools {
+	for _, p := range o.Spec.Pools {
 		for _, m := range p.Members {
+			known[m.Name] = true
+		}
+	}
+	if o.Straight != nil {
+		for _, m := range o.Straight.Members {
 			known[m.Name] = true
 		}
 	}

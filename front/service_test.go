@@ -289,8 +289,8 @@ func TestFrontDown(t *testing.T) {
 		t.Errorf("got %q, %v", name, err)
 	}
 	eventually(t, "no process is left", func() bool { _, _, err := talk(c.dir+"/one", asked{Do: "look"}); return err != nil })
-	if list, err := readOrders(c.dir + "/one"); err != nil || len(list) != 0 {
-		t.Errorf("%d orders are left, %v", len(list), err)
+	if list, err := readOrders(c.dir + "/one"); err != nil || len(list.Fronts) != 0 {
+		t.Errorf("%d orders are left, %v", len(list.Fronts), err)
 	}
 	if _, err := cl.Down(t.Context(), ""); !fault.Is(err, fault.NotFound) {
 		t.Errorf("a second time: %v", err)

@@ -61,7 +61,7 @@ func (s *sharing) stands() (has string, why error) {
 
 // shared is what the doors say of an address that is shared; nil: nothing.
 func (d Doors) shared() (*vrrp.Options, error) {
-	if d.Address == "" {
+	if d.Address == "" || d.Direct {
 		return nil, nil
 	}
 	o, err := vrrp.Parse(d.Address)

@@ -3,7 +3,9 @@ package job
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
+	"syscall"
 	"time"
 
 	"bramble/fault"
@@ -89,6 +91,25 @@ func Enter(getenv func(string) string) (Inside, error) {
 	return in, nil
 }
 
+// agentPatience is how long an agent may be away, which is being replaced.
+const agentPatience = 5 * time.Second
+
+// dialAgent connects to an agent's socket, when it is there.
+func dialAgent(ctx context.Context, path string) (net.Conn, error) {
+	d := net.Dialer{Timeout: 2 * agentPatience}
+	for until := time.Now().Add(agentPatience); ; {
+		conn, err := d.DialContext(ctx, "unix", path)
+		if err == nil || !errors.Is(err, syscall.ECONNREFUSED) || time.Now().After(until) {
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 // dial connects to the agent and makes the request.
 func (in Inside) dial(ctx context.Context, req StepRequest) (net.Conn, *framer, error) {
 	path, done, err := keeper.ShortPath(in.Socket)
@@ -96,8 +117,7 @@ func (in Inside) dial(ctx context.Context, req StepRequest) (net.Conn, *framer, 
 		return nil, nil, err
 	}
 	defer done()
-	d := net.Dialer{Timeout: 10 * time.Second}
-	conn, err := d.DialContext(ctx, "unix", path)
+	conn, err := dialAgent(ctx, path)
 	if err != nil {
 		return nil, nil, fault.New(fault.Unreachable, "the agent of %s does not answer: %w", in.Node, err).Hint("bramble nodes shows whether it is up")
 	}

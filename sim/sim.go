@@ -89,7 +89,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	defer os.RemoveAll(s.dir)
+	defer s.tidy()
 	err = s.run(ctx)
 	if s.Keep {
 		return err
@@ -98,6 +98,17 @@ func Run(ctx context.Context, o Options) error {
 		err = left
 	}
 	return err
+}
+
+// tidy removes the folder; what a connection that is ending still writes there may come between.
+func (s *simulation) tidy() {
+	for range 100 {
+		if os.RemoveAll(s.dir) == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.Log.Warn("a folder is left", "folder", s.dir)
 }
 
 // prepare makes what all nodes share.

@@ -192,6 +192,9 @@ func (f *Front) list(ctx context.Context, kind, name string) ([]byte, error) {
 	return runNft(ctx, "", "-j", "list", kind, "netdev", table, name)
 }
 
+// Leave lets another process take over; the kernel goes on meanwhile.
+func (f *Front) Leave() error { return f.lock.Close() }
+
 // Close takes everything away again; visitors' connections end.
 func (f *Front) Close() error {
 	defer f.lock.Close()

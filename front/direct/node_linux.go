@@ -32,6 +32,9 @@ func Hold(a netip.Addr, file string) (*Holding, error) {
 	return h, nil
 }
 
+// Leave lets another process take over; the address stays.
+func (h *Holding) Leave() error { return h.lock.Close() }
+
 // Close has everything as it was before.
 func (h *Holding) Close() error {
 	defer h.lock.Close()

@@ -32,6 +32,9 @@ func (f *Front) Counts(context.Context) ([]Count, error) { return nil, onlyLinux
 // Close works only on Linux.
 func (f *Front) Close() error { return onlyLinux() }
 
+// Leave is never called.
+func (f *Front) Leave() error { return onlyLinux() }
+
 // Undo works only on Linux.
 func Undo(string) (bool, error) { return false, onlyLinux() }
 
@@ -43,6 +46,9 @@ func Hold(netip.Addr, string) (*Holding, error) { return nil, onlyLinux() }
 
 // Close works only on Linux.
 func (h *Holding) Close() error { return onlyLinux() }
+
+// Leave is never called.
+func (h *Holding) Leave() error { return onlyLinux() }
 
 // Release works only on Linux.
 func Release(string) (bool, error) { return false, onlyLinux() }

@@ -139,7 +139,7 @@ func (w *Watch) judge(name string, a Answer) {
 	case now.up && !before.up:
 		w.Log.Info("a member is back", "member", name)
 	case !now.up && a != Open && (before.up || a != before.last):
-		w.Log.Warn("a member is down", "member", name, "why", why(now.last))
+		w.Log.Warn("a member is down", "member", name, "why", now.last.Why())
 	}
 }
 
@@ -214,12 +214,13 @@ func take(all []Answer, asked []MAC) func([]Answer, error) error {
 }
 
 // why is what an answer means, in words for a log.
-func why(a Answer) string {
+// Why is why nobody is sent to a member that answered so; "" is that it is well.
+func (a Answer) Why() string {
 	switch a {
 	case Refused:
 		return "it holds the service address, and nothing listens there: its web server may listen at its own address only"
 	case Silent:
 		return "no answer: it is away, or does not hold the service address (bramble front direct-member)"
 	}
-	return string(a)
+	return ""
 }
