@@ -42,6 +42,9 @@ type frontCmd struct {
 	Doctor       frontDoctorCmd       `cmd:"" help:"Look at whether direct return can work here, and undo what a killed one left."`
 }
 
+// lookEvery is how often servers' names are looked up again.
+const lookEvery = 30 * time.Second
+
 type frontServeCmd struct {
 	frontFlags `embed:""`
 	Address    string `help:"An address that fronts share, and after commas priority=N (100), on=INTERFACE, vrid=N. One of them has it; when that one dies another has it within a second, and connections that were open are lost." env:"-" placeholder:"ADDR/BITS"`
@@ -149,6 +152,7 @@ func (c *frontServeCmd) Run(e *env) error {
 		s.Register(set)
 		others.Go(func() { serveMetrics(ctx, l, set) })
 	}
+	others.Go(func() { s.Follow(ctx, lookEvery, c.spec) })
 	if shared != nil {
 		return serveShared(ctx, s, *shared, listeners)
 	}

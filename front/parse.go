@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -167,5 +168,6 @@ func lookUp(ctx context.Context, server string) ([]netip.AddrPort, error) {
 			break
 		}
 	}
+	slices.SortFunc(all, netip.AddrPort.Compare) // name servers turn them
 	return all, nil
 }

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 
@@ -46,6 +47,9 @@ func trimSlash(path string) string {
 
 // find is who answers for a host, as it was said, and a path; nil: nobody.
 func (r *routes) find(host, path []byte) *group {
+	if winding(path) {
+		path = straightened(path)
+	}
 	if len(r.hosts) > 0 {
 		var space [256]byte
 		name := http1.HostName(space[:0], host)
@@ -56,6 +60,53 @@ func (r *routes) find(host, path []byte) *group {
 		}
 	}
 	return below(r.rest, path)
+}
+
+// winding reports whether a path may have segments that say another way, as /a/../b does.
+func winding(path []byte) bool {
+	for i, c := range path {
+		if c == '/' && i+1 < len(path) && (path[i+1] == '.' || path[i+1] == '%') {
+			return true
+		}
+	}
+	return false
+}
+
+// straightened is where a path leads, by RFC 3986, 5.2.4: to members that understand it so. A dot may be written as %2E.
+func straightened(path []byte) []byte {
+	var out []byte
+	for segment := range bytes.SplitSeq(path[min(len(path), 1):], []byte("/")) {
+		switch dots(segment) {
+		case 1:
+		case 2:
+			out = out[:max(bytes.LastIndexByte(out, '/'), 0)]
+		default:
+			out = append(append(out, '/'), segment...)
+		}
+	}
+	if len(out) == 0 {
+		return []byte("/")
+	}
+	return out
+}
+
+// dots is 1 or 2 for a segment of so many dots and nothing else, else 0.
+func dots(segment []byte) (n int) {
+	for len(segment) > 0 && n < 3 {
+		switch {
+		case segment[0] == '.':
+			segment = segment[1:]
+		case len(segment) >= 3 && segment[0] == '%' && segment[1] == '2' && segment[2]|0x20 == 'e':
+			segment = segment[3:]
+		default:
+			return 0
+		}
+		n++
+	}
+	if n > 2 {
+		return 0
+	}
+	return n
 }
 
 // below is whose path the other one is below, or is.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,6 +98,24 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.web
 
 // Retire takes no more visitors, and lets those that are connected have one more answer each; Serve returns when all are gone.
 func (s *Server) Retire() { s.web.Retire() }
+
+// Follow looks every so often whether what is wanted has changed, as what a name stands for, and takes that up, until ctx ends. What
+// cannot be found out stays as it was.
+func (s *Server) Follow(ctx context.Context, every time.Duration, look func(context.Context) (Spec, error)) {
+	now := s.Spec
+	for wait(ctx, every) {
+		spec, err := look(ctx)
+		if err != nil {
+			s.Log.Warn("members stay what they were", "error", err)
+			continue
+		}
+		if spec.Secure = now.Secure; !reflect.DeepEqual(spec, now) {
+			s.Log.Info("members are others now")
+			s.Set(spec)
+			now = spec
+		}
+	}
+}
 
 // Heed takes up how busy the machines of members are, by name: the busy share of all processors, 0 to 1.
 func (s *Server) Heed(loads map[string]float64) {

@@ -2,12 +2,15 @@ package front
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -609,6 +612,57 @@ func TestLateChecks(t *testing.T) {
 	if n := checks.Load(); n <= mostSlow {
 		t.Errorf("it is down after %d checks", n)
 	}
+}
+
+// A path goes to whom it leads to, however it is written.
+func TestWindingPaths(t *testing.T) {
+	all, admin := newBackend(t, "all", nil), newBackend(t, "admin", nil)
+	spec := pool(all.Member)
+	spec.Pools = append(spec.Pools, Pool{Path: "/admin", Check: Check{Interval: -1}, Members: []Member{admin.Member}})
+	w := serve(t, spec)
+	for path, want := range map[string]string{
+		"/": "all", "/admin": "admin", "/a/../admin/x": "admin", "/admin/../x": "all", "/admin/./x": "admin", "/admin/%2e%2E/x": "all", "/./admin": "admin",
+		"/../../admin": "admin", "/a/.../../admin": "all", "/admin/..": "all", "/.admin/../admin/.well-known": "admin", "/%61/../admin": "admin", "/admin%2f../x": "all", "/admin/.%2e.": "admin",
+	} {
+		for _, request := range []string{"GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n", "POST " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"} {
+			if _, body := w.ask(request); !strings.HasPrefix(body, want) {
+				t.Errorf("%.40q was answered by %q, want %s", request, body, want)
+			}
+		}
+	}
+	all.heard()
+	w.ask("GET /admin/../x HTTP/1.1\r\nHost: a\r\n\r\n")
+	if got := all.heard(); !strings.HasPrefix(got, "GET /admin/../x HTTP/1.1") {
+		t.Errorf("the member got %.40q, which is not how it was written", got)
+	}
+}
+
+// What a name stands for is looked up again; while nobody knows it, it stands for what it did.
+func TestFollow(t *testing.T) {
+	a, b := newBackend(t, "a", nil), newBackend(t, "b", nil)
+	w := serve(t, pool(a.Member))
+	ctx, stop := context.WithCancel(t.Context())
+	asked, next := make(chan bool), make(chan error)
+	var over sync.WaitGroup
+	over.Go(func() {
+		w.s.Follow(ctx, time.Millisecond, func(ctx context.Context) (Spec, error) {
+			select {
+			case asked <- true:
+			case <-ctx.Done():
+				return Spec{}, ctx.Err()
+			}
+			return pool(b.Member), <-next
+		})
+	})
+	defer func() { stop(); over.Wait() }()
+	<-asked
+	next <- errors.New("nobody knows")
+	<-asked
+	if _, body := w.ask(get); !strings.HasPrefix(body, "a") {
+		t.Errorf("got %q", body)
+	}
+	next <- nil
+	w.until("the other one is asked", func() bool { _, body := w.ask(get); return strings.HasPrefix(body, "b") })
 }
 
 // One address has so many requests in a second, and others none the fewer; what is too much is told so.

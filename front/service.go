@@ -254,7 +254,6 @@ func (s *Service) look(ctx context.Context, server string) ([]netip.AddrPort, er
 	if found.addresses, found.err = lookUp(ctx, server); found.err != nil && len(before.addresses) > 0 {
 		found.addresses, found.err = before.addresses, nil
 	}
-	slices.SortFunc(found.addresses, netip.AddrPort.Compare) // name servers turn them
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.looked[server] = found
