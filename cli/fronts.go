@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"bramble/agent"
 	"bramble/front"
 	"bramble/host"
 )
@@ -18,6 +19,13 @@ type frontsCmd struct {
 func (c *frontsCmd) Run(e *env) error {
 	p := front.Process{Dir: c.Dir, Host: c.Host, Version: e.version, Log: logger("info")}
 	return p.Run(e.ctx)
+}
+
+// tellFronts says that fronts go on without the agent that ends here.
+func (e *env) tellFronts(state string) {
+	if pid := front.Carrier(filepath.Join(agent.Layout(state).Node(), "front")); pid > 0 {
+		fmt.Fprintf(e.out.Stderr, "the fronts of this node go on by themselves, until bramble is started again or process %d is ended\n", pid)
+	}
 }
 
 // startFronts starts that process.

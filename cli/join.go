@@ -61,5 +61,6 @@ func (c *joinCmd) Run(e *env) error {
 	}
 	defer notified(e.ctx, &o)()
 	defer restKeeper(state)
+	defer e.tellFronts(state)
 	return agent.RunNode(e.ctx, o)
 }

@@ -60,6 +60,7 @@ func (c *upCmd) Run(e *env) error {
 	o.Ready = func(i agent.Info) { go e.announce(i) }
 	defer notified(e.ctx, &o)()
 	defer restKeeper(state)
+	defer e.tellFronts(state)
 	return agent.RunHead(e.ctx, o, conf)
 }
 

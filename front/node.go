@@ -253,8 +253,11 @@ func (n *Node) reap() {
 }
 
 // alive reports whether a process has the folder.
-func (n *Node) alive() bool {
-	lock, err := os.OpenFile(filepath.Join(n.Dir, "lock"), os.O_RDWR, 0)
+func (n *Node) alive() bool { return held(n.Dir) }
+
+// held reports whether a process has a folder.
+func held(dir string) bool {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
 	if err != nil {
 		return false
 	}
@@ -262,13 +265,19 @@ func (n *Node) alive() bool {
 	return tryLock(lock) != nil
 }
 
+// Carrier is the number of the process that carries the fronts of a folder; 0 is none.
+func Carrier(dir string) int {
+	if !held(dir) {
+		return 0
+	}
+	text, _ := os.ReadFile(filepath.Join(dir, "lock"))
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return max(pid, 0)
+}
+
 // endHung ends a process that has the folder and does not answer.
 func (n *Node) endHung() {
-	if !n.alive() {
-		return
-	}
-	text, _ := os.ReadFile(filepath.Join(n.Dir, "lock"))
-	if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 && pid != os.Getpid() {
+	if pid := Carrier(n.Dir); pid > 1 && pid != os.Getpid() {
 		n.Log.Error("the fronts' process does not answer, and is ended", "pid", pid)
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
