@@ -164,7 +164,7 @@ func TestLeast(t *testing.T) {
 // rig is a group without connections, at a time that stands.
 func rig(t *testing.T, p Pool) *group {
 	p.Check.Interval = -1
-	g := &group{ctx: t.Context(), log: quiet, drop: nothing, transport: &http1.Transport{}, now: func() time.Time { return time.Unix(1000, 0) }}
+	g := &group{ctx: t.Context(), log: quiet, drop: nothing, transport: &http1.Transport{}, second: newSecond(0), now: func() time.Time { return time.Unix(1000, 0) }}
 	g.set(p)
 	t.Cleanup(g.close)
 	return g
