@@ -124,7 +124,7 @@ func startShell(t *testing.T) *shell {
 	}
 	w.Close()
 	t.Cleanup(func() {
-		io.WriteString(in, "bramble lab down --state lab; kill $(jobs -p); wait; exit\n")
+		io.WriteString(in, "for l in lab magazine; do bramble lab down --state $l; done; kill $(jobs -p); wait; exit\n")
 		in.Close()
 		done := make(chan error, 1)
 		go func() { done <- cmd.Wait() }()
