@@ -124,18 +124,7 @@ func (n *node) run(ctx context.Context) error {
 	fronts, closeFronts := n.carryFronts(ctx)
 	defer closeFronts()
 	var jobs atomic.Pointer[job.Node]
-	conn, err := n.dial(ctx, func() {
-		member.Greet()
-		if w := jobs.Load(); w != nil {
-			w.Greet()
-		}
-		if sites != nil {
-			sites.Connected()
-		}
-		if fronts != nil {
-			fronts.Connected()
-		}
-	})
+	conn, err := n.dial(ctx, func() { greet(member, jobs.Load(), sites, fronts) })
 	if err != nil {
 		return err
 	}
@@ -144,10 +133,7 @@ func (n *node) run(ctx context.Context) error {
 	if n.Ready != nil {
 		n.Ready(Info{Name: n.conf.Name, Cluster: n.conf.Cluster, State: n.State, Bus: n.conf.Heads[0]})
 	}
-	set := n.figures(conn, sites)
-	if fronts != nil {
-		front.Register(set, fronts.Standing)
-	}
+	set := n.figures(conn, sites, fronts)
 	copies := n.copies(conn, store)
 	if copies != nil {
 		n.files = taskFiles{copies, n.workDir()}
@@ -181,8 +167,22 @@ func (n *node) run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// greet has all that a node does say so to a head that it is connected with anew; what is nil there is none of.
+func greet(member *fleet.Member, jobs *job.Node, sites *site.Node, fronts *front.Node) {
+	member.Greet()
+	if jobs != nil {
+		jobs.Greet()
+	}
+	if sites != nil {
+		sites.Connected()
+	}
+	if fronts != nil {
+		fronts.Connected()
+	}
+}
+
 // figures are what this node measures.
-func (n *node) figures(conn *bus.Conn, sites *site.Node) *metric.Set {
+func (n *node) figures(conn *bus.Conn, sites *site.Node, fronts *front.Node) *metric.Set {
 	set := &metric.Set{}
 	hostMetrics(set, n.Machine)
 	set.Gauge("bramble_bus_connected", "1 while the head is there.", func() float64 {
@@ -191,6 +191,9 @@ func (n *node) figures(conn *bus.Conn, sites *site.Node) *metric.Set {
 		}
 		return 0
 	})
+	if fronts != nil {
+		front.Register(set, fronts.Standing)
+	}
 	if sites != nil {
 		sites.Show(set)
 		if n.serves != nil {

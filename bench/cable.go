@@ -30,25 +30,11 @@ func (b *bench) cable(ctx context.Context, s *section) error {
 	if lacking := missing("nginx", "haproxy", "apache2"); len(lacking) > 0 {
 		return fmt.Errorf("this needs %s; try: scripts/setup bench", strings.Join(lacking, ", "))
 	}
-	if os.Geteuid() != 0 {
-		return errors.New("this needs root, for network namespaces")
-	}
-	r, err := b.raiseAs(ctx, "cable", lab.Options{Nodes: cableNodes})
+	r, at, err := b.raiseSite(ctx, "cable", cableNodes)
 	if err != nil {
 		return err
 	}
 	defer r.down(ctx)
-	dir := filepath.Join(b.dir, "cable-site")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := writePages(dir); err != nil {
-		return err
-	}
-	at, err := r.serve(ctx, dir)
-	if err != nil {
-		return err
-	}
 	for _, x := range cableBalancers() {
 		b.say("cable: through %s", x.name)
 		failed, worst, err := b.pull(ctx, r, x, at)
@@ -86,6 +72,30 @@ func cableBalancers() []*balancer {
 		named("apache2", startProxy(apacheProxy, "apache2", "-f", "FILE", "-DFOREGROUND")),
 		named("apache2 at its best", startProxy(with(apacheProxy, "</Proxy>", "ProxySet timeout=1 maxattempts=3\n</Proxy>", "\nProxyPass ", "\nProxyTimeout 1\nProxyPass "), "apache2", "-f", "FILE", "-DFOREGROUND")),
 	}
+}
+
+// raiseSite makes a lab in namespaces whose nodes serve a site, and says where.
+func (b *bench) raiseSite(ctx context.Context, name string, nodes int) (*rack, []string, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil, errors.New("this needs root, for network namespaces")
+	}
+	dir := filepath.Join(b.dir, name+"-site")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	if err := writePages(dir); err != nil {
+		return nil, nil, err
+	}
+	r, err := b.raiseAs(ctx, name, lab.Options{Nodes: nodes})
+	if err != nil {
+		return nil, nil, err
+	}
+	at, err := r.serve(ctx, dir)
+	if err != nil {
+		r.down(ctx)
+		return nil, nil, err
+	}
+	return r, at, nil
 }
 
 // serve publishes a folder on all nodes, and returns where they serve it.

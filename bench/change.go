@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"bramble/front"
 	"bramble/front/visitor"
-	"bramble/lab"
 )
 
 const (
@@ -26,25 +23,11 @@ func (b *bench) change(ctx context.Context, s *section) error {
 	s.title = "A front's settings change under load"
 	s.how = fmt.Sprintf("A site on %d nodes, and on the head a front before it. While %d visitors ask, weights change, members are drained, disabled and let in again, another server is added and taken away, "+
 		"and the front has another port besides, for %s: each change by the command line's own requests, and waited for until the front does it.", changeNodes, changeVisitors, b.outage)
-	if os.Geteuid() != 0 {
-		return errors.New("this needs root, for network namespaces")
-	}
-	r, err := b.raiseAs(ctx, "change", lab.Options{Nodes: changeNodes})
+	r, at, err := b.raiseSite(ctx, "change", changeNodes)
 	if err != nil {
 		return err
 	}
 	defer r.down(ctx)
-	dir := filepath.Join(b.dir, "change-site")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := writePages(dir); err != nil {
-		return err
-	}
-	at, err := r.serve(ctx, dir)
-	if err != nil {
-		return err
-	}
 	changing := &changing{fronts: r.cluster.Fronts, member: r.nodes[0].Name, front: front.Front{Name: "front", On: "role=head",
 		Sites: []front.SiteRef{{Name: "bench"}}, Doors: front.Doors{Plain: []string{":80"}}}}
 	if changing.extra, err = front.ParseBackend("http://" + at[0] + ",name=extra"); err != nil {

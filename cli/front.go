@@ -183,7 +183,7 @@ func (c *frontServeCmd) listen(e *env, acme *front.ACME, shared *vrrp.Options, l
 		plain = []string{":8080"}
 	}
 	open := func(at, scheme string) (net.Listener, error) {
-		l, err := listenAt(e.ctx, at, shared)
+		l, err := front.Listen(e.ctx, at, shared)
 		if err != nil {
 			return nil, fault.New(fault.Conflict, "cannot listen on %s: %w", at, plainly(err)).Hint("--listen :8081")
 		}
@@ -325,6 +325,14 @@ func (c *balanceFlags) common() (front.Pool, error) {
 	return p, nil
 }
 
+// common is that of a front without a cluster.
+func (c *frontFlags) common() (front.Pool, error) {
+	if c.Balance == front.Heartbeat {
+		return front.Pool{}, fault.New(fault.Misused, "--balance heartbeat: without a cluster nobody tells how busy members are").Hint("--balance bybusyness")
+	}
+	return c.balanceFlags.common()
+}
+
 // backends are the members, without their addresses.
 func backends(texts []string) (all []front.Backend, err error) {
 	for _, text := range texts {
@@ -361,9 +369,6 @@ func (c *frontFlags) spec(ctx context.Context) (s front.Spec, err error) {
 	backends, err := backends(c.Backend)
 	if err != nil {
 		return s, err
-	}
-	if common.Balance == front.Heartbeat {
-		return s, fault.New(fault.Misused, "--balance heartbeat: without a cluster nobody tells how busy members are").Hint("--balance bybusyness")
 	}
 	if s.Pools, err = front.Pools(ctx, backends, common); err != nil {
 		return s, err

@@ -2,10 +2,7 @@ package cli
 
 import (
 	"cmp"
-	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 
 	"bramble/cluster"
@@ -51,13 +48,10 @@ func (c *acmeNames) issuer() (*front.Issuer, error) {
 	}
 	i := &front.Issuer{Hosts: c.ACMEHost, Email: c.ACMEEmail, Directory: c.ACMEDirectory}
 	if c.ACMECA != "" {
-		text, err := os.ReadFile(c.ACMECA)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fault.New(fault.NotFound, "there is no file %s", c.ACMECA).Hint("--acme-ca FILE")
-		} else if err != nil {
-			return nil, fault.New(fault.Failed, "cannot read %s: %w", c.ACMECA, err)
+		var err error
+		if i.Roots, err = front.ReadFile(c.ACMECA, "--acme-ca FILE"); err != nil {
+			return nil, err
 		}
-		i.Roots = string(text)
 	}
 	return i, nil
 }

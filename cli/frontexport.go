@@ -24,9 +24,6 @@ func (c *frontExportCmd) Run(e *env) error {
 	if s.Common, err = c.common(); err != nil {
 		return err
 	}
-	if s.Common.Balance == front.Heartbeat {
-		return fault.New(fault.Misused, "--balance heartbeat is for front up").Hint("--balance bybusyness")
-	}
 	if s.Backends, err = backends(c.Backend); err != nil {
 		return err
 	}

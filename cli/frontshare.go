@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"net"
-	"net/netip"
 
 	"bramble/front"
 	"bramble/front/vrrp"
-	"bramble/host/ether"
 )
 
 // shared is what --address says, nil without it.
@@ -18,17 +16,6 @@ func (c *frontServeCmd) shared() (*vrrp.Options, error) {
 	}
 	o, err := vrrp.Parse(c.Address)
 	return &o, err
-}
-
-// listenAt opens a port. At the shared address that is so before this machine has it, and after.
-func listenAt(ctx context.Context, at string, shared *vrrp.Options) (net.Listener, error) {
-	var with net.ListenConfig
-	if host, _, err := net.SplitHostPort(at); err == nil && shared != nil {
-		if addr, err := netip.ParseAddr(host); err == nil && addr == shared.Address {
-			with.Control = ether.Absent
-		}
-	}
-	return with.Listen(ctx, "tcp", at)
 }
 
 // serveShared serves while this front shares an address. At the end the address goes to another front before this one turns

@@ -2,10 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"time"
 
 	"bramble/fault"
@@ -86,7 +83,7 @@ func (c *frontUpCmd) front() (f front.Front, err error) {
 		}
 		f.Sites = append(f.Sites, s)
 	}
-	if f.Doors.Pairs, err = pairs(c.Cert, c.Key); err != nil {
+	if f.Doors.Pairs, err = front.LoadPairs(c.Cert, c.Key); err != nil {
 		return f, err
 	}
 	if len(f.Doors.Pairs) > 0 && len(c.ListenTLS) == 0 {
@@ -105,30 +102,6 @@ func (c *frontUpCmd) front() (f front.Front, err error) {
 		return f, err
 	}
 	return f, f.Check()
-}
-
-// pairs reads certificates with their keys.
-func pairs(certs, keys []string) (all []front.Pair, err error) {
-	if len(certs) != len(keys) {
-		return nil, fault.New(fault.Misused, "there are %d certificates and %d keys", len(certs), len(keys)).Hint("--cert site.crt --key site.key for each")
-	}
-	for i := range certs {
-		var p front.Pair
-		for _, x := range []struct {
-			file string
-			to   *string
-		}{{certs[i], &p.Cert}, {keys[i], &p.Key}} {
-			text, err := os.ReadFile(x.file)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil, fault.New(fault.NotFound, "there is no file %s", x.file).Hint("--cert FILE --key FILE")
-			} else if err != nil {
-				return nil, fault.New(fault.Failed, "cannot read %s: %w", x.file, err)
-			}
-			*x.to = string(text)
-		}
-		all = append(all, p)
-	}
-	return all, nil
 }
 
 // tell says where visitors come in, or why they cannot.

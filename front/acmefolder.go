@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"bramble/fault"
+	"bramble/trust"
 )
 
 // openFolder makes a folder for this CA, for another one's certificates would not do, and reads the account's key or makes one.
@@ -53,7 +54,7 @@ func (a *ACME) newAccount(path string) (err error) {
 	}
 	text, err := keyPEM(a.key)
 	if err == nil {
-		err = replace(path, text)
+		err = trust.WriteFile(path, text)
 	}
 	if err != nil {
 		return fault.New(fault.Failed, "cannot keep the account's key: %w", err).Hint("--acme-cache DIR that can be written")
@@ -78,22 +79,6 @@ func (a *ACME) load(host string) *tls.Certificate {
 	return cert
 }
 
-func (a *ACME) save(host string, text []byte) error { return replace(a.file(host), text) }
+func (a *ACME) save(host string, text []byte) error { return trust.WriteFile(a.file(host), text) }
 
 func (a *ACME) file(host string) string { return filepath.Join(a.Folder, host+".pem") }
-
-// replace puts a file that only its owner may read in its place, whole or not at all.
-func replace(path string, text []byte) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(text)
-	if err = errors.Join(err, temp.Sync(), temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		os.Remove(temp.Name())
-	}
-	return err
-}

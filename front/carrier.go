@@ -84,35 +84,48 @@ func (c *carrier) set(o Order) {
 		spec.Secure = o.Doors.secure()
 	}
 	c.server.Set(spec) // before anybody can come in
-	want := map[string]bool{}
+	c.failed = errors.Join(c.failed, c.openDoors(o))
+}
+
+// entry is a port that is wanted.
+type entry struct {
+	key string
+	at  string // [ADDRESS]:PORT; "": one of the usual ones
+	tls bool
+}
+
+// entries are the ports of an order.
+func (o Order) entries() (all []entry) {
 	plain := o.Doors.Plain
 	if len(plain)+len(o.Doors.TLS) == 0 {
 		plain = []string{""}
 	}
 	for _, at := range plain {
-		want[c.key("plain", at)] = true
+		all = append(all, entry{o.Name + " plain " + at, at, false})
 	}
 	for _, at := range o.Doors.TLS {
-		want[c.key("tls", at)] = true
+		all = append(all, entry{o.Name + " tls " + at, at, true})
 	}
-	c.doors = slices.DeleteFunc(c.doors, func(d *opened) bool {
-		if !want[d.key] {
-			d.stop()
-			c.p.ending.Go(func() { <-d.ended })
-		}
-		return !want[d.key]
-	})
-	var broken []error
-	for _, at := range plain {
-		broken = append(broken, c.open(c.key("plain", at), at, false))
-	}
-	for _, at := range o.Doors.TLS {
-		broken = append(broken, c.open(c.key("tls", at), at, true))
-	}
-	c.failed = errors.Join(append(broken, c.failed)...)
+	return all
 }
 
-func (c *carrier) key(kind, at string) string { return c.order.Name + " " + kind + " " + at }
+// openDoors closes what is not wanted any more, and opens what is not open.
+func (c *carrier) openDoors(o Order) error {
+	entries := o.entries()
+	c.doors = slices.DeleteFunc(c.doors, func(d *opened) bool {
+		if slices.ContainsFunc(entries, func(e entry) bool { return e.key == d.key }) {
+			return false
+		}
+		d.stop()
+		c.p.ending.Go(func() { <-d.ended })
+		return true
+	})
+	var broken []error
+	for _, e := range entries {
+		broken = append(broken, c.open(e))
+	}
+	return errors.Join(broken...)
+}
 
 // secure is the port of the first door with TLS; 0 is none.
 func (d Doors) secure() int {
@@ -125,22 +138,22 @@ func (d Doors) secure() int {
 }
 
 // open opens a door, unless it is open.
-func (c *carrier) open(key, at string, secure bool) error {
-	if slices.ContainsFunc(c.doors, func(d *opened) bool { return d.key == key }) {
+func (c *carrier) open(e entry) error {
+	if slices.ContainsFunc(c.doors, func(d *opened) bool { return d.key == e.key }) {
 		return nil
 	}
-	raw, err := c.listen(key, at)
+	raw, err := c.listen(e.key, e.at)
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(c.p.life)
-	d := &opened{key: key, said: raw.Addr().String(), tls: secure, raw: raw, stop: stop, ended: make(chan struct{})}
+	d := &opened{key: e.key, said: raw.Addr().String(), tls: e.tls, raw: raw, stop: stop, ended: make(chan struct{})}
 	if a := raw.Addr().(*net.TCPAddr); a.IP.IsUnspecified() {
 		d.said = ":" + strconv.Itoa(a.Port)
 	}
 	c.doors = append(c.doors, d)
 	var l net.Listener = raw
-	if secure {
+	if e.tls {
 		l = tls.NewListener(raw, c.tls())
 	}
 	go func() {
@@ -170,12 +183,13 @@ func (c *carrier) listen(key, at string) (*net.TCPListener, error) {
 	if at == "" {
 		try = usualDoors
 	}
+	shared, _ := c.order.Doors.shared() // it was checked
 	var first error
 	for _, at := range try {
 		if at[0] == ':' && c.p.Host != "" {
 			at = net.JoinHostPort(c.p.Host, at[1:])
 		}
-		l, err := c.order.Doors.listenAt(at)
+		l, err := Listen(c.p.life, at, shared)
 		if err == nil {
 			return l, nil
 		}
@@ -192,13 +206,17 @@ func (c *carrier) listen(key, at string) (*net.TCPListener, error) {
 	return nil, fault.New(fault.Failed, "%s: %w", at, first)
 }
 
-// goesOn reports whether the front can do what is wanted as it is: what it notes and how many connections it takes is settled at its start.
+// goesOn reports whether the front can do what is wanted as it is. What is not named in settled needs another one.
 func (c *carrier) goesOn(o Order) bool {
-	d := o.Doors
-	if c.direct != nil || o.Straight != nil {
-		return c.direct != nil && o.Straight != nil && c.direct.wanted.Address == o.Straight.Address && c.direct.wanted.Port == o.Straight.Port
-	}
-	return c.order.Doors.Address == d.Address && reflect.DeepEqual(c.order.Doors.ACME, d.ACME) && slices.Equal(c.order.Doors.Proxies, d.Proxies) && c.order.Doors.Log == d.Log && c.order.Doors.JSON == d.JSON && c.order.Doors.Conns == d.Conns
+	was, is := c.order.Straight, o.Straight
+	same := was == nil && is == nil || was != nil && is != nil && was.Address == is.Address && was.Port == is.Port
+	return same && reflect.DeepEqual(c.order.Doors.settled(), o.Doors.settled())
+}
+
+// settled is the doors without what may change while a front works.
+func (d Doors) settled() Doors {
+	d.Plain, d.TLS, d.HTTPSOnly, d.Pairs = nil, nil, false, nil
+	return d
 }
 
 // sockets are copies of those that it listens on, by door.

@@ -37,8 +37,8 @@ const looksEvery = time.Second
 
 // LoadCertificates reads pairs of files in PEM: certificate chains and their keys.
 func LoadCertificates(certs, keys []string, log *slog.Logger) (*Certificates, error) {
-	if len(certs) != len(keys) {
-		return nil, fault.New(fault.Misused, "there are %d certificates and %d keys", len(certs), len(keys)).Hint("--cert site.crt --key site.key for each")
+	if err := asMany(certs, keys); err != nil {
+		return nil, err
 	}
 	c := &Certificates{Log: log, seen: time.Now()}
 	for i := range certs {
@@ -54,25 +54,62 @@ func LoadCertificates(certs, keys []string, log *slog.Logger) (*Certificates, er
 
 // load reads the files.
 func (p *pair) load() error {
-	var text [2][]byte
 	for i, file := range []string{p.cert, p.key} {
-		info, err := os.Stat(file)
-		if err == nil {
+		if info, err := os.Stat(file); err == nil { // else reading it says why
 			p.times[i], p.sizes[i] = info.ModTime(), info.Size()
-			text[i], err = os.ReadFile(file)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return fault.New(fault.NotFound, "there is no file %s", file).Hint("--cert FILE --key FILE")
-		} else if err != nil {
-			return fault.New(fault.Failed, "cannot read %s: %w", file, err)
 		}
 	}
-	cert, err := tls.X509KeyPair(text[0], text[1])
+	text, err := readPair(p.cert, p.key)
+	if err != nil {
+		return err
+	}
+	cert, err := tls.X509KeyPair([]byte(text.Cert), []byte(text.Key))
 	if err != nil {
 		return fault.New(fault.Misused, "%s and %s are no certificate with its key: %s", p.cert, p.key, strings.TrimPrefix(err.Error(), "tls: "))
 	}
 	p.loaded = &cert
 	return nil
+}
+
+// LoadPairs reads files in PEM: certificate chains and their keys.
+func LoadPairs(certs, keys []string) (all []Pair, err error) {
+	if err := asMany(certs, keys); err != nil {
+		return nil, err
+	}
+	for i := range certs {
+		p, err := readPair(certs[i], keys[i])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+func asMany(certs, keys []string) error {
+	if len(certs) != len(keys) {
+		return fault.New(fault.Misused, "there are %d certificates and %d keys", len(certs), len(keys)).Hint("--cert site.crt --key site.key for each")
+	}
+	return nil
+}
+
+// readPair reads the files of a certificate chain and its key.
+func readPair(cert, key string) (p Pair, err error) {
+	if p.Cert, err = ReadFile(cert, "--cert FILE --key FILE"); err == nil {
+		p.Key, err = ReadFile(key, "--cert FILE --key FILE")
+	}
+	return p, err
+}
+
+// ReadFile reads a file that a flag names; try is what to do where there is none.
+func ReadFile(file, try string) (string, error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fault.New(fault.NotFound, "there is no file %s", file).Hint("%s", try)
+	} else if err != nil {
+		return "", fault.New(fault.Failed, "cannot read %s: %w", file, err)
+	}
+	return string(text), nil
 }
 
 // parse reads the pair.

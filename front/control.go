@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"bramble/keeper"
 )
 
 // A front's process is spoken to over a socket in its folder, which only its account may enter: a line of JSON each way. The answer
@@ -40,12 +41,12 @@ func socketIn(dir string) string { return filepath.Join(dir, "socket") }
 
 // talk asks the process of a folder. The files are those that came with the answer.
 func talk(dir string, ask asked) (answer said, files []*os.File, err error) {
-	folder, err := os.Open(dir)
+	path, done, err := keeper.ShortPath(socketIn(dir))
 	if err != nil {
 		return said{}, nil, err
 	}
-	defer folder.Close()
-	conn, err := net.DialTimeout("unix", socketBelow(folder), askPatience)
+	defer done()
+	conn, err := net.DialTimeout("unix", path, askPatience)
 	if err != nil {
 		return said{}, nil, err
 	}
@@ -63,14 +64,6 @@ func talk(dir string, ask asked) (answer said, files []*os.File, err error) {
 		return said{}, nil, err
 	}
 	return answer, files, nil
-}
-
-// socketBelow is the socket's path through the open folder: a path of its own may have 107 bytes only (unix(7)).
-func socketBelow(folder *os.File) string {
-	if path := socketIn(folder.Name()); len(path) < 100 {
-		return path
-	}
-	return fmt.Sprintf("/proc/self/fd/%d/socket", folder.Fd())
 }
 
 // hear reads a line, and the files that come with its first bytes.
@@ -141,13 +134,13 @@ func answerWith(conn *net.UnixConn, answer said, files []*os.File) error {
 
 // listenControl opens the socket of a folder.
 func listenControl(dir string) (*net.UnixListener, error) {
-	folder, err := os.Open(dir)
+	path, done, err := keeper.ShortPath(socketIn(dir))
 	if err != nil {
 		return nil, err
 	}
-	defer folder.Close()
+	defer done()
 	os.Remove(socketIn(dir))
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socketBelow(folder), Net: "unix"})
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}

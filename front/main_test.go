@@ -71,9 +71,14 @@ func pool(members ...Member) Spec {
 
 func (w *web) until(what string, ok func() bool) {
 	w.t.Helper()
+	eventually(w.t, what, ok)
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
 	for begun := time.Now(); !ok(); time.Sleep(time.Millisecond) {
 		if time.Since(begun) > patience {
-			w.t.Fatalf("not so after %s: %s", patience, what)
+			t.Fatalf("not so after %s: %s", patience, what)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/trust"
 )
 
 // Process carries a node's fronts, in a process of its own: visitors do not notice when the agent is replaced, nor when this process
@@ -277,17 +278,5 @@ func writeOrders(dir string, o orders) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	next := ordersIn(dir) + ".new"
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(next, ordersIn(dir))
+	return trust.WriteFile(ordersIn(dir), text)
 }

@@ -53,15 +53,6 @@ func (p *process) over() {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for begun := time.Now(); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Since(begun) > patience {
-			t.Fatalf("not so after %s: %s", patience, what)
-		}
-	}
-}
-
 // wish has the process of a folder do something.
 func wish(t *testing.T, dir string, list ...Order) map[string]Carried {
 	t.Helper()

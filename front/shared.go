@@ -68,16 +68,15 @@ func (d Doors) shared() (*vrrp.Options, error) {
 	return &o, err
 }
 
-// listenAt opens a port; at a shared address that is so before this machine has it, and after.
-func (d Doors) listenAt(at string) (*net.TCPListener, error) {
+// Listen opens a port; at a shared address, nil is none, that is so before this machine has it, and after.
+func Listen(ctx context.Context, at string, shared *vrrp.Options) (*net.TCPListener, error) {
 	var with net.ListenConfig
-	o, _ := d.shared()
-	if host, _, err := net.SplitHostPort(at); err == nil && o != nil {
-		if addr, err := netip.ParseAddr(host); err == nil && addr == o.Address {
+	if host, _, err := net.SplitHostPort(at); err == nil && shared != nil {
+		if addr, err := netip.ParseAddr(host); err == nil && addr == shared.Address {
 			with.Control = ether.Absent
 		}
 	}
-	l, err := with.Listen(context.Background(), "tcp", at)
+	l, err := with.Listen(ctx, "tcp", at)
 	if err != nil {
 		return nil, err
 	}

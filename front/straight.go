@@ -175,7 +175,7 @@ func (s *straightener) carried(c *Carried) {
 		if a, known := answers[m.Name]; known {
 			at.Health = Health{Down: a != direct.Open, Since: time.Now(), Why: a.Why()}
 		}
-		if at.Share = 0; m.Mode == Enabled && !at.Health.Down {
+		if m.Mode == Enabled && !at.Health.Down {
 			at.Share = float64(max(m.Weight, 1))
 			sum += max(m.Weight, 1)
 		}

@@ -96,10 +96,10 @@ func (ca *CA) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, caKeyFile), key); err != nil {
+	if err := WriteFile(filepath.Join(dir, caKeyFile), key); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, caCertFile), EncodeCertificates(ca.cert))
+	return WriteFile(filepath.Join(dir, caCertFile), EncodeCertificates(ca.cert))
 }
 
 // Cert is the CA's own certificate.

@@ -50,7 +50,7 @@ func (f *ClientFile) Save(path string) error {
 	if err != nil {
 		return fault.New(fault.Failed, "write a client file: %w", err)
 	}
-	return writeFile(path, append(text, '\n'))
+	return WriteFile(path, append(text, '\n'))
 }
 
 // SetCredential puts a credential into the file, user and role with it.

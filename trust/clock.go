@@ -53,7 +53,7 @@ func (c *Clock) Observe(t time.Time) error {
 	if t.Sub(c.saved) < clockEvery {
 		return nil
 	}
-	if err := writeFile(c.path, []byte(t.UTC().Format(time.RFC3339)+"\n")); err != nil {
+	if err := WriteFile(c.path, []byte(t.UTC().Format(time.RFC3339)+"\n")); err != nil {
 		return err
 	}
 	c.saved = t

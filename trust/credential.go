@@ -80,7 +80,7 @@ func (c *Credential) Save(dir string) error {
 	if err := saveKey(filepath.Join(dir, credKeyFile), c.key); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, credCertFile), EncodeCertificates(c.Cert(), c.ca))
+	return WriteFile(filepath.Join(dir, credCertFile), EncodeCertificates(c.Cert(), c.ca))
 }
 
 // Replace takes a renewed certificate of the same key and CA; Save makes it last.
@@ -127,5 +127,5 @@ func saveKey(path string, key *ecdsa.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(path, text)
+	return WriteFile(path, text)
 }

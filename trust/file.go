@@ -15,8 +15,8 @@ const (
 	folderMode = 0o700
 )
 
-// writeFile puts data in path so that, whenever the power fails, path holds either all of it or what it held before.
-func writeFile(path string, data []byte) error {
+// WriteFile puts data in path, for its owner alone, so that, whenever the power fails, path holds either all of it or what it held before.
+func WriteFile(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, folderMode); err != nil {
 		return fault.New(fault.Failed, "make the folder of %s: %w", path, err)

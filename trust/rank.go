@@ -123,10 +123,10 @@ func (c *RankCredential) Save(dir string) error {
 	if err := saveKey(filepath.Join(dir, credKeyFile), c.Key); err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, "ca.pem"), EncodeCertificates(c.CA)); err != nil {
+	if err := WriteFile(filepath.Join(dir, "ca.pem"), EncodeCertificates(c.CA)); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, credCertFile), EncodeCertificates(c.Cert))
+	return WriteFile(filepath.Join(dir, credCertFile), EncodeCertificates(c.Cert))
 }
 
 // RankConfig is for both ends of a connection between ranks of one step: the other must be a rank of the same step of

@@ -12,6 +12,7 @@ import (
 
 	"bramble/fault"
 	hostnet "bramble/host/net"
+	"bramble/trust"
 )
 
 // record is what undo needs to know. It is on disk before anything is changed.
@@ -66,16 +67,7 @@ func (r record) write(file string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), file)
+	return trust.WriteFile(file, text)
 }
 
 // newRecord looks at what is there before a change.
