@@ -123,11 +123,15 @@ func typed(t *testing.T, l *labtest.Lab, dir string, args ...string) labtest.Res
 	return labtest.Result{Stdout: out.String(), Stderr: errs.String(), Code: cmd.ProcessState.ExitCode()}
 }
 
+// ownRace is what Open MPI's launcher says when the program it has started is faster than its own setpgid(2) about it: that program has
+// the group already, for it did the same.
+var ownRace = regexp.MustCompile(`(?m)^\[node\d:\d+\] plm:rsh: Warning: setpgid\(\d+,\d+\) failed in parent with errno=Permission denied\(13\)\n`)
+
 // A plain mpirun in a job starts the ranks on all nodes, two on each, without ssh or a list of hosts.
 func plainMpirun(t *testing.T, l *labtest.Lab, lib mpi.Library, hello string) {
 	c := l.Connect()
 	d, out := run(t, c, job.Spec{Args: []string{"mpirun." + string(lib), "./hello"}, Nodes: 4, Ranks: 8, Inputs: upload(t, c, hello)})
-	lines := strings.Split(strings.TrimSpace(out), "\n")
+	lines := strings.Split(strings.TrimSpace(ownRace.ReplaceAllString(out, "")), "\n")
 	slices.Sort(lines)
 	var want []string
 	for rank := range 8 {
