@@ -131,6 +131,7 @@ func (c *frontServeCmd) Run(e *env) error {
 	}
 	ctx, stop := context.WithCancel(e.ctx)
 	defer stop()
+	defer settles()()
 	var others sync.WaitGroup
 	defer others.Wait()
 	defer stop()

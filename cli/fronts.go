@@ -18,6 +18,7 @@ type frontsCmd struct {
 
 func (c *frontsCmd) Run(e *env) error {
 	p := front.Process{Dir: c.Dir, Host: c.Host, Version: e.version, Log: logger("info")}
+	defer settles()()
 	return p.Run(e.ctx)
 }
 

@@ -60,6 +60,7 @@ func (c *joinCmd) Run(e *env) error {
 		fmt.Fprintf(s, "%s is a node of %s.\n", s.Bold(i.Name), s.Bold(i.Cluster))
 	}
 	defer notified(e.ctx, &o)()
+	defer settles()()
 	defer restKeeper(state)
 	defer e.tellFronts(state)
 	return agent.RunNode(e.ctx, o)

@@ -20,6 +20,7 @@ func (c *keeperCmd) Run(e *env) error {
 	machine := host.NewReal(host.RealOptions{StateDir: c.State})
 	defer machine.Close()
 	l := agent.Layout(c.State)
+	defer settles()()
 	return keeper.Main(e.ctx, keeper.Options{Spool: l.Spool(), Socket: l.Socket(), Host: machine, Log: logger("info")}, os.Stdout)
 }
 

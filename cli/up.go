@@ -59,6 +59,7 @@ func (c *upCmd) Run(e *env) error {
 	}
 	o.Ready = func(i agent.Info) { go e.announce(i) }
 	defer notified(e.ctx, &o)()
+	defer settles()()
 	defer restKeeper(state)
 	defer e.tellFronts(state)
 	return agent.RunHead(e.ctx, o, conf)
