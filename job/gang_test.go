@@ -1,6 +1,7 @@
 package job
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -130,5 +131,28 @@ func TestAllocationLosesANode(t *testing.T) {
 			t.Errorf("job is %s", sum.State)
 		}
 		c.nothingLeft()
+	})
+}
+
+// A share that an earlier agent held, and that the head ends before the agent has made it ready again, is freed.
+func TestShareEndedAsItIsTakenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		n := NewNode(&Node{Accounts: nobody{}, Dir: t.TempDir(), Cores: 2, Log: quiet()})
+		n.life = ctx
+		a := Attempt{Key: Key{Job: 6, Attempt: 1}, CPUs: 1, Member: true}
+		n.mu.Lock() // what makes it ready waits until the order to end it is here
+		n.enter(a.Key)
+		n.hold(a)
+		n.kill([]Key{a.Key})
+		n.mu.Unlock()
+		synctest.Wait()
+		n.mu.Lock()
+		if n.slots.holds(a.Key) || !slices.Equal(n.owed.Rejected, []Key{a.Key}) {
+			t.Errorf("%d cores are in use, and the head is told of %v", n.slots.cpus, n.owed.Rejected)
+		}
+		n.mu.Unlock()
+		cancel()
+		n.close()
 	})
 }

@@ -221,7 +221,11 @@ func (n *Node) hold(a Attempt) {
 	n.slots.Promote(a.Key)
 	if a.takesSteps() {
 		n.openAllocation(a)
-		n.spawn(func() { n.isReady(a.Key) })
+		n.spawn(func() {
+			if !n.isReady(a.Key) && a.Member { // it was ended before; a leader's command is ended by the keeper
+				n.vacate(a.Key)
+			}
+		})
 	}
 }
 
