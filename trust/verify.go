@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"maps"
@@ -25,14 +26,18 @@ type Verifier struct {
 	now   func() time.Time
 
 	mu     sync.RWMutex
-	denied map[string]struct{} // serials
+	denied map[string]struct{}   // serials
+	hangs  map[[32]byte]struct{} // SHA-256 of certificates that were found to hang on the CA: parties ask often
 }
+
+// maxHangs is how many certificates are remembered.
+const maxHangs = 16 << 10
 
 // NewVerifier trusts the CA; now is usually a Clock's.
 func NewVerifier(ca *x509.Certificate, now func() time.Time) *Verifier {
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
-	return &Verifier{roots: roots, now: now, denied: map[string]struct{}{}}
+	return &Verifier{roots: roots, now: now, denied: map[string]struct{}{}, hangs: map[[32]byte]struct{}{}}
 }
 
 // Verify is of type Verify: the certificate hangs on the CA, carries an identity, is not denied and has not run out.
@@ -59,6 +64,13 @@ func (v *Verifier) Verify(cert *x509.Certificate) (Identity, error) {
 // chain judges the signature at the certificate's own last moment: expiry is judged
 // apart, and not-before not at all, as a certificate "from the future" only shows that our clock is behind.
 func (v *Verifier) chain(cert *x509.Certificate) error {
+	sum := sha256.Sum256(cert.Raw)
+	v.mu.RLock()
+	_, known := v.hangs[sum]
+	v.mu.RUnlock()
+	if known {
+		return nil
+	}
 	_, err := cert.Verify(x509.VerifyOptions{
 		Roots:       v.roots,
 		CurrentTime: cert.NotAfter,
@@ -68,6 +80,12 @@ func (v *Verifier) chain(cert *x509.Certificate) error {
 		return fault.New(fault.Denied, "the certificate is not one of this cluster's: %w", err).
 			Hint("join with a token of this cluster: bramble token create, on the head")
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.hangs) == maxHangs {
+		clear(v.hangs)
+	}
+	v.hangs[sum] = struct{}{}
 	return nil
 }
 
