@@ -98,7 +98,7 @@ func (b *neighbours) serve(ctx context.Context, l net.Listener) error {
 func mayRead(verify trust.Verify) func(*http.Request) error {
 	return func(r *http.Request) error {
 		id, err := trust.Peer(r.TLS, verify)
-		if err == nil && (id.Kind != trust.KindNode && id.Kind != trust.KindHead || r.Method != http.MethodGet && r.Method != http.MethodHead) {
+		if err == nil && (id.Kind != trust.KindNode && id.Kind != trust.KindHead || !artefact.Reads(r)) {
 			err = fault.New(fault.Denied, "%s may only read here, as nodes do", id)
 		}
 		return err

@@ -99,9 +99,18 @@ func (c *Chain) Fetch(ctx context.Context, s *Store, blobs []Blob, tell Progress
 	}
 	defer s.expect(want)()
 	c.wire = make(chan struct{}, c.Head.width())
-	return parallel(ctx, atWork, len(want), func(ctx context.Context, i int) error {
-		return c.one(ctx, f, want[i])
+	together, apart := batches(want, func(ref Ref) bool { return s.Have(ref) > 0 })
+	return parallel(ctx, 2, 2, func(ctx context.Context, i int) error {
+		if i == 0 {
+			return c.together(ctx, f, together)
+		}
+		return c.apart(ctx, f, apart)
 	})
+}
+
+// apart brings blobs each by itself.
+func (c *Chain) apart(ctx context.Context, f *fetching, blobs []Blob) error {
+	return parallel(ctx, atWork, len(blobs), func(ctx context.Context, i int) error { return c.one(ctx, f, blobs[i]) })
 }
 
 // atWork is how many blobs a node is at work on at the same time: most of the small ones wait for the disk.
@@ -191,7 +200,8 @@ func (c *Chain) run(ctx context.Context, in *inflow) error {
 			}
 			continue
 		}
-		if err := c.ask(ctx, in, c.from()); err != nil {
+		err := c.ask(ctx, c.from(), in.b.Ref, func(ctx context.Context, from *source) try { return c.drink(ctx, from, in) })
+		if err != nil {
 			return err
 		}
 	}
@@ -199,28 +209,28 @@ func (c *Chain) run(ctx context.Context, in *inflow) error {
 }
 
 // ask takes what a source gives, and turns to the next when that one fails. The head is tried again and again.
-func (c *Chain) ask(ctx context.Context, in *inflow, from *source) error {
+func (c *Chain) ask(ctx context.Context, from *source, ref Ref, drink func(context.Context, *source) try) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(from.ctx, stop)()
 	t := try{}
 	if from.head {
-		t.err = from.persist(ctx, "fetch blob "+in.b.Ref.short(), func(ctx context.Context) try { return c.drink(ctx, from, in) })
+		t.err = from.persist(ctx, "fetch blob "+ref.short(), func(ctx context.Context) try { return drink(ctx, from) })
 	} else {
-		t = c.drink(ctx, from, in)
+		t = drink(ctx, from)
 	}
 	switch {
 	case t.err == nil || from.ctx.Err() != nil:
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case from.head || t.outcome == final && in.own(t.err):
+	case from.head || t.outcome == final && own(t.err):
 		return t.err
 	case t.outcome == busy: // it waits itself
 		pause(ctx, max(t.asked, 100*time.Millisecond))
 		return nil
 	}
-	c.Log.Info("a node that files came from is left out", "node", from.Base, "blob", in.b.Ref.short(), "error", t.err)
+	c.Log.Info("a node that files came from is left out", "node", from.Base, "blob", ref.short(), "error", t.err)
 	c.giveUp(from)
 	return nil
 }

@@ -1,6 +1,8 @@
 package artefact
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,20 +22,51 @@ type flow struct {
 	size int64
 
 	mu      sync.Mutex
+	path    string // of the file that they arrive in
+	data    []byte // all of it, while it is in no file
 	have    int64
 	over    bool          // nothing more comes
 	changed chan struct{} // closed and replaced at each change
 }
 
-// begin announces a blob of which so many verified bytes are here. The caller has claimed it.
-func (s *Store) begin(ref Ref, size, have int64) *flow {
-	f := &flow{size: size, have: have, changed: make(chan struct{})}
+// begin announces a blob that arrives. The caller has claimed it.
+func (s *Store) begin(ref Ref, f *flow) *flow {
+	f.changed = make(chan struct{})
 	s.mu.Lock()
 	s.flows[ref] = f
 	s.mu.Unlock()
 	s.announce()
 	return f
 }
+
+// moveTo says in which file all of it is now.
+func (f *flow) moveTo(path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.path, f.data = path, nil
+}
+
+// open is what has come, and comes.
+func (f *flow) open() (readerAtCloser, error) {
+	f.mu.Lock()
+	path, data := f.path, f.data
+	f.mu.Unlock()
+	if data != nil {
+		return inMemory{bytes.NewReader(data)}, nil
+	}
+	return os.Open(path)
+}
+
+// readerAtCloser is where bytes come from.
+type readerAtCloser interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// inMemory is bytes that need not be closed.
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }
 
 // finish ends a flow; what has come of its blob by then is all.
 func (s *Store) finish(ref Ref, f *flow) {
@@ -106,13 +139,10 @@ func (s *Store) await(ctx context.Context, ref Ref, lateStart time.Duration) (*f
 	defer late.Stop()
 	for given := false; ; {
 		s.mu.Lock()
-		f, arrived, due := s.flows[ref], s.arrived, s.due[ref] > 0
+		arrived, due := s.arrived, s.due[ref] > 0
 		s.mu.Unlock()
-		if f != nil {
+		if f, here := s.here(ref); here {
 			return f, nil
-		}
-		if _, ok := s.stat(ref); ok {
-			return nil, nil
 		}
 		if !due && given {
 			return nil, fault.New(fault.NotFound, "blob %s is not in this store, and nothing brings it", ref.short())
@@ -127,17 +157,29 @@ func (s *Store) await(ctx context.Context, ref Ref, lateStart time.Duration) (*f
 	}
 }
 
+// here is a blob that arrives, or whole, and then nil.
+func (s *Store) here(ref Ref) (f *flow, ok bool) {
+	s.mu.Lock()
+	f = s.flows[ref]
+	s.mu.Unlock()
+	if f != nil {
+		return f, true
+	}
+	_, ok = s.stat(ref)
+	return nil, ok
+}
+
 // maxWait is the longest that a request waits for its blob to arrive.
 const maxWait = time.Minute
 
 // follow sends a blob that may still be arriving, as fast as it does; it reports whether it has answered.
 func (h *handler) follow(w http.ResponseWriter, r *http.Request, ref Ref, wait string) bool {
-	seconds, err := strconv.Atoi(wait)
-	if err != nil || seconds < 0 || checkRef(ref) != nil {
-		refuse(w, http.StatusBadRequest, fault.New(fault.Misused, "%s %.40q is not a number of seconds", headerFollow, wait))
+	within, err := followed(wait)
+	if err = cmp.Or(err, checkRef(ref)); err != nil {
+		refuse(w, statusOf(err), err)
 		return true
 	}
-	ctx, stop := context.WithTimeout(r.Context(), min(maxWait, time.Duration(seconds)*time.Second))
+	ctx, stop := context.WithTimeout(r.Context(), within)
 	f, err := h.s.await(ctx, ref, h.l.Late)
 	stop()
 	if err != nil {
@@ -172,10 +214,19 @@ func (h *handler) follow(w http.ResponseWriter, r *http.Request, ref Ref, wait s
 	return true
 }
 
+// followed is how long a request waits for its blobs to arrive.
+func followed(text string) (time.Duration, error) {
+	seconds, err := strconv.Atoi(text)
+	if err != nil || seconds < 0 {
+		return 0, fault.New(fault.Misused, "%s %.40q is not a number of seconds", headerFollow, text)
+	}
+	return min(maxWait, time.Duration(seconds)*time.Second), nil
+}
+
 // part opens a blob that arrives; one that is here is a flow that has ended.
-func (h *handler) part(ref Ref, f *flow) (*os.File, *flow, error) {
+func (h *handler) part(ref Ref, f *flow) (readerAtCloser, *flow, error) {
 	if f != nil {
-		part, err := os.Open(h.s.path("partial", string(ref)))
+		part, err := f.open()
 		return part, f, err
 	}
 	whole, size, err := h.s.Open(ref)
@@ -183,7 +234,7 @@ func (h *handler) part(ref Ref, f *flow) (*os.File, *flow, error) {
 }
 
 // pass sends bytes as they arrive.
-func (h *handler) pass(ctx context.Context, w http.ResponseWriter, f *flow, part *os.File, from, to int64, packed bool) error {
+func (h *handler) pass(ctx context.Context, w http.ResponseWriter, f *flow, part io.ReaderAt, from, to int64, packed bool) error {
 	rc := http.NewResponseController(w)
 	var out io.Writer = &pacedWriter{w, rc, h.l.Idle}
 	if packed {

@@ -22,6 +22,11 @@ type Limits struct {
 	Late      time.Duration // how long who follows a blob waits for somebody to bring it: nodes of a chain begin at different moments; 5 s
 }
 
+// Reads reports whether a request to a Handler changes nothing there.
+func Reads(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPost && r.URL.Path == prefix+batchName
+}
+
 // handler answers for one store.
 type handler struct {
 	s     *Store
@@ -57,6 +62,7 @@ func Handler(s *Store, allow func(*http.Request) error, l Limits) http.Handler {
 	mux.HandleFunc("POST "+prefix+"{ref}/chunks", h.slot(h.lack))
 	mux.HandleFunc("PUT "+prefix+"{ref}/chunks", h.slot(h.fill))
 	mux.HandleFunc("POST "+prefix+"missing", h.missing)
+	mux.HandleFunc("POST "+prefix+batchName, h.slot(h.batch))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := allow(r); err != nil {
 			if _, ok := errors.AsType[*fault.Error](err); !ok {
@@ -200,23 +206,29 @@ func (h *handler) take(w http.ResponseWriter, r *http.Request, p *Partial) error
 
 // missing answers which refs are not here.
 func (h *handler) missing(w http.ResponseWriter, r *http.Request) {
-	var refs []Ref
+	if refs, ok := h.refs(w, r, MaxMissing); ok {
+		answer(w, http.StatusOK, h.s.Has(refs))
+	}
+}
+
+// refs reads a question that names so many blobs at most; one that it refuses is answered.
+func (h *handler) refs(w http.ResponseWriter, r *http.Request, most int) (refs []Ref, ok bool) {
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAnswer)).Decode(&refs)
-	if _, long := errors.AsType[*http.MaxBytesError](err); long || len(refs) > MaxMissing {
-		refuse(w, http.StatusRequestEntityTooLarge, fault.New(fault.Misused, "a question may name %d blobs", MaxMissing))
-		return
+	if _, long := errors.AsType[*http.MaxBytesError](err); long || len(refs) > most {
+		refuse(w, http.StatusRequestEntityTooLarge, fault.New(fault.Misused, "a question may name %d blobs", most))
+		return nil, false
 	}
 	if err != nil {
 		refuse(w, http.StatusBadRequest, fault.New(fault.Misused, "this is not a list of blobs: %w", err))
-		return
+		return nil, false
 	}
 	for _, ref := range refs {
 		if err := checkRef(ref); err != nil {
 			refuse(w, statusOf(err), err)
-			return
+			return nil, false
 		}
 	}
-	answer(w, http.StatusOK, h.s.Has(refs))
+	return refs, true
 }
 
 // slot has work wait for nobody: when all slots are taken the caller is told to come back.

@@ -33,7 +33,7 @@ func (in *inflow) begin() error {
 		return err
 	}
 	in.part.set(proved)
-	in.flow = in.p.s.begin(in.b.Ref, in.b.Size, proved)
+	in.flow = in.p.s.begin(in.b.Ref, &flow{size: in.b.Size, have: proved, path: in.p.in.file.Name()})
 	return nil
 }
 
@@ -94,6 +94,6 @@ func (in *inflow) wanted() int {
 }
 
 // own reports whether an error is this machine's, so that no other source can help.
-func (in *inflow) own(err error) bool { return fault.Is(err, fault.Full) || errors.Is(err, errOwn) }
+func own(err error) bool { return fault.Is(err, fault.Full) || errors.Is(err, errOwn) }
 
 var errOwn = errors.New("this machine cannot keep it")

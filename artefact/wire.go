@@ -22,6 +22,8 @@ import (
 //	POST /artefact/REF/chunks  how a blob is cut: the length of the recipe as a uvarint, and it; the answer is an offer as JSON
 //	PUT  /artefact/REF/chunks  the same; then, as uvarints, runs of the chunks that are not sent and of those that are, in turns,
 //	                        as many as there are; then those chunks' bytes, as a packer writes them
+//	POST /artefact/batch    a JSON list of at most 128 refs of small blobs, with Bramble-Follow: N. The answer, as a packer writes it, has for
+//	                        each in turn the length of the blob and one as a uvarint, and the blob; or 0, which leaves it to a GET
 //	POST /artefact/missing  a JSON list of at most MaxMissing refs; the answer lists those that are not here
 //
 // A PUT that breaks leaves what arrived. One that ends is verified: 201, or 422 and the bytes are thrown away.
@@ -35,6 +37,7 @@ const (
 	headerPack     = "Bramble-Pack"
 	headerCourtesy = "Bramble-Courtesy"
 	prefix         = "/artefact/"
+	batchName      = "batch"
 )
 
 // MaxMissing is how many refs one question may name.
