@@ -20,6 +20,7 @@ import (
 	"bramble/front/vrrp"
 	"bramble/http1"
 	"bramble/metric"
+	"bramble/term"
 )
 
 type frontCmd struct {
@@ -77,6 +78,7 @@ type balanceFlags struct {
 	Every   time.Duration `help:"How often members are looked at; 0: never, requests alone tell." default:"250ms"`
 	Timeout time.Duration `help:"How long a member may take to begin its answer, and to go on with it." default:"60s"`
 	Slow    time.Duration `name:"slow-start" help:"How long a member that comes back takes to its whole share." default:"0s"`
+	MaxBody string        `name:"max-body" help:"Refuse requests whose body is larger, as 64m, with 413; of a stream, as gRPC has, all of it counts. 0: any, for a front keeps nothing of them." default:"0" placeholder:"SIZE"`
 	FailOn  []int         `help:"Statuses of answers that count as failures: another member is asked." placeholder:"STATUS"`
 }
 
@@ -322,6 +324,10 @@ func (c *balanceFlags) common() (front.Pool, error) {
 	}
 	if c.Check != "" && c.Check[0] != '/' {
 		return p, fault.New(fault.Misused, "--check %s: a path begins with /", c.Check).Hint("--check /")
+	}
+	var err error
+	if p.MaxBody, err = term.ParseBytes(c.MaxBody); err != nil {
+		return p, fmt.Errorf("--max-body: %w", err)
 	}
 	return p, nil
 }

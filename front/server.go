@@ -33,6 +33,7 @@ type Server struct {
 	web      *http1.Server
 	checking context.Context
 	rates    limits
+	denied   denied
 	setting  sync.Mutex // one change at a time
 	now      atomic.Pointer[state]
 }
@@ -185,7 +186,7 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 	}
 	trusted := within(now.spec.Trusted, r.Remote.Addr())
 	switch {
-	case !trusted && !s.rates.allow(now.spec.Rate, r.Remote.Addr()):
+	case !trusted && !s.allow(now.spec.Rate, r.Remote.Addr()):
 		s.refuse(r, a, http.StatusTooManyRequests, "Retry-After", "1")
 	case now.spec.Manager.leads(r.Path, r.Remote.Addr(), trusted):
 		s.refuse(r, a, http.StatusFound, "Location", now.spec.Manager.Page)
@@ -199,12 +200,22 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 	return true
 }
 
+// allow takes one request of an address; false is that it has had too many.
+func (s *Server) allow(r Rate, from netip.Addr) bool {
+	ok := s.rates.allow(r, from)
+	if !ok {
+		s.denied.hurried.Add(1)
+	}
+	return ok
+}
+
 // texts are what the front says itself, besides pages.
 var texts = map[int]string{
-	http.StatusTooManyRequests:   "too many requests: slow down\n",
-	http.StatusPermanentRedirect: "",
-	http.StatusFound:             "",
-	http.StatusNotFound:          "nothing of this name is served here\n",
+	http.StatusRequestEntityTooLarge: "the request is larger than is taken here\n",
+	http.StatusTooManyRequests:       "too many requests: slow down\n",
+	http.StatusPermanentRedirect:     "",
+	http.StatusFound:                 "",
+	http.StatusNotFound:              "nothing of this name is served here\n",
 }
 
 // refuse answers without asking a member.
@@ -258,21 +269,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g := now.routes.find([]byte(r.Host), path)
 	trusted := within(now.spec.Trusted, from)
 	lead := func(status int, to string) { w.Header().Set("Location", to); w.WriteHeader(status) }
-	say := func(status int) { http.Error(w, strings.TrimSuffix(texts[status], "\n"), status) }
 	switch {
-	case !trusted && !s.rates.allow(now.spec.Rate, from):
+	case !trusted && !s.allow(now.spec.Rate, from):
 		w.Header().Set("Retry-After", "1")
-		say(http.StatusTooManyRequests)
+		tellText(w, http.StatusTooManyRequests)
 	case now.spec.Manager.leads(path, from, trusted):
 		lead(http.StatusFound, now.spec.Manager.Page)
 	case now.spec.Secure > 0 && r.TLS == nil:
 		lead(http.StatusPermanentRedirect, secured(r.Host, r.URL.RequestURI(), now.spec.Secure))
 	case g == nil:
-		say(http.StatusNotFound)
+		tellText(w, http.StatusNotFound)
+	case g.larger(r):
+		s.denied.large.Add(1)
+		tellOf(w, r, http.StatusRequestEntityTooLarge)
 	default:
 		http.NewResponseController(w).EnableFullDuplex() // an answer may come before the request is whole; HTTP/2 needs no such word
 		w.Header()["Content-Type"] = nil                 // else one is guessed where a member gives none
-		now.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), errandKey{}, errand{g, m})))
+		now.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), errandKey{}, errand{g, m, &s.denied})))
 	}
 }
 
