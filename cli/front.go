@@ -32,6 +32,7 @@ type frontCmd struct {
 	Disable frontDisableCmd `cmd:"" help:"Send nobody to a member any more, not even those who were there before; what is under way ends by itself."`
 	Stop    frontStopCmd    `cmd:"" help:"As disable, and break off what is under way."`
 	Weight  frontWeightCmd  `cmd:"" help:"Set what share of visitors a member gets."`
+	Log     frontLogCmd     `cmd:"" help:"Show who visited, or who visits as they come."`
 	Route   frontRouteCmd   `cmd:"" help:"Set the name by which cookies bring visitors back to a member."`
 
 	Serve  frontServeCmd  `cmd:"" help:"Balance visitors over web servers from this process alone, without a cluster."`

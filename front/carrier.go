@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"bramble/accesslog"
 	"bramble/fault"
 	"bramble/http1"
 )
@@ -25,10 +26,11 @@ type carrier struct {
 	server  *Server
 	doors   []*opened
 	certs   atomic.Pointer[Certificates]
-	log     *rotated      // nil: none
 	shares  *sharing      // nil: no address
 	direct  *straightener // nil: no direct return
 	stop    func()
+	stays   context.Context // until it leaves
+	leaving context.CancelFunc
 	refused error // no certificates by ACME
 	failed  error
 }
@@ -49,9 +51,10 @@ var usualDoors = []string{":80", ":8000"}
 func newCarrier(p *Process, o Order) *carrier {
 	log := p.Log.With("front", o.Name)
 	c := &carrier{p: p, server: &Server{Log: log, Proxies: o.Doors.Proxies, Limits: http1.Limits{Address: o.Doors.Conns}}}
+	c.stays, c.leaving = context.WithCancel(p.life)
+	c.server.Access = &AccessLog{JSON: o.Doors.JSON}
 	if o.Doors.Log {
-		c.log = &rotated{name: filepath.Join(p.Dir, "log", o.Name)}
-		c.server.Access = &AccessLog{To: c.log, JSON: o.Doors.JSON}
+		c.server.Access.To = accesslog.File(p.logFile(o.Name))
 	}
 	c.server.ACME, c.refused = o.Doors.ACME.ACME(filepath.Join(p.Dir, "acme"), log)
 	c.stop = c.server.Start()
@@ -253,8 +256,9 @@ func (c *carrier) outlast(ctx context.Context) {
 	}
 }
 
-// leave lets another front have the address.
+// leave lets another front have the address, and those who follow the log.
 func (c *carrier) leave() {
+	c.leaving()
 	if c.direct != nil {
 		c.direct.leave()
 	}
@@ -276,9 +280,6 @@ func (c *carrier) close() {
 		<-d.ended
 	}
 	c.stop()
-	if c.log != nil {
-		c.log.Close()
-	}
 }
 
 // carried is how the front does.

@@ -2,8 +2,10 @@ package front
 
 import (
 	"context"
+	"iter"
 	"time"
 
+	"bramble/accesslog"
 	"bramble/bus"
 	"bramble/fault"
 	"bramble/fleet"
@@ -36,6 +38,11 @@ func (c Client) Status(ctx context.Context, name string) ([]Status, error) {
 	var all statuses
 	err := c.Conn.Call(ctx, "front.read.status", which{name}, &all)
 	return all.Fronts, err
+}
+
+// Log yields what the nodes of a front have noted of visitors; with Follow it goes on.
+func (c Client) Log(ctx context.Context, req accesslog.Request) iter.Seq2[accesslog.Lines, error] {
+	return bus.Ask[accesslog.Lines](ctx, c.Conn, "front.do.log", req)
 }
 
 // watchEvery is how often somebody who waits looks.

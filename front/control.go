@@ -11,17 +11,20 @@ import (
 	"syscall"
 	"time"
 
+	"bramble/accesslog"
+	"bramble/fault"
 	"bramble/keeper"
 )
 
 // A front's process is spoken to over a socket in its folder, which only its account may enter: a line of JSON each way. The answer
-// to "take" carries the folder's lock and the listening sockets too (SCM_RIGHTS, unix(7)).
+// to "take" carries the folder's lock and the listening sockets too (SCM_RIGHTS, unix(7)); behind that to "log" come lines of the log.
 
 // asked is what a process is asked.
 type asked struct {
-	Do     string             `json:"do"` // look, set, heed, take or end
+	Do     string             `json:"do"` // look, set, heed, log, take or end
 	Orders []Order            `json:"orders,omitempty"`
 	Loads  map[string]float64 `json:"loads,omitempty"` // of nodes, by name
+	Log    accesslog.Request  `json:"log,omitzero"`
 }
 
 // said is its answer.
@@ -29,6 +32,7 @@ type said struct {
 	Version string             `json:"version"`
 	Fronts  map[string]Carried `json:"fronts"`
 	Doors   []string           `json:"doors,omitempty"` // of the sockets that come with it, behind the lock
+	Fault   *fault.Error       `json:"fault,omitempty"` // why it does not do that
 }
 
 const (
@@ -41,21 +45,12 @@ func socketIn(dir string) string { return filepath.Join(dir, "socket") }
 
 // talk asks the process of a folder. The files are those that came with the answer.
 func talk(dir string, ask asked) (answer said, files []*os.File, err error) {
-	path, done, err := keeper.ShortPath(socketIn(dir))
-	if err != nil {
-		return said{}, nil, err
-	}
-	defer done()
-	conn, err := net.DialTimeout("unix", path, askPatience)
+	conn, err := speak(dir, ask)
 	if err != nil {
 		return said{}, nil, err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(askPatience))
-	if err := json.NewEncoder(conn).Encode(ask); err != nil {
-		return said{}, nil, err
-	}
-	line, files, err := hear(conn.(*net.UnixConn))
+	line, files, err := hear(conn)
 	if err == nil {
 		err = json.Unmarshal(line, &answer)
 	}
@@ -64,6 +59,25 @@ func talk(dir string, ask asked) (answer said, files []*os.File, err error) {
 		return said{}, nil, err
 	}
 	return answer, files, nil
+}
+
+// speak asks the process of a folder, which has a moment to answer.
+func speak(dir string, ask asked) (*net.UnixConn, error) {
+	path, done, err := keeper.ShortPath(socketIn(dir))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	conn, err := net.DialTimeout("unix", path, askPatience)
+	if err != nil {
+		return nil, err
+	}
+	conn.SetDeadline(time.Now().Add(askPatience))
+	if err := json.NewEncoder(conn).Encode(ask); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil
 }
 
 // hear reads a line, and the files that come with its first bytes.

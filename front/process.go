@@ -133,22 +133,23 @@ func (p *Process) control(ctx context.Context, l *net.UnixListener, lock *os.Fil
 		if err != nil {
 			return
 		}
-		p.answer(conn, lock, end)
-		conn.Close()
+		if !p.answer(conn, lock, end) {
+			conn.Close()
+		}
 		if p.replaced() {
 			return
 		}
 	}
 }
 
-// answer answers one question.
-func (p *Process) answer(conn *net.UnixConn, lock *os.File, end func()) {
+// answer answers one question. True is that the answer goes on.
+func (p *Process) answer(conn *net.UnixConn, lock *os.File, end func()) bool {
 	conn.SetDeadline(time.Now().Add(askPatience))
 	line, files, err := hear(conn)
 	closeAll(files)
 	var ask asked
 	if err != nil || json.Unmarshal(line, &ask) != nil {
-		return
+		return false
 	}
 	answer := said{Version: p.Version}
 	switch ask.Do {
@@ -160,7 +161,10 @@ func (p *Process) answer(conn *net.UnixConn, lock *os.File, end func()) {
 		end()
 	case "take":
 		p.handOver(conn, lock)
-		return
+		return false
+	case "log":
+		p.ending.Go(func() { p.sendLog(conn, ask.Log) })
+		return true
 	}
 	p.mu.Lock()
 	answer.Fronts = map[string]Carried{}
@@ -171,6 +175,7 @@ func (p *Process) answer(conn *net.UnixConn, lock *os.File, end func()) {
 	if err := answerWith(conn, answer, nil); err != nil {
 		p.Log.Warn("the agent does not hear", "error", err)
 	}
+	return false
 }
 
 // handOver gives the listening sockets away, and takes no more visitors then.

@@ -195,7 +195,7 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 	case g == nil:
 		s.refuse(r, a, http.StatusNotFound)
 	default:
-		g.lean(r, a, trusted, s.Access)
+		g.lean(r, a, trusted, s.Access.wanted())
 	}
 	return true
 }
@@ -227,10 +227,10 @@ func (s *Server) refuse(r *http1.Request, a *http1.Answer, status int, fields ..
 func (s *Server) say(r *http1.Request, a *http1.Answer, status int, text string, fields ...string) {
 	a.Body = []byte(text)
 	a.Head = http1.MakeHead(status, int64(len(a.Body)), append(fields, "Content-Type", "text/plain; charset=utf-8")...)
-	if s.Access != nil {
+	if log := s.Access.wanted(); log != nil {
 		v := noted(r)
 		v.Status, v.Bytes = status, int64(len(a.Body))
-		s.Access.note(*v)
+		log.note(*v)
 	}
 }
 
@@ -253,9 +253,9 @@ func secured(host, target string, port int) string {
 // ServeHTTP answers what is more than a request without a body.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var m *measured
-	if s.Access != nil {
+	if log := s.Access.wanted(); log != nil {
 		m = &measured{Measured: http1.Measured{ResponseWriter: w}}
-		defer s.Access.other(r, m, time.Now())
+		defer log.other(r, m, time.Now())
 		w = m
 	}
 	if text, ok := s.ACME.proof([]byte(r.URL.Path)); ok {
