@@ -48,10 +48,16 @@ func (c Client) Log(ctx context.Context, req accesslog.Request) iter.Seq2[access
 // watchEvery is how often somebody who waits looks.
 const watchEvery = 200 * time.Millisecond
 
+// Fronts can be asked how they do, and told to change members: those of a cluster, or one of this machine without a cluster.
+type Fronts interface {
+	Status(ctx context.Context, name string) ([]Status, error)
+	Change(ctx context.Context, change Change) (Status, error)
+}
+
 // Await looks at a front until ok is content with it, and returns what it saw last.
-func (c Client) Await(ctx context.Context, name string, ok func(Status) bool) (Status, error) {
+func Await(ctx context.Context, fronts Fronts, name string, ok func(Status) bool) (Status, error) {
 	for {
-		all, err := c.Status(ctx, name)
+		all, err := fronts.Status(ctx, name)
 		if err != nil {
 			return Status{}, err
 		}
@@ -67,6 +73,11 @@ func (c Client) Await(ctx context.Context, name string, ok func(Status) bool) (S
 		case <-time.After(watchEvery):
 		}
 	}
+}
+
+// Await is Await with the cluster's fronts.
+func (c Client) Await(ctx context.Context, name string, ok func(Status) bool) (Status, error) {
+	return Await(ctx, c, name, ok)
 }
 
 // Settled reports whether each node of the front that is up does what is wanted, or has said why it cannot.

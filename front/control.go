@@ -2,6 +2,7 @@ package front
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -45,7 +46,12 @@ func socketIn(dir string) string { return filepath.Join(dir, "socket") }
 
 // talk asks the process of a folder. The files are those that came with the answer.
 func talk(dir string, ask asked) (answer said, files []*os.File, err error) {
-	conn, err := speak(dir, ask)
+	return talkAt(socketIn(dir), ask)
+}
+
+// talkAt is talk with the process at a socket.
+func talkAt(socket string, ask asked) (answer said, files []*os.File, err error) {
+	conn, err := speak(socket, ask)
 	if err != nil {
 		return said{}, nil, err
 	}
@@ -61,9 +67,9 @@ func talk(dir string, ask asked) (answer said, files []*os.File, err error) {
 	return answer, files, nil
 }
 
-// speak asks the process of a folder, which has a moment to answer.
-func speak(dir string, ask asked) (*net.UnixConn, error) {
-	path, done, err := keeper.ShortPath(socketIn(dir))
+// speak asks the process at a socket, which has a moment to answer.
+func speak(socket string, ask asked) (*net.UnixConn, error) {
+	path, done, err := keeper.ShortPath(socket)
 	if err != nil {
 		return nil, err
 	}
@@ -146,18 +152,46 @@ func answerWith(conn *net.UnixConn, answer said, files []*os.File) error {
 	return err
 }
 
-// listenControl opens the socket of a folder.
-func listenControl(dir string) (*net.UnixListener, error) {
-	path, done, err := keeper.ShortPath(socketIn(dir))
+// listenControl opens a socket that is its owner's alone from the beginning, in the place of what was there.
+func listenControl(socket string) (*net.UnixListener, error) {
+	private, err := os.MkdirTemp(filepath.Dir(socket), ".socket-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(private)
+	made := filepath.Join(private, "s")
+	path, done, err := keeper.ShortPath(made)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	os.Remove(socketIn(dir))
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	return l, os.Chmod(socketIn(dir), 0o600)
+	if err := errors.Join(os.Chmod(made, 0o600), os.Rename(made, socket)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// attend has questions answered one after the other until ctx ends. An answer that goes on keeps its connection.
+func attend(ctx context.Context, l *net.UnixListener, answer func(*net.UnixConn, asked) (goesOn bool)) {
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	defer l.Close()
+	for ctx.Err() == nil {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		conn.SetDeadline(time.Now().Add(askPatience))
+		line, files, err := hear(conn)
+		closeAll(files)
+		var ask asked
+		if err != nil || json.Unmarshal(line, &ask) != nil || !answer(conn, ask) {
+			conn.Close()
+		}
+	}
 }

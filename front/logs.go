@@ -78,7 +78,7 @@ func (n *Node) sendLog(ctx context.Context, _ bus.Caller, req accesslog.Request,
 // passLog passes on what the process of a folder has noted. Begun is that it has answered; a fault, that it refuses. Where it keeps
 // on, the end of the process is the end without an error.
 func passLog(ctx context.Context, dir string, req accesslog.Request, to func([]byte) error) (begun bool, err error) {
-	conn, err := speak(dir, asked{Do: "log", Log: req})
+	conn, err := speak(socketIn(dir), asked{Do: "log", Log: req})
 	if err != nil {
 		return false, err
 	}

@@ -172,7 +172,7 @@ func TestFollowersGo(t *testing.T) {
 	leave()
 	gone.Wait()
 	eventually(t, "another one can follow", func() bool {
-		conn, err := speak(dir, asked{Do: "log", Log: follow})
+		conn, err := speak(socketIn(dir), asked{Do: "log", Log: follow})
 		if err != nil {
 			return false
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -34,7 +35,9 @@ type Server struct {
 	checking context.Context
 	rates    limits
 	denied   denied
-	setting  sync.Mutex // one change at a time
+	setting  sync.Mutex // one change at a time, and of the next two
+	said     Spec       // to Set, last
+	changed  map[string]Setting
 	now      atomic.Pointer[state]
 }
 
@@ -125,11 +128,42 @@ func (s *Server) Heed(loads map[string]float64) {
 	}
 }
 
-// Set takes up new settings. Pools go on that have the same host, path and patience, and in them the members of the same name and
+// Set takes up new settings, with what Change has changed. Pools go on that have the same host, path and patience, and in them the members of the same name and
 // address; nobody else's request or connection is touched by what comes and goes.
 func (s *Server) Set(spec Spec) {
 	s.setting.Lock()
 	defer s.setting.Unlock()
+	s.said = spec
+	s.take(spec.with(s.changed))
+}
+
+// Change changes a member, in all of its pools and for as long as the server is there.
+func (s *Server) Change(member string, c Setting) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	s.setting.Lock()
+	defer s.setting.Unlock()
+	if err := (Order{Spec: s.said}).has(member); err != nil {
+		return err
+	}
+	if s.changed == nil {
+		s.changed = map[string]Setting{}
+	}
+	s.changed[member] = s.changed[member].with(c)
+	s.take(s.said.with(s.changed))
+	return nil
+}
+
+// Changed is what was changed, by member.
+func (s *Server) Changed() map[string]Setting {
+	s.setting.Lock()
+	defer s.setting.Unlock()
+	return maps.Clone(s.changed)
+}
+
+// take is Set with all that is to be; setting is held.
+func (s *Server) take(spec Spec) {
 	var old []*group
 	if before := s.now.Load(); before != nil {
 		old = slices.Clone(before.groups)
