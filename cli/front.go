@@ -49,6 +49,7 @@ const lookEvery = 30 * time.Second
 
 type frontServeCmd struct {
 	frontFlags `embed:""`
+	Control    string `help:"Where front status, drain, weight and so on find this front with --control PATH: a socket for its owner alone." type:"path" placeholder:"PATH"`
 	Address    string `help:"An address that fronts share, and after commas priority=N (100), on=INTERFACE, vrid=N. One of them has it; when that one dies another has it within a second, and connections that were open are lost." env:"-" placeholder:"ADDR/BITS"`
 }
 
@@ -98,6 +99,7 @@ func (frontServeCmd) Examples() string {
 		"bramble front serve --listen :80 --listen-tls :443 --cert site.crt --key site.key --https-only --backend http://10.0.0.11\n" +
 		"bramble front serve --listen :80 --listen-tls :443 --acme-host shop.example --acme-email me@shop.example --backend http://10.0.0.11\n" +
 		"bramble front serve --listen :80 --proxy-protocol 10.0.0.2 --backend http://10.0.0.11      # behind HAProxy with send-proxy-v2\n" +
+		"bramble front serve --control /run/front.sock --backend http://10.0.0.11 --backend http://10.0.0.12   # and bramble front status --control /run/front.sock\n" +
 		"bramble front serve --address 192.168.1.10/24 --listen 192.168.1.10:80 --backend http://192.168.1.11 --backend http://192.168.1.12\n" +
 		"bramble front serve --address 192.168.1.10/24,priority=150,on=eth0 --listen :80 --backend http://192.168.1.11\n"
 }
@@ -155,6 +157,13 @@ func (c *frontServeCmd) Run(e *env) error {
 		set := &metric.Set{}
 		s.Register(set)
 		others.Go(func() { serveMetrics(ctx, l, set) })
+	}
+	if c.Control != "" {
+		alone, err := c.alone(s, listeners)
+		if err != nil {
+			return err
+		}
+		others.Go(func() { alone.Run(ctx) })
 	}
 	others.Go(func() { s.Follow(ctx, lookEvery, c.spec) })
 	if shared != nil {

@@ -150,10 +150,7 @@ func (c *carrier) open(e entry) error {
 		return err
 	}
 	ctx, stop := context.WithCancel(c.p.life)
-	d := &opened{key: e.key, said: raw.Addr().String(), tls: e.tls, raw: raw, stop: stop, ended: make(chan struct{})}
-	if a := raw.Addr().(*net.TCPAddr); a.IP.IsUnspecified() {
-		d.said = ":" + strconv.Itoa(a.Port)
-	}
+	d := &opened{key: e.key, said: doorOf(raw.Addr()), tls: e.tls, raw: raw, stop: stop, ended: make(chan struct{})}
 	c.doors = append(c.doors, d)
 	var l net.Listener = raw
 	if e.tls {

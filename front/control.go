@@ -17,23 +17,26 @@ import (
 	"bramble/keeper"
 )
 
-// A front's process is spoken to over a socket in its folder, which only its account may enter: a line of JSON each way. The answer
+// A front's process is spoken to over a socket in its folder, and a front without a cluster over one where its owner wants it, which only
+// its account may use: a line of JSON each way. The answer
 // to "take" carries the folder's lock and the listening sockets too (SCM_RIGHTS, unix(7)); behind that to "log" come lines of the log.
 
 // asked is what a process is asked.
 type asked struct {
-	Do     string             `json:"do"` // look, set, heed, log, take or end
+	Do     string             `json:"do"` // look, set, heed, log, take or end; of a front without a cluster look or change
 	Orders []Order            `json:"orders,omitempty"`
 	Loads  map[string]float64 `json:"loads,omitempty"` // of nodes, by name
 	Log    accesslog.Request  `json:"log,omitzero"`
+	Change Change             `json:"change,omitzero"`
 }
 
 // said is its answer.
 type said struct {
 	Version string             `json:"version"`
 	Fronts  map[string]Carried `json:"fronts"`
-	Doors   []string           `json:"doors,omitempty"` // of the sockets that come with it, behind the lock
-	Fault   *fault.Error       `json:"fault,omitempty"` // why it does not do that
+	Doors   []string           `json:"doors,omitempty"`  // of the sockets that come with it, behind the lock
+	Fault   *fault.Error       `json:"fault,omitempty"`  // why it does not do that
+	Status  *Status            `json:"status,omitempty"` // of a front without a cluster
 }
 
 const (
