@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // errTooLarge is that a request's body has more bytes than its pool takes.
@@ -57,10 +58,14 @@ func tellText(w http.ResponseWriter, status int) {
 	http.Error(w, strings.TrimSuffix(texts[status], "\n"), status)
 }
 
-// tellOf answers a request whose body is not read to its end; what else comes of that over HTTP/1 is nothing that could be read.
+// lastWords is how long a visitor whose connection ends may go on sending, so that the answer is not lost to a reset (RFC 9112, 9.6).
+const lastWords = 2 * time.Second
+
+// tellOf answers a request whose body is not wanted to its end. Over HTTP/1 the connection ends with it.
 func tellOf(w http.ResponseWriter, r *http.Request, status int) {
 	if r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(lastWords))
 	}
 	tellText(w, status)
 }
