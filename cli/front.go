@@ -20,6 +20,7 @@ import (
 	"bramble/front/vrrp"
 	"bramble/http1"
 	"bramble/metric"
+	"bramble/term"
 )
 
 type frontCmd struct {
@@ -31,6 +32,7 @@ type frontCmd struct {
 	Disable frontDisableCmd `cmd:"" help:"Send nobody to a member any more, not even those who were there before; what is under way ends by itself."`
 	Stop    frontStopCmd    `cmd:"" help:"As disable, and break off what is under way."`
 	Weight  frontWeightCmd  `cmd:"" help:"Set what share of visitors a member gets."`
+	Log     frontLogCmd     `cmd:"" help:"Show who visited, or who visits as they come."`
 	Route   frontRouteCmd   `cmd:"" help:"Set the name by which cookies bring visitors back to a member."`
 
 	Serve  frontServeCmd  `cmd:"" help:"Balance visitors over web servers from this process alone, without a cluster."`
@@ -47,6 +49,7 @@ const lookEvery = 30 * time.Second
 
 type frontServeCmd struct {
 	frontFlags `embed:""`
+	Control    string `help:"Where front status, drain, weight and so on find this front with --control PATH: a socket for its owner alone." type:"path" placeholder:"PATH"`
 	Address    string `help:"An address that fronts share, and after commas priority=N (100), on=INTERFACE, vrid=N. One of them has it; when that one dies another has it within a second, and connections that were open are lost." env:"-" placeholder:"ADDR/BITS"`
 }
 
@@ -77,6 +80,7 @@ type balanceFlags struct {
 	Every   time.Duration `help:"How often members are looked at; 0: never, requests alone tell." default:"250ms"`
 	Timeout time.Duration `help:"How long a member may take to begin its answer, and to go on with it." default:"60s"`
 	Slow    time.Duration `name:"slow-start" help:"How long a member that comes back takes to its whole share." default:"0s"`
+	MaxBody string        `name:"max-body" help:"Refuse requests whose body is larger, as 64m, with 413; of a stream, as gRPC has, all of it counts. 0: any, for a front keeps nothing of them." default:"0" placeholder:"SIZE"`
 	FailOn  []int         `help:"Statuses of answers that count as failures: another member is asked." placeholder:"STATUS"`
 }
 
@@ -95,6 +99,7 @@ func (frontServeCmd) Examples() string {
 		"bramble front serve --listen :80 --listen-tls :443 --cert site.crt --key site.key --https-only --backend http://10.0.0.11\n" +
 		"bramble front serve --listen :80 --listen-tls :443 --acme-host shop.example --acme-email me@shop.example --backend http://10.0.0.11\n" +
 		"bramble front serve --listen :80 --proxy-protocol 10.0.0.2 --backend http://10.0.0.11      # behind HAProxy with send-proxy-v2\n" +
+		"bramble front serve --control /run/front.sock --backend http://10.0.0.11 --backend http://10.0.0.12   # and bramble front status --control /run/front.sock\n" +
 		"bramble front serve --address 192.168.1.10/24 --listen 192.168.1.10:80 --backend http://192.168.1.11 --backend http://192.168.1.12\n" +
 		"bramble front serve --address 192.168.1.10/24,priority=150,on=eth0 --listen :80 --backend http://192.168.1.11\n"
 }
@@ -152,6 +157,13 @@ func (c *frontServeCmd) Run(e *env) error {
 		set := &metric.Set{}
 		s.Register(set)
 		others.Go(func() { serveMetrics(ctx, l, set) })
+	}
+	if c.Control != "" {
+		alone, err := c.alone(s, listeners)
+		if err != nil {
+			return err
+		}
+		others.Go(func() { alone.Run(ctx) })
 	}
 	others.Go(func() { s.Follow(ctx, lookEvery, c.spec) })
 	if shared != nil {
@@ -322,6 +334,10 @@ func (c *balanceFlags) common() (front.Pool, error) {
 	}
 	if c.Check != "" && c.Check[0] != '/' {
 		return p, fault.New(fault.Misused, "--check %s: a path begins with /", c.Check).Hint("--check /")
+	}
+	var err error
+	if p.MaxBody, err = term.ParseBytes(c.MaxBody); err != nil {
+		return p, fmt.Errorf("--max-body: %w", err)
 	}
 	return p, nil
 }

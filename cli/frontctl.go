@@ -13,21 +13,22 @@ import (
 )
 
 type frontStatusCmd struct {
-	Name string `arg:"" optional:"" help:"Name of the front; all without."`
-	JSON bool   `help:"A JSON object per front: front is what it should do, nodes where visitors come in and how the members do as seen from there."`
+	Name        string `arg:"" optional:"" help:"Name of the front; all without."`
+	controlFlag `embed:""`
+	JSON        bool `help:"A JSON object per front: front is what it should do, nodes where visitors come in and how the members do as seen from there."`
 }
 
 func (frontStatusCmd) Examples() string {
-	return "bramble front status\nbramble front status --json | jq -r '.nodes[].pools[].members[] | [.name, .requests] | @tsv'\n"
+	return "bramble front status\nbramble front status --control /run/front.sock      # of a front serve --control\nbramble front status --json | jq -r '.nodes[].pools[].members[] | [.name, .requests] | @tsv'\n"
 }
 
 func (c *frontStatusCmd) Run(e *env) error {
-	cl, err := e.open()
+	fronts, done, err := c.fronts(e, c.Name)
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
-	all, err := cl.Fronts.Status(e.ctx, c.Name)
+	defer done()
+	all, err := fronts.Status(e.ctx, c.Name)
 	if err != nil {
 		return err
 	}
@@ -90,26 +91,40 @@ func (c *frontDownCmd) Run(e *env) error {
 
 // memberFlags name a member.
 type memberFlags struct {
-	Member string `arg:"" help:"Name of a member: a node, or what front status calls it."`
-	Front  string `help:"Name of the front; not needed where there is one." placeholder:"NAME"`
+	Member      string `arg:"" help:"Name of a member: a node, or what front status calls it."`
+	Front       string `help:"Name of the front; not needed where there is one." placeholder:"NAME"`
+	controlFlag `embed:""`
+}
+
+// typed is a verb as it is typed for the same front.
+func (m memberFlags) typed(verb string) string {
+	switch {
+	case m.Control != "":
+		verb += " --control " + m.Control
+	case m.Front != "" && strings.HasPrefix(verb, "status"):
+		verb += " " + m.Front
+	case m.Front != "":
+		verb += " --front " + m.Front
+	}
+	return "bramble front " + verb
 }
 
 // change changes the member, and waits until the front's nodes do so.
 func (m memberFlags) change(e *env, s front.Setting, said string) error {
-	cl, err := e.open()
+	fronts, done, err := m.fronts(e, m.Front)
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
-	st, err := cl.Fronts.Change(e.ctx, front.Change{Front: m.Front, Member: m.Member, Setting: s})
+	defer done()
+	st, err := fronts.Change(e.ctx, front.Change{Front: m.Front, Member: m.Member, Setting: s})
 	if err != nil {
 		return err
 	}
 	name := st.Front.Name
 	ctx, cancel := context.WithTimeout(e.ctx, 20*time.Second)
 	defer cancel()
-	if _, err = cl.Fronts.Await(ctx, name, front.Status.Settled); err != nil && e.ctx.Err() == nil {
-		return fault.New(fault.Unreachable, "this is settled, but a node of the front %s has not said that it does it", name).Hint("bramble front status %s", name)
+	if _, err = front.Await(ctx, fronts, name, front.Status.Settled); err != nil && e.ctx.Err() == nil {
+		return fault.New(fault.Unreachable, "this is settled, but a node of the front %s has not said that it does it", name).Hint("%s", m.typed("status"))
 	} else if err != nil {
 		return err
 	}
@@ -122,19 +137,21 @@ type frontDrainCmd struct {
 	Wait        bool `help:"Stay until the last request that it is answering has ended."`
 }
 
-func (frontDrainCmd) Examples() string { return "bramble front drain node3 --wait\n" }
+func (frontDrainCmd) Examples() string {
+	return "bramble front drain node3 --wait\nbramble front drain 10.0.0.11:80 --wait --control /run/front.sock\n"
+}
 
 func (c *frontDrainCmd) Run(e *env) error {
 	if err := c.change(e, mode(front.Draining), "no new visitors go to %s"); err != nil || !c.Wait {
 		return err
 	}
-	cl, err := e.open()
+	fronts, done, err := c.fronts(e, c.Front)
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
+	defer done()
 	said := int64(-1)
-	st, err := c.await(e, cl.Fronts, func(st front.Status) bool {
+	st, err := c.await(e, fronts, func(st front.Status) bool {
 		busy := st.Busy(c.Member)
 		if busy != said && busy > 0 {
 			fmt.Fprintf(e.out.Stderr, "%d requests are under way at %s\n", busy, c.Member)
@@ -150,10 +167,10 @@ func (c *frontDrainCmd) Run(e *env) error {
 }
 
 // await looks at the front of the member until ok is content.
-func (m memberFlags) await(e *env, fronts front.Client, ok func(front.Status) bool) (front.Status, error) {
-	st, err := fronts.Await(e.ctx, m.Front, ok)
+func (m memberFlags) await(e *env, fronts front.Fronts, ok func(front.Status) bool) (front.Status, error) {
+	st, err := front.Await(e.ctx, fronts, m.Front, ok)
 	if e.ctx.Err() != nil {
-		return st, fault.New(fault.Interrupted, "stopped waiting; %s stays drained", m.Member).Hint("bramble front enable %s", m.Member)
+		return st, fault.New(fault.Interrupted, "stopped waiting; %s stays drained", m.Member).Hint("%s", m.typed("enable "+m.Member))
 	}
 	return st, err
 }

@@ -27,7 +27,7 @@ type frontUpCmd struct {
 
 	balanceFlags `embed:""`
 
-	Log     bool `help:"Note requests on the nodes that take them in, in node/front/log of the state folder; 16 MiB and one file before it are kept."`
+	Log     bool `help:"Note requests on the nodes that take them in, for front log: at most 16 MiB on each, in node/front/log of the state folder."`
 	LogJSON bool `name:"log-json" help:"Note them as JSON, with the member that answered; else in the form that Apache calls combined."`
 
 	visitorFlags `embed:""`

@@ -23,7 +23,8 @@ type apacheServer struct {
 	passes   []apachePass // in their order
 	located  []apachePass // those of <Location>
 	wait     time.Duration
-	host     bool // members get the visitor's Host
+	maxBody  *int64 // nil: nothing is said
+	host     bool   // members get the visitor's Host
 	tls      bool
 	goes     []*directive // redirects of everything
 	files    *directive   // DocumentRoot
@@ -36,6 +37,8 @@ type apachePass struct {
 	path   string
 	target string
 	params []string
+
+	maxBody *int64 // of its <Location>
 }
 
 // ImportApache reads a configuration of Apache 2.4. Errors are faults of misuse.
@@ -226,7 +229,11 @@ func (a *apache) resolve(s, main *apacheServer, p apachePass) *place {
 			c.common.Wait = wait
 		}
 	}
-	return a.place(p.d, p.path, c)
+	made := a.place(p.d, p.path, c)
+	if most := cmp.Or(p.maxBody, s.maxBody, main.maxBody); made != nil && most != nil {
+		made.common.MaxBody = *most
+	}
+	return made
 }
 
 // member adds a BalancerMember.

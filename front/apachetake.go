@@ -2,6 +2,7 @@ package front
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -40,6 +41,8 @@ func (a *apache) take(s *apacheServer, d *directive) {
 		} else if s.wait == 0 || name == "proxytimeout" {
 			s.wait = wait
 		}
+	case "limitrequestbody":
+		s.maxBody = a.maxBody(d)
 	case "proxypreservehost":
 		s.host = on(d)
 	case "sslengine":
@@ -116,7 +119,17 @@ func (a *apache) passTo(to *[]apachePass, d *directive, args []string) {
 		return
 	}
 	params := slices.DeleteFunc(slices.Clone(args[2:]), func(s string) bool { return strings.EqualFold(s, "nocanon") })
-	*to = append(*to, apachePass{d, args[0], args[1], params})
+	*to = append(*to, apachePass{d: d, path: args[0], target: args[1], params: params})
+}
+
+// maxBody is how large a body may be.
+func (a *apache) maxBody(d *directive) *int64 {
+	most, err := strconv.ParseInt(d.arg(0), 10, 64)
+	if err != nil || most < 0 {
+		a.leave(d, "this is no number of bytes")
+		return nil
+	}
+	return &most
 }
 
 // location takes a <Location> section.
@@ -136,15 +149,22 @@ func (a *apache) location(s *apacheServer, d *directive) {
 			return
 		}
 	}
+	first := len(s.located)
+	var most *int64
 	for _, inner := range body {
 		switch name := strings.ToLower(inner.name); {
 		case name == "proxypass" && len(inner.args) > 0 && len(d.args) == 1:
 			a.passTo(&s.located, inner, append([]string{path}, inner.args...))
+		case name == "limitrequestbody" && slices.ContainsFunc(body, func(d *directive) bool { return strings.EqualFold(d.name, "proxypass") }):
+			most = a.maxBody(inner)
 		case name == "proxypreservehost":
 			a.leave(inner, "members always get the Host that visitors asked for")
 		default:
 			a.other(inner)
 		}
+	}
+	for i := range s.located[first:] {
+		s.located[first+i].maxBody = most
 	}
 }
 
@@ -231,6 +251,8 @@ func (a *apache) other(d *directive) {
 		name == "requestheader" && strings.Contains(value, "set x-forwarded-proto "):
 	case name == "proxyrequests":
 		a.leave(d, "a front is never a proxy that visitors choose")
+	case name == "limitrequestbody":
+		a.leave(d, "--max-body is for all that a front serves")
 	case name == "require" || name == "allow" || name == "deny" || name == "satisfy":
 		a.leave(d, "a front does not choose visitors by their addresses")
 	case strings.HasPrefix(name, "include"):

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"bramble/accesslog"
 	"bramble/fault"
 	"bramble/http1"
 )
@@ -25,10 +26,11 @@ type carrier struct {
 	server  *Server
 	doors   []*opened
 	certs   atomic.Pointer[Certificates]
-	log     *rotated      // nil: none
 	shares  *sharing      // nil: no address
 	direct  *straightener // nil: no direct return
 	stop    func()
+	stays   context.Context // until it leaves
+	leaving context.CancelFunc
 	refused error // no certificates by ACME
 	failed  error
 }
@@ -49,9 +51,10 @@ var usualDoors = []string{":80", ":8000"}
 func newCarrier(p *Process, o Order) *carrier {
 	log := p.Log.With("front", o.Name)
 	c := &carrier{p: p, server: &Server{Log: log, Proxies: o.Doors.Proxies, Limits: http1.Limits{Address: o.Doors.Conns}}}
+	c.stays, c.leaving = context.WithCancel(p.life)
+	c.server.Access = &AccessLog{JSON: o.Doors.JSON}
 	if o.Doors.Log {
-		c.log = &rotated{name: filepath.Join(p.Dir, "log", o.Name)}
-		c.server.Access = &AccessLog{To: c.log, JSON: o.Doors.JSON}
+		c.server.Access.To = accesslog.File(p.logFile(o.Name))
 	}
 	c.server.ACME, c.refused = o.Doors.ACME.ACME(filepath.Join(p.Dir, "acme"), log)
 	c.stop = c.server.Start()
@@ -147,10 +150,7 @@ func (c *carrier) open(e entry) error {
 		return err
 	}
 	ctx, stop := context.WithCancel(c.p.life)
-	d := &opened{key: e.key, said: raw.Addr().String(), tls: e.tls, raw: raw, stop: stop, ended: make(chan struct{})}
-	if a := raw.Addr().(*net.TCPAddr); a.IP.IsUnspecified() {
-		d.said = ":" + strconv.Itoa(a.Port)
-	}
+	d := &opened{key: e.key, said: doorOf(raw.Addr()), tls: e.tls, raw: raw, stop: stop, ended: make(chan struct{})}
 	c.doors = append(c.doors, d)
 	var l net.Listener = raw
 	if e.tls {
@@ -253,8 +253,9 @@ func (c *carrier) outlast(ctx context.Context) {
 	}
 }
 
-// leave lets another front have the address.
+// leave lets another front have the address, and those who follow the log.
 func (c *carrier) leave() {
+	c.leaving()
 	if c.direct != nil {
 		c.direct.leave()
 	}
@@ -276,9 +277,6 @@ func (c *carrier) close() {
 		<-d.ended
 	}
 	c.stop()
-	if c.log != nil {
-		c.log.Close()
-	}
 }
 
 // carried is how the front does.

@@ -2,8 +2,10 @@ package front
 
 import (
 	"context"
+	"iter"
 	"time"
 
+	"bramble/accesslog"
 	"bramble/bus"
 	"bramble/fault"
 	"bramble/fleet"
@@ -38,13 +40,24 @@ func (c Client) Status(ctx context.Context, name string) ([]Status, error) {
 	return all.Fronts, err
 }
 
+// Log yields what the nodes of a front have noted of visitors; with Follow it goes on.
+func (c Client) Log(ctx context.Context, req accesslog.Request) iter.Seq2[accesslog.Lines, error] {
+	return bus.Ask[accesslog.Lines](ctx, c.Conn, "front.do.log", req)
+}
+
 // watchEvery is how often somebody who waits looks.
 const watchEvery = 200 * time.Millisecond
 
+// Fronts can be asked how they do, and told to change members: those of a cluster, or one of this machine without a cluster.
+type Fronts interface {
+	Status(ctx context.Context, name string) ([]Status, error)
+	Change(ctx context.Context, change Change) (Status, error)
+}
+
 // Await looks at a front until ok is content with it, and returns what it saw last.
-func (c Client) Await(ctx context.Context, name string, ok func(Status) bool) (Status, error) {
+func Await(ctx context.Context, fronts Fronts, name string, ok func(Status) bool) (Status, error) {
 	for {
-		all, err := c.Status(ctx, name)
+		all, err := fronts.Status(ctx, name)
 		if err != nil {
 			return Status{}, err
 		}
@@ -60,6 +73,11 @@ func (c Client) Await(ctx context.Context, name string, ok func(Status) bool) (S
 		case <-time.After(watchEvery):
 		}
 	}
+}
+
+// Await is Await with the cluster's fronts.
+func (c Client) Await(ctx context.Context, name string, ok func(Status) bool) (Status, error) {
+	return Await(ctx, c, name, ok)
 }
 
 // Settled reports whether each node of the front that is up does what is wanted, or has said why it cannot.

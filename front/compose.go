@@ -72,6 +72,19 @@ func recall(now Served, before []Place) Served {
 	return now
 }
 
+// with is the spec with members changed, by name.
+func (s Spec) with(changed map[string]Setting) Spec {
+	s.Pools = slices.Clone(s.Pools)
+	for i := range s.Pools {
+		s.Pools[i].Members = slices.Clone(s.Pools[i].Members)
+		for k := range s.Pools[i].Members {
+			m := &s.Pools[i].Members[k]
+			changed[m.Name].apply(m)
+		}
+	}
+	return s
+}
+
 // apply changes a member. Who is drained for another reason is not enabled by that.
 func (s Setting) apply(m *Member) {
 	if s.Weight != nil {

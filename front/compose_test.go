@@ -150,6 +150,8 @@ func TestFrontCheck(t *testing.T) {
 		"no certificate":     {Name: "a", Sites: site, Doors: Doors{TLS: []string{":443"}, Pairs: []Pair{{"x", "y"}}}},
 		"many ports":         {Name: "a", Sites: site, Doors: Doors{Plain: slices.Repeat([]string{":80"}, maxDoors+1)}},
 		"no such choice":     {Name: "a", Sites: site, Common: Pool{Balance: "best"}},
+		"no size":            {Name: "a", Sites: site, Common: Pool{MaxBody: -1}},
+		"size behind direct": {Name: "a", Sites: site, Common: Pool{MaxBody: 1}, Doors: Doors{Direct: true, Address: "10.0.0.100"}},
 		"no time":            {Name: "a", Sites: site, Common: Pool{Wait: -time.Second}},
 	} {
 		if err := f.Check(); !fault.Is(err, fault.Misused) {

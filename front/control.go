@@ -2,6 +2,7 @@ package front
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -11,24 +12,31 @@ import (
 	"syscall"
 	"time"
 
+	"bramble/accesslog"
+	"bramble/fault"
 	"bramble/keeper"
 )
 
-// A front's process is spoken to over a socket in its folder, which only its account may enter: a line of JSON each way. The answer
-// to "take" carries the folder's lock and the listening sockets too (SCM_RIGHTS, unix(7)).
+// A front's process is spoken to over a socket in its folder, and a front without a cluster over one where its owner wants it, which only
+// its account may use: a line of JSON each way. The answer
+// to "take" carries the folder's lock and the listening sockets too (SCM_RIGHTS, unix(7)); behind that to "log" come lines of the log.
 
 // asked is what a process is asked.
 type asked struct {
-	Do     string             `json:"do"` // look, set, heed, take or end
+	Do     string             `json:"do"` // look, set, heed, log, take or end; of a front without a cluster look or change
 	Orders []Order            `json:"orders,omitempty"`
 	Loads  map[string]float64 `json:"loads,omitempty"` // of nodes, by name
+	Log    accesslog.Request  `json:"log,omitzero"`
+	Change Change             `json:"change,omitzero"`
 }
 
 // said is its answer.
 type said struct {
 	Version string             `json:"version"`
 	Fronts  map[string]Carried `json:"fronts"`
-	Doors   []string           `json:"doors,omitempty"` // of the sockets that come with it, behind the lock
+	Doors   []string           `json:"doors,omitempty"`  // of the sockets that come with it, behind the lock
+	Fault   *fault.Error       `json:"fault,omitempty"`  // why it does not do that
+	Status  *Status            `json:"status,omitempty"` // of a front without a cluster
 }
 
 const (
@@ -41,21 +49,17 @@ func socketIn(dir string) string { return filepath.Join(dir, "socket") }
 
 // talk asks the process of a folder. The files are those that came with the answer.
 func talk(dir string, ask asked) (answer said, files []*os.File, err error) {
-	path, done, err := keeper.ShortPath(socketIn(dir))
-	if err != nil {
-		return said{}, nil, err
-	}
-	defer done()
-	conn, err := net.DialTimeout("unix", path, askPatience)
+	return talkAt(socketIn(dir), ask)
+}
+
+// talkAt is talk with the process at a socket.
+func talkAt(socket string, ask asked) (answer said, files []*os.File, err error) {
+	conn, err := speak(socket, ask)
 	if err != nil {
 		return said{}, nil, err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(askPatience))
-	if err := json.NewEncoder(conn).Encode(ask); err != nil {
-		return said{}, nil, err
-	}
-	line, files, err := hear(conn.(*net.UnixConn))
+	line, files, err := hear(conn)
 	if err == nil {
 		err = json.Unmarshal(line, &answer)
 	}
@@ -64,6 +68,25 @@ func talk(dir string, ask asked) (answer said, files []*os.File, err error) {
 		return said{}, nil, err
 	}
 	return answer, files, nil
+}
+
+// speak asks the process at a socket, which has a moment to answer.
+func speak(socket string, ask asked) (*net.UnixConn, error) {
+	path, done, err := keeper.ShortPath(socket)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	conn, err := net.DialTimeout("unix", path, askPatience)
+	if err != nil {
+		return nil, err
+	}
+	conn.SetDeadline(time.Now().Add(askPatience))
+	if err := json.NewEncoder(conn).Encode(ask); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil
 }
 
 // hear reads a line, and the files that come with its first bytes.
@@ -132,18 +155,46 @@ func answerWith(conn *net.UnixConn, answer said, files []*os.File) error {
 	return err
 }
 
-// listenControl opens the socket of a folder.
-func listenControl(dir string) (*net.UnixListener, error) {
-	path, done, err := keeper.ShortPath(socketIn(dir))
+// listenControl opens a socket that is its owner's alone from the beginning, in the place of what was there.
+func listenControl(socket string) (*net.UnixListener, error) {
+	private, err := os.MkdirTemp(filepath.Dir(socket), ".socket-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(private)
+	made := filepath.Join(private, "s")
+	path, done, err := keeper.ShortPath(made)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	os.Remove(socketIn(dir))
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	return l, os.Chmod(socketIn(dir), 0o600)
+	if err := errors.Join(os.Chmod(made, 0o600), os.Rename(made, socket)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// attend has questions answered one after the other until ctx ends. An answer that goes on keeps its connection.
+func attend(ctx context.Context, l *net.UnixListener, answer func(*net.UnixConn, asked) (goesOn bool)) {
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	defer l.Close()
+	for ctx.Err() == nil {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		conn.SetDeadline(time.Now().Add(askPatience))
+		line, files, err := hear(conn)
+		closeAll(files)
+		var ask asked
+		if err != nil || json.Unmarshal(line, &ask) != nil || !answer(conn, ask) {
+			conn.Close()
+		}
+	}
 }

@@ -30,7 +30,7 @@ func parsed(all ...string) (out []Backend) {
 func exports(cert, key string) []exportCase {
 	return []exportCase{
 		{"two members in turns", Setup{Listen: []string{":8080"}, Backends: parsed("http://10.0.0.11:80,weight=2", "http://10.0.0.12:80"),
-			Common: Pool{Balance: ByRequests}}, true},
+			Common: Pool{Balance: ByRequests, MaxBody: 20 << 20}}, true},
 		{"hosts, paths and TLS", Setup{Listen: []string{"127.0.0.1:8080"}, ListenTLS: []string{"127.0.0.1:8443", "[::1]:8443"}, Cert: []string{cert}, Key: []string{key},
 			HTTPSOnly: true, Backends: parsed("http://10.0.0.11:80", "http://10.0.0.12:80,standby", "http://10.0.0.15:80,host=a.example,path=/app", "http://10.0.0.13:8080,host=a.example"),
 			Common: Pool{Balance: ByBusyness, Wait: 1500 * time.Millisecond, FailOn: []int{502, 503}}}, true},
@@ -38,7 +38,7 @@ func exports(cert, key string) []exportCase {
 			Metrics: "127.0.0.1:9100", Rate: 0.5, Burst: 10, Conns: 7, Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
 			Proxied: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32"), netip.MustParsePrefix("fd00::2/128")}, ACME: []string{"a.example"},
 			Backends: parsed("http://10.0.0.11:80,route=a,set=1", "http://[::1]:8001,route=b", "http://10.0.0.12,spare,name=three", "http://10.0.0.13,host=b.example,path=/x/y"),
-			Common:   Pool{Balance: ByTraffic, Sticky: "ROUTE", Slow: 10 * time.Second, FailOn: []int{418, 500}, Check: Check{Path: "/ok?a=b", Interval: 2 * time.Second}}}, false},
+			Common:   Pool{Balance: ByTraffic, Sticky: "ROUTE", Slow: 10 * time.Second, MaxBody: 1500, FailOn: []int{418, 500}, Check: Check{Path: "/ok?a=b", Interval: 2 * time.Second}}}, false},
 		{"nothing but members", Setup{Backends: parsed("http://10.0.0.11"), Common: Pool{Check: Check{Interval: -1}}}, false},
 	}
 }
@@ -47,7 +47,7 @@ func TestExportSaysWhatIsLacking(t *testing.T) {
 	all := exports("/a.crt", "/a.pem")[2].setup
 	for program, want := range map[string]string{
 		"nginx":   "--acme-host --proxy-protocol --check --sticky --slow-start --metrics --log-json --cert spare set= --balance bytraffic --fail-on",
-		"haproxy": "--acme-host --access-log --fail-on --key /a.pem spare set= --balance bytraffic",
+		"haproxy": "--acme-host --access-log --max-body --fail-on --key /a.pem spare set= --balance bytraffic",
 	} {
 		_, cannot, err := Export(program, all)
 		if err != nil {

@@ -47,6 +47,7 @@ func (e *exporter) haproxy() {
 		e.haproxyBind(e.secure, options)
 	}
 	e.haproxyLimits()
+	e.haproxyBody()
 	e.haproxyFields()
 	e.haproxyRoutes()
 	for _, p := range e.pools {
@@ -115,6 +116,14 @@ func (e *exporter) haproxyLimits() {
 		}
 		e.lack(false, "--rate", "it is counted over 10 s")
 		e.line("\thttp-request deny deny_status 429 if { sc_http_req_rate(0) gt %d }%s", int64(math.Ceil(min(e.Rate*10, 1e9)))+int64(e.Burst), unless)
+	}
+}
+
+// haproxyBody writes how large requests may say they are.
+func (e *exporter) haproxyBody() {
+	if most := e.Common.MaxBody; most > 0 {
+		e.lack(true, "--max-body", "only what Content-Length says is looked at: a chunked body, and one of HTTP/2 that does not say its length, may be of any size")
+		e.line("\thttp-request deny deny_status 413 if { req.hdr_val(content-length) gt %d }", most)
 	}
 }
 

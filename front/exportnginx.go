@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -173,7 +174,7 @@ func (e *exporter) nginxCommon(trusted bool) {
 	if trusted {
 		from, proto, asked = "$bramble_for", "$bramble_proto", "$bramble_host"
 	}
-	e.line("\tproxy_http_version 1.1;\n\tproxy_buffering off;\n\tproxy_request_buffering off;\n\tclient_max_body_size 0;")
+	e.line("\tproxy_http_version 1.1;\n\tproxy_buffering off;\n\tproxy_request_buffering off;\n\tclient_max_body_size %s;", cmp.Or(size(e.Common.MaxBody), "0"))
 	for _, f := range [][2]string{{"Host", "$http_host"}, {"Connection", "$bramble_connection"}, {"Upgrade", "$http_upgrade"},
 		{"X-Forwarded-For", from}, {"X-Forwarded-Proto", proto}, {"X-Forwarded-Host", asked},
 		{"X-Real-IP", `""`}, {"Forwarded", `""`}, {"Proxy", `""`}} {

@@ -25,9 +25,10 @@ type Pool struct {
 	Balance Balance       `json:"balance,omitempty"`
 	Sticky  string        `json:"sticky,omitempty"` // the cookie, or parameter of a target, that names a member's route; "": none
 	Check   Check         `json:"check"`
-	Slow    time.Duration `json:"slow,omitempty"`    // how long a member that comes back takes until it has its whole share
-	FailOn  []int         `json:"fail_on,omitempty"` // statuses that count as failures of a member
-	Wait    time.Duration `json:"wait,omitempty"`    // for an answer's head, and for each next piece of it; 0: 60 s
+	Slow    time.Duration `json:"slow,omitempty"`     // how long a member that comes back takes until it has its whole share
+	FailOn  []int         `json:"fail_on,omitempty"`  // statuses that count as failures of a member
+	Wait    time.Duration `json:"wait,omitempty"`     // for an answer's head, and for each next piece of it; 0: 60 s
+	MaxBody int64         `json:"max_body,omitempty"` // bytes of a request's body; 0: any, for they go on as they come and nothing of them is kept here
 	Members []Member      `json:"members"`
 }
 

@@ -193,6 +193,9 @@ func (f Front) Check() error {
 	if f.Doors.Direct && (len(f.Sites) != 1 || len(f.Servers) > 0 || f.Sites[0].Path != "" || f.Common.Sticky != "") {
 		return fault.New(fault.Misused, "direct return is for one site of the cluster, whole").Hint("--site NAME, or leave --direct out")
 	}
+	if f.Doors.Direct && f.Common.MaxBody > 0 {
+		return fault.New(fault.Misused, "with direct return members read what visitors send, and nothing on the way limits it").Hint("leave --max-body out, or --direct")
+	}
 	return f.Common.check()
 }
 
@@ -240,6 +243,8 @@ func (p Pool) check() error {
 		return fault.New(fault.Misused, "members are looked at every %s at most", minEvery).Hint("--every 250ms")
 	case p.Check.Path != "" && p.Check.Path[0] != '/' || strings.ContainsAny(p.Check.Path+p.Check.Host, " \r\n") || len(p.Check.Path) > 1024:
 		return fault.New(fault.Misused, "%.80q cannot be asked for", p.Check.Path).Hint("--check /")
+	case p.MaxBody < 0:
+		return fault.New(fault.Misused, "a body has 0 bytes or more").Hint("--max-body 64m")
 	case p.Sticky != "" && !plainName(p.Sticky):
 		return fault.New(fault.Misused, "a cookie's name has letters, digits, '-' and '_' only").Hint("--sticky ROUTE")
 	}

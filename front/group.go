@@ -43,6 +43,7 @@ type ring struct {
 	routes  map[string]*member // also of members that are drained
 	known   map[string]bool    // routes of members that there are or were
 	refused map[int]bool       // statuses that count as failures
+	most    int64              // bytes of a request's body; 0: any
 }
 
 // newGroup puts a pool to work.
@@ -126,7 +127,7 @@ func (g *group) watch(m *member, c Check) {
 func (g *group) turnOver() {
 	now := g.now()
 	all := make([]candidate, len(g.members))
-	r := &ring{balance: g.pool.Balance, sticky: g.pool.Sticky, routes: map[string]*member{}, even: true, refused: map[int]bool{}, known: g.known}
+	r := &ring{balance: g.pool.Balance, sticky: g.pool.Sticky, routes: map[string]*member{}, even: true, refused: map[int]bool{}, known: g.known, most: g.pool.MaxBody}
 	for _, status := range g.pool.FailOn {
 		r.refused[status] = true
 	}

@@ -132,6 +132,38 @@ ProxyPass / balancer://app/ stickysession=JSESSIONID|jsessionid lbmethod=bytraff
 `, []string{"--listen :80 --backend http://10.0.0.1:8080,route=one --backend http://10.0.0.2:8080,route=two --balance bytraffic"},
 		[]string{"6: a cookie of the members' own"}},
 
+	{"how large bodies may be", "apache", `
+Listen 8080
+Listen 8081
+Listen 8082
+LimitRequestBody 1048576
+<VirtualHost *:8080>
+  ProxyPass / http://10.0.0.1/
+</VirtualHost>
+<VirtualHost *:8081>
+  LimitRequestBody 0
+  ProxyPass / http://10.0.0.1/
+  <Location /nothing>
+    LimitRequestBody 1
+  </Location>
+</VirtualHost>
+<VirtualHost *:8082>
+  <Location /upload>
+    LimitRequestBody 1500
+    ProxyPass http://10.0.0.1/upload
+  </Location>
+</VirtualHost>
+`, []string{"--listen :8080 --backend http://10.0.0.1:80 --balance byrequests --max-body 1m", "--listen :8081 --backend http://10.0.0.1:80 --balance byrequests",
+		"--listen :8082 --backend http://10.0.0.1:80,path=/upload --balance byrequests --max-body 1500"},
+		[]string{"13: all that a front serves"}},
+
+	{"how large bodies may be", "nginx", `
+client_max_body_size 8M;
+server { listen 8080; client_max_body_size 0; location / { proxy_pass http://10.0.0.1; } }
+server { listen 8081; location / { proxy_pass http://10.0.0.1; } location /upload/ { client_max_body_size 2g; proxy_pass http://10.0.0.1; } }
+`, []string{"--listen :8080 --backend http://10.0.0.1:80 --balance byrequests", "--listen :8081 --backend http://10.0.0.1:80 --backend http://10.0.0.1:80,path=/upload --balance byrequests --max-body 8m"},
+		[]string{"4: --fail-on and --max-body"}},
+
 	{"upstreams of a whole nginx.conf", "nginx", `
 user www-data;
 worker_processes auto;
@@ -170,7 +202,7 @@ http {
   }
 }
 `, []string{"--listen :80 --backend http://10.0.0.11:8080,weight=3 --backend http://10.0.0.12:8080 --backend http://10.0.0.13:8080,standby" +
-		" --balance bybusyness --timeout 1m30s --fail-on 502,503"},
+		" --balance bybusyness --timeout 1m30s --max-body 20m --fail-on 502,503"},
 		[]string{"14: left out", "15: no address", "29: X-Forwarded-For alone", "33: how they begin", "34: as visitors asked", "35: no server is behind it"}},
 
 	{"what certbot has made of a site", "nginx", `

@@ -207,7 +207,7 @@ func (im *importer) behind(d door, here []*site) (*Setup, error) {
 				if !set {
 					s.Common, set = p.common, true
 				} else if !reflect.DeepEqual(s.Common, p.common) {
-					im.leave(p.d, "all that a front serves has the same --balance, --sticky, --check, --timeout and --fail-on: those of what comes first are taken")
+					im.leave(p.d, "all that a front serves has the same --balance, --sticky, --check, --timeout, --fail-on and --max-body: those of what comes first are taken")
 				}
 			}
 			if i > 0 && rest && !whole {

@@ -8,14 +8,18 @@ import (
 	"sync"
 	"time"
 
+	"bramble/accesslog"
 	"bramble/http1"
 )
 
 // AccessLog is where requests are noted, one line each. Lines gather and are written together, for visitors do not wait for a disk.
 type AccessLog struct {
-	To   io.Writer
-	JSON bool // an object each, with the member that answered and how long it took; else the form that Apache calls combined
+	To   io.Writer // nil: lines are for those alone who follow them
+	JSON bool      // an object each, with the member that answered and how long it took; else the form that Apache calls combined
 	Log  *slog.Logger
+
+	feed    accesslog.Feed
+	writing sync.Mutex // held by who writes lines
 
 	mu     sync.Mutex
 	lines  []byte
@@ -29,6 +33,29 @@ const (
 	mostLines = 4 << 20
 	gather    = 200 * time.Millisecond
 )
+
+// wanted is the log; nil where nobody wants lines.
+func (l *AccessLog) wanted() *AccessLog {
+	if l == nil || l.To == nil && !l.feed.Followed() {
+		return nil
+	}
+	return l
+}
+
+// begin is the last lines that were noted, and with Follow a reader of all that come behind these. File is where To writes.
+func (l *AccessLog) begin(file string, req accesslog.Request) (last []byte, coming *accesslog.Reader, stop func(), err error) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.write()
+	if l.To != nil {
+		last, err = accesslog.Last(file, req.Lines)
+	}
+	if err != nil || !req.Follow {
+		return last, nil, func() {}, err
+	}
+	coming, stop, err = l.feed.Follow()
+	return last, coming, stop, err
+}
 
 // visit is a line of an access log in the form of JSON.
 type visit struct {
@@ -76,6 +103,13 @@ func (l *AccessLog) run(done <-chan struct{}) {
 }
 
 func (l *AccessLog) flush() {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.write()
+}
+
+// write hands on what has gathered; writing is held.
+func (l *AccessLog) write() {
 	l.mu.Lock()
 	lines, lost := l.lines, l.lost
 	l.lines, l.lost = nil, 0
@@ -83,7 +117,8 @@ func (l *AccessLog) flush() {
 	if lost > 0 {
 		l.Log.Warn("lines of the access log were lost, for they came faster than they could be written", "lines", lost)
 	}
-	if len(lines) == 0 {
+	l.feed.Give(lines)
+	if len(lines) == 0 || l.To == nil {
 		return
 	}
 	if _, err := l.To.Write(lines); err != nil {

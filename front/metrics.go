@@ -1,6 +1,7 @@
 package front
 
 import (
+	"net/http"
 	"strconv"
 
 	"bramble/metric"
@@ -13,7 +14,7 @@ type Counts struct {
 	Requests int64         `json:"requests"` // visitors'
 	Bytes    int64         `json:"bytes"`    // that went out over HTTP/1, heads included
 	Panics   int64         `json:"panics"`
-	Refused  map[int]int64 `json:"refused,omitempty"` // messages and connections, by status
+	Refused  map[int]int64 `json:"refused,omitempty"` // messages, requests and connections, by status
 }
 
 // Register adds a front's metrics.
@@ -61,7 +62,7 @@ func Register(set *metric.Set, fronts func() map[string]Carried) {
 	of("requests_total", "Visitors' requests.", "counter", func(c Counts) int64 { return c.Requests })
 	of("sent_bytes_total", "Bytes that went out to visitors over HTTP/1, heads included.", "counter", func(c Counts) int64 { return c.Bytes })
 	of("panics_total", "Requests that could not be answered because of a mistake in bramble.", "counter", func(c Counts) int64 { return c.Panics })
-	set.Collect("bramble_front_refused_total", "Messages and connections that were refused, by status.", "counter", func(emit metric.Emit) {
+	set.Collect("bramble_front_refused_total", "Messages, requests and connections that were refused, by status.", "counter", func(emit metric.Emit) {
 		for front, c := range fronts() {
 			for status, n := range c.Count.Refused {
 				emit(float64(n), labels(front, "status", strconv.Itoa(status))...)
@@ -100,6 +101,11 @@ func (s *Server) Counts() Counts {
 	sum := Counts{Open: c.Open, Conns: c.Conns, Requests: c.Requests, Bytes: c.Bytes, Panics: c.Panics, Refused: map[int]int64{}}
 	for why, n := range c.Refusals {
 		sum.Refused[why.Status] += n
+	}
+	for status, n := range map[int]int64{http.StatusTooManyRequests: s.denied.hurried.Load(), http.StatusRequestEntityTooLarge: s.denied.large.Load()} {
+		if n > 0 {
+			sum.Refused[status] += n
+		}
 	}
 	return sum
 }

@@ -1,10 +1,13 @@
 package front
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"bramble/term"
 )
 
 // nginx reads a configuration of nginx.
@@ -19,6 +22,7 @@ type nginxScope struct {
 	wait      time.Duration
 	host      bool // members get the visitor's Host
 	failOn    []int
+	maxBody   int64
 	cert, key string
 }
 
@@ -93,6 +97,8 @@ func (n *nginx) common(all []*directive, s *nginxScope) (rest []*directive) {
 			s.wait = wait
 		case "proxy_next_upstream":
 			n.nextUpstream(d, s)
+		case "client_max_body_size":
+			n.maxBody(d, s)
 		case "ssl_certificate", "ssl_certificate_key":
 			file := d.arg(0)
 			if !printable(file) || strings.Contains(file, "$") {
@@ -135,6 +141,16 @@ func (n *nginx) field(d *directive, s *nginxScope) {
 	default:
 		n.leave(d, "a front adds no fields")
 	}
+}
+
+// maxBody takes how large a body may be.
+func (n *nginx) maxBody(d *directive, s *nginxScope) {
+	most, err := term.ParseBytes(d.arg(0))
+	if err != nil || most > math.MaxInt64/2 {
+		n.leave(d, "this is no size")
+		return
+	}
+	s.maxBody = most
 }
 
 // nextUpstream takes when another member is asked.

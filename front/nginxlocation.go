@@ -97,7 +97,7 @@ func (n *nginx) passTo(path string, location, d *directive, s nginxScope) *place
 	}
 	c.used = true
 	made := *c
-	made.common.Wait, made.common.FailOn = s.wait, s.failOn
+	made.common.Wait, made.common.FailOn, made.common.MaxBody = s.wait, s.failOn, s.maxBody
 	return n.place(d, path, &made)
 }
 
@@ -122,8 +122,6 @@ func (n *nginx) other(d *directive) {
 		n.leave(d, "a front does not choose visitors by their addresses")
 	case d.name == "ssl_client_certificate" || d.name == "ssl_verify_client" || d.name == "ssl_trusted_certificate":
 		n.leave(d, "a front does not ask visitors for certificates")
-	case d.name == "client_max_body_size":
-		n.pass(d, "what visitors send may be of any size")
 	case strings.HasPrefix(d.name, "gzip"):
 		n.pass(d, "answers are as members make them")
 	case d.name == "access_log":

@@ -93,6 +93,7 @@ func (n *Node) Run(ctx context.Context, conn *bus.Conn) error {
 		conn.Subscribe(ctx, bus.Node("front", name, "want"), n.want),
 		conn.Subscribe(ctx, bus.Node("front", name, "loads"), n.heed),
 		bus.Handle(ctx, conn, bus.Node("front", name, "look"), n.look),
+		bus.HandleStream(ctx, conn, bus.Node("front", name, "log"), n.sendLog),
 	)
 	if err != nil {
 		return err

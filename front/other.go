@@ -23,6 +23,7 @@ type errandKey struct{}
 type errand struct {
 	*group
 	measured *measured
+	denied   *denied
 }
 
 // newProxy passes on what is more than a request without a body: bodies, upgrades, HTTP/2.
@@ -33,6 +34,10 @@ func newProxy(trusted []netip.Prefix) *httputil.ReverseProxy {
 		FlushInterval: -1, // what a member sends goes on at once
 		ErrorLog:      log.New(io.Discard, "", 0),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if errors.Is(err, errTooLarge) {
+				tellOf(w, r, http.StatusRequestEntityTooLarge)
+				return
+			}
 			status, body := unavailable(cause(err))
 			h := w.Header()
 			h.Set("Content-Type", "text/html; charset=utf-8")
@@ -119,7 +124,7 @@ func (b balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 		if e.measured != nil {
 			e.measured.member, e.measured.tried = m.name(), len(tried)
 		}
-		res, err := b.ask(g, m, r)
+		res, err := b.ask(e, m, ring.most, r)
 		switch {
 		case err == nil && ring.refused[res.StatusCode] && repeatable(r) && len(tried) < mostTried-1:
 			res.Body.(*counted).bad = true
@@ -144,13 +149,16 @@ func (b balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, failure
 }
 
-// ask sends a request to one member.
-func (b balanced) ask(g *group, m *member, r *http.Request) (*http.Response, error) {
+// ask sends a request to one member, with so many bytes of a body at most.
+func (b balanced) ask(e errand, m *member, most int64, r *http.Request) (*http.Response, error) {
+	g := e.group
 	m.begin()
 	out := r.Clone(r.Context())
 	out.URL.Host, out.Trailer = m.origin.Address.String(), r.Trailer // whose values come behind the body
+	var body *incoming
 	if r.Body != nil && r.Body != http.NoBody {
-		out.Body = io.NopCloser(r.Body) // which another member may have to get
+		body = &incoming{Reader: r.Body, most: most, over: &e.denied.large}
+		out.Body = body
 	}
 	begun := time.Now()
 	var by http.RoundTripper = g.transport
@@ -159,19 +167,22 @@ func (b balanced) ask(g *group, m *member, r *http.Request) (*http.Response, err
 	}
 	res, err := by.RoundTrip(out)
 	if err != nil {
-		gone := r.Context().Err() != nil
-		m.end(0, !gone)
-		if !gone {
+		if why := body.failure(); why != nil {
+			err = why
+		}
+		innocent := body.failure() != nil || r.Context().Err() != nil
+		m.end(0, !innocent)
+		if !innocent {
 			g.sign(m, blame(err))
 		}
 		return nil, err
 	}
 	m.answered(time.Since(begun))
-	body := &counted{ReadCloser: res.Body, m: m}
+	answer := &counted{ReadCloser: res.Body, m: m, request: body}
 	if both, ok := res.Body.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
-		res.Body = &countedBoth{body, both}
+		res.Body = &countedBoth{answer, both}
 	} else {
-		res.Body = body
+		res.Body = answer
 	}
 	return res, nil
 }
@@ -202,17 +213,18 @@ func stickyClaim(r *http.Request, name string) []byte {
 // counted is an answer's body that tells its member of bytes and the end.
 type counted struct {
 	io.ReadCloser
-	m    *member
-	sent int64
-	bad  bool
-	over bool
+	m       *member
+	request *incoming // nil: it had no body
+	sent    int64
+	bad     bool
+	over    bool
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	c.sent += int64(n)
 	c.m.heard.Add(int64(n))
-	c.bad = c.bad || err != nil && err != io.EOF && !errors.Is(err, context.Canceled)
+	c.bad = c.bad || err != nil && err != io.EOF && !errors.Is(err, context.Canceled) && c.request.failure() == nil
 	return n, err
 }
 

@@ -55,7 +55,7 @@ func (p *Process) Run(ctx context.Context) error {
 		p.Log.Error("the orders on the disk cannot be read", "error", err)
 	}
 	p.set(list.Fronts)
-	l, err := listenControl(p.Dir)
+	l, err := listenControl(socketIn(p.Dir))
 	if err != nil {
 		return err
 	}
@@ -126,30 +126,19 @@ func (p *Process) dropHanded() {
 
 // control answers the agent, and the next process, until the end or until that has taken over.
 func (p *Process) control(ctx context.Context, l *net.UnixListener, lock *os.File, end func()) {
-	defer context.AfterFunc(ctx, func() { l.Close() })()
-	defer l.Close()
-	for {
-		conn, err := l.AcceptUnix()
-		if err != nil {
-			return
-		}
-		p.answer(conn, lock, end)
-		conn.Close()
+	ctx, over := context.WithCancel(ctx)
+	defer over()
+	attend(ctx, l, func(conn *net.UnixConn, ask asked) (goesOn bool) {
+		goesOn = p.answer(conn, ask, lock, end)
 		if p.replaced() {
-			return
+			over()
 		}
-	}
+		return goesOn
+	})
 }
 
-// answer answers one question.
-func (p *Process) answer(conn *net.UnixConn, lock *os.File, end func()) {
-	conn.SetDeadline(time.Now().Add(askPatience))
-	line, files, err := hear(conn)
-	closeAll(files)
-	var ask asked
-	if err != nil || json.Unmarshal(line, &ask) != nil {
-		return
-	}
+// answer answers one question. True is that the answer goes on.
+func (p *Process) answer(conn *net.UnixConn, ask asked, lock *os.File, end func()) bool {
 	answer := said{Version: p.Version}
 	switch ask.Do {
 	case "set":
@@ -160,7 +149,10 @@ func (p *Process) answer(conn *net.UnixConn, lock *os.File, end func()) {
 		end()
 	case "take":
 		p.handOver(conn, lock)
-		return
+		return false
+	case "log":
+		p.ending.Go(func() { p.sendLog(conn, ask.Log) })
+		return true
 	}
 	p.mu.Lock()
 	answer.Fronts = map[string]Carried{}
@@ -171,6 +163,7 @@ func (p *Process) answer(conn *net.UnixConn, lock *os.File, end func()) {
 	if err := answerWith(conn, answer, nil); err != nil {
 		p.Log.Warn("the agent does not hear", "error", err)
 	}
+	return false
 }
 
 // handOver gives the listening sockets away, and takes no more visitors then.

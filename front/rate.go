@@ -3,6 +3,7 @@ package front
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bramble/http1"
@@ -13,6 +14,9 @@ type Rate struct {
 	Each  float64 `json:"each,omitempty"`  // requests a second; 0: any
 	Burst int     `json:"burst,omitempty"` // of them at once
 }
+
+// denied counts requests that a front refuses by its settings.
+type denied struct{ hurried, large atomic.Int64 }
 
 // limits on what one address may do.
 type limits struct {

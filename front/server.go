@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -33,7 +34,10 @@ type Server struct {
 	web      *http1.Server
 	checking context.Context
 	rates    limits
-	setting  sync.Mutex // one change at a time
+	denied   denied
+	setting  sync.Mutex // one change at a time, and of the next two
+	said     Spec       // to Set, last
+	changed  map[string]Setting
 	now      atomic.Pointer[state]
 }
 
@@ -124,11 +128,42 @@ func (s *Server) Heed(loads map[string]float64) {
 	}
 }
 
-// Set takes up new settings. Pools go on that have the same host, path and patience, and in them the members of the same name and
+// Set takes up new settings, with what Change has changed. Pools go on that have the same host, path and patience, and in them the members of the same name and
 // address; nobody else's request or connection is touched by what comes and goes.
 func (s *Server) Set(spec Spec) {
 	s.setting.Lock()
 	defer s.setting.Unlock()
+	s.said = spec
+	s.take(spec.with(s.changed))
+}
+
+// Change changes a member, in all of its pools and for as long as the server is there.
+func (s *Server) Change(member string, c Setting) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	s.setting.Lock()
+	defer s.setting.Unlock()
+	if err := (Order{Spec: s.said}).has(member); err != nil {
+		return err
+	}
+	if s.changed == nil {
+		s.changed = map[string]Setting{}
+	}
+	s.changed[member] = s.changed[member].with(c)
+	s.take(s.said.with(s.changed))
+	return nil
+}
+
+// Changed is what was changed, by member.
+func (s *Server) Changed() map[string]Setting {
+	s.setting.Lock()
+	defer s.setting.Unlock()
+	return maps.Clone(s.changed)
+}
+
+// take is Set with all that is to be; setting is held.
+func (s *Server) take(spec Spec) {
 	var old []*group
 	if before := s.now.Load(); before != nil {
 		old = slices.Clone(before.groups)
@@ -185,7 +220,7 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 	}
 	trusted := within(now.spec.Trusted, r.Remote.Addr())
 	switch {
-	case !trusted && !s.rates.allow(now.spec.Rate, r.Remote.Addr()):
+	case !trusted && !s.allow(now.spec.Rate, r.Remote.Addr()):
 		s.refuse(r, a, http.StatusTooManyRequests, "Retry-After", "1")
 	case now.spec.Manager.leads(r.Path, r.Remote.Addr(), trusted):
 		s.refuse(r, a, http.StatusFound, "Location", now.spec.Manager.Page)
@@ -194,17 +229,27 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 	case g == nil:
 		s.refuse(r, a, http.StatusNotFound)
 	default:
-		g.lean(r, a, trusted, s.Access)
+		g.lean(r, a, trusted, s.Access.wanted())
 	}
 	return true
 }
 
+// allow takes one request of an address; false is that it has had too many.
+func (s *Server) allow(r Rate, from netip.Addr) bool {
+	ok := s.rates.allow(r, from)
+	if !ok {
+		s.denied.hurried.Add(1)
+	}
+	return ok
+}
+
 // texts are what the front says itself, besides pages.
 var texts = map[int]string{
-	http.StatusTooManyRequests:   "too many requests: slow down\n",
-	http.StatusPermanentRedirect: "",
-	http.StatusFound:             "",
-	http.StatusNotFound:          "nothing of this name is served here\n",
+	http.StatusRequestEntityTooLarge: "the request is larger than is taken here\n",
+	http.StatusTooManyRequests:       "too many requests: slow down\n",
+	http.StatusPermanentRedirect:     "",
+	http.StatusFound:                 "",
+	http.StatusNotFound:              "nothing of this name is served here\n",
 }
 
 // refuse answers without asking a member.
@@ -216,10 +261,10 @@ func (s *Server) refuse(r *http1.Request, a *http1.Answer, status int, fields ..
 func (s *Server) say(r *http1.Request, a *http1.Answer, status int, text string, fields ...string) {
 	a.Body = []byte(text)
 	a.Head = http1.MakeHead(status, int64(len(a.Body)), append(fields, "Content-Type", "text/plain; charset=utf-8")...)
-	if s.Access != nil {
+	if log := s.Access.wanted(); log != nil {
 		v := noted(r)
 		v.Status, v.Bytes = status, int64(len(a.Body))
-		s.Access.note(*v)
+		log.note(*v)
 	}
 }
 
@@ -242,9 +287,9 @@ func secured(host, target string, port int) string {
 // ServeHTTP answers what is more than a request without a body.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var m *measured
-	if s.Access != nil {
+	if log := s.Access.wanted(); log != nil {
 		m = &measured{Measured: http1.Measured{ResponseWriter: w}}
-		defer s.Access.other(r, m, time.Now())
+		defer log.other(r, m, time.Now())
 		w = m
 	}
 	if text, ok := s.ACME.proof([]byte(r.URL.Path)); ok {
@@ -258,21 +303,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g := now.routes.find([]byte(r.Host), path)
 	trusted := within(now.spec.Trusted, from)
 	lead := func(status int, to string) { w.Header().Set("Location", to); w.WriteHeader(status) }
-	say := func(status int) { http.Error(w, strings.TrimSuffix(texts[status], "\n"), status) }
 	switch {
-	case !trusted && !s.rates.allow(now.spec.Rate, from):
+	case !trusted && !s.allow(now.spec.Rate, from):
 		w.Header().Set("Retry-After", "1")
-		say(http.StatusTooManyRequests)
+		tellText(w, http.StatusTooManyRequests)
 	case now.spec.Manager.leads(path, from, trusted):
 		lead(http.StatusFound, now.spec.Manager.Page)
 	case now.spec.Secure > 0 && r.TLS == nil:
 		lead(http.StatusPermanentRedirect, secured(r.Host, r.URL.RequestURI(), now.spec.Secure))
 	case g == nil:
-		say(http.StatusNotFound)
+		tellText(w, http.StatusNotFound)
+	case g.larger(r):
+		s.denied.large.Add(1)
+		tellOf(w, r, http.StatusRequestEntityTooLarge)
 	default:
 		http.NewResponseController(w).EnableFullDuplex() // an answer may come before the request is whole; HTTP/2 needs no such word
 		w.Header()["Content-Type"] = nil                 // else one is guessed where a member gives none
-		now.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), errandKey{}, errand{g, m})))
+		now.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), errandKey{}, errand{g, m, &s.denied})))
 	}
 }
 

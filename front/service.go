@@ -92,6 +92,7 @@ func (s *Service) Run(ctx context.Context) error {
 		bus.Handle(ctx, s.Conn, "front.do.down", s.down),
 		bus.Handle(ctx, s.Conn, "front.do.change", s.change),
 		bus.Handle(ctx, s.Conn, "front.read.status", s.status),
+		bus.HandleStream(ctx, s.Conn, "front.do.log", s.sendLog),
 		bus.Handle(ctx, s.Conn, bus.From("front", "*", "report"), s.heard),
 	)
 	if err != nil {

@@ -83,7 +83,7 @@ func (s Setup) flags() (lines []string) {
 		add("--balance", string(c.Balance))
 	}
 	for _, item := range []struct{ flag, value string }{{"--sticky", s.Common.Sticky}, {"--check", s.Common.Check.Path},
-		{"--every", length(s.Common.Check.Interval)}, {"--timeout", length(s.Common.Wait)}} {
+		{"--every", length(s.Common.Check.Interval)}, {"--timeout", length(s.Common.Wait)}, {"--max-body", size(s.Common.MaxBody)}} {
 		if item.value != "" {
 			add(item.flag, item.value)
 		}
@@ -112,6 +112,18 @@ func length(d time.Duration) string {
 		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
+}
+
+// size is an amount of bytes as flags and other programs have it, empty for none.
+func size(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	unit := 0
+	for ; unit < 3 && n%1024 == 0; unit++ {
+		n /= 1024
+	}
+	return strconv.FormatInt(n, 10) + [...]string{"", "k", "m", "g"}[unit]
 }
 
 // shellWord is a word that a shell reads as the text.

@@ -21,6 +21,8 @@ type screen struct {
 	open atomic.Bool // a handler has taken the connection over; it is not HTTP any more
 	idle atomic.Bool // all answers are written
 
+	until atomic.Pointer[time.Time] // what reading may last at most; nil or zero: any time
+
 	in     []byte // received, not yet read
 	pass   int    // bytes of in that may be read
 	req    Request
@@ -74,8 +76,13 @@ func (s *screen) more() error {
 		s.in = append(make([]byte, 0, 2*len(s.in)+4096), s.in...)
 	}
 	if s.body != NoBody { // for whose time net/http has no limit
-		s.SetReadDeadline(time.Now().Add(s.limits.Write))
-		defer s.SetReadDeadline(time.Time{})
+		deadline, until := time.Now().Add(s.limits.Write), time.Time{}
+		if set := s.until.Load(); set != nil && !set.IsZero() {
+			until = *set
+			deadline = earlier(deadline, until)
+		}
+		s.Conn.SetReadDeadline(deadline)
+		defer s.Conn.SetReadDeadline(until)
 	}
 	n, err := s.Conn.Read(s.in[len(s.in):cap(s.in)])
 	s.in = s.in[:len(s.in)+n]
@@ -86,6 +93,19 @@ func (s *screen) more() error {
 		err = io.ErrNoProgress
 	}
 	return err
+}
+
+// SetReadDeadline is net.Conn's. A body has its own time as well.
+func (s *screen) SetReadDeadline(t time.Time) error {
+	s.until.Store(&t)
+	return s.Conn.SetReadDeadline(t)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // check decides how much of what was received may pass.

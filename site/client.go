@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 
+	"bramble/accesslog"
 	"bramble/artefact"
 	"bramble/bus"
 	"bramble/fault"
@@ -33,8 +34,8 @@ func (c Client) Diff(ctx context.Context, name, a, b string) iter.Seq2[Change, e
 }
 
 // Log yields lines of a site's access logs, those of each node in their order.
-func (c Client) Log(ctx context.Context, req LogRequest) iter.Seq2[LogLines, error] {
-	return bus.Ask[LogLines](ctx, c.Conn, "site.do.log", req)
+func (c Client) Log(ctx context.Context, req accesslog.Request) iter.Seq2[accesslog.Lines, error] {
+	return bus.Ask[accesslog.Lines](ctx, c.Conn, "site.do.log", req)
 }
 
 // Rollback makes an earlier release live again, and yields what happens.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"bramble/accesslog"
 	"bramble/artefact"
 	"bramble/site/static"
 )
@@ -180,7 +181,7 @@ func (h *hosted) over() bool {
 	if err := os.Remove(h.n.keptFile(h.name)); err != nil && !os.IsNotExist(err) {
 		h.n.Log.Warn("a site that was removed comes back when this agent starts again", "site", h.name, "error", err)
 	}
-	if err := removeLog(h.n.logFile(h.name)); err != nil {
+	if err := accesslog.Remove(h.n.logFile(h.name)); err != nil {
 		h.n.Log.Warn("the log of a site that was removed stays", "site", h.name, "error", err)
 	}
 	if err := h.unpin(nil); err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"bramble/accesslog"
 	"bramble/artefact"
 	"bramble/fault"
 	"bramble/http1"
@@ -26,7 +27,7 @@ func TestLogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.serve("first", "one", "two")
-	if _, err := collectLog(w, LogRequest{Name: "blog", Lines: 10}); !fault.Is(err, fault.NotFound) {
+	if _, err := collectLog(w, accesslog.Request{Name: "blog", Lines: 10}); !fault.Is(err, fault.NotFound) {
 		t.Errorf("a log that nobody keeps: %v", err)
 	}
 
@@ -37,7 +38,7 @@ func TestLogs(t *testing.T) {
 	following := make(chan string)
 	go func() {
 		defer close(following)
-		for l, err := range w.client().Log(ctx, LogRequest{Name: "blog", Follow: true}) {
+		for l, err := range w.client().Log(ctx, accesslog.Request{Name: "blog", Follow: true}) {
 			if err != nil {
 				return
 			}
@@ -61,12 +62,12 @@ func TestLogs(t *testing.T) {
 	stop()
 	for range following {
 	}
-	w.until("nobody follows", func() bool { return !w.nodes["one"].node.hosted["blog"].visits.wanted.Load() })
+	w.until("nobody follows", func() bool { return !w.nodes["one"].node.hosted["blog"].visits.wanted() })
 
 	if _, err := w.publish(dir, Spec{Log: true}); err != nil {
 		t.Fatal(err)
 	}
-	w.until("visits are kept", func() bool { return w.nodes["one"].node.hosted["blog"].visits.wanted.Load() })
+	w.until("visits are kept", func() bool { return w.nodes["one"].node.hosted["blog"].visits.wanted() })
 	for i := range 5 {
 		w.nodes["one"].get("blog", fmt.Sprintf("/?%d", i))
 	}
@@ -75,24 +76,24 @@ func TestLogs(t *testing.T) {
 	if resp, err := http.DefaultClient.Do(req); err == nil {
 		resp.Body.Close()
 	}
-	lines, err := collectLog(w, LogRequest{Name: "blog", On: "one", Lines: 3})
+	lines, err := collectLog(w, accesslog.Request{Name: "blog", On: "one", Lines: 3})
 	if err != nil || len(lines) != 3 || lines[0].Target != "/?3" || lines[0].Bytes != 5 || lines[2].Target != "/old" || lines[2].Agent != "through net/http" {
 		t.Errorf("%+v, %v", lines, err)
 	}
 	w.nodes["two"].kill()
-	if _, err := collectLog(w, LogRequest{Name: "blog", Lines: 3}); !fault.Is(err, fault.Unreachable) {
+	if _, err := collectLog(w, accesslog.Request{Name: "blog", Lines: 3}); !fault.Is(err, fault.Unreachable) {
 		t.Errorf("of a node that is down: %v", err)
 	}
 	if _, err := w.publish(dir, Spec{}); err != nil {
 		t.Fatal(err)
 	}
-	if !w.nodes["one"].node.hosted["blog"].visits.wanted.Load() {
+	if !w.nodes["one"].node.hosted["blog"].visits.wanted() {
 		t.Error("a publication that does not speak of the log ends it")
 	}
 	if _, err := collect(w.client().Publish(t.Context(), Publish{Spec: Spec{Name: "blog"}, NoLog: true}, Source(dir))); err != nil {
 		t.Fatal(err)
 	}
-	w.until("visits are not kept", func() bool { return !w.nodes["one"].node.hosted["blog"].visits.wanted.Load() })
+	w.until("visits are not kept", func() bool { return !w.nodes["one"].node.hosted["blog"].visits.wanted() })
 
 	set := &metric.Set{}
 	w.nodes["one"].node.Show(set)
@@ -111,7 +112,7 @@ func TestLogs(t *testing.T) {
 }
 
 // collectLog reads a log; the first fault of a node is the error.
-func collectLog(w *world, req LogRequest) (all []Visit, err error) {
+func collectLog(w *world, req accesslog.Request) (all []accesslog.Visit, err error) {
 	for l, err := range w.client().Log(w.t.Context(), req) {
 		if err == nil && l.Fault != nil {
 			err = l.Fault
@@ -124,47 +125,19 @@ func collectLog(w *world, req LogRequest) (all []Visit, err error) {
 			if err != nil {
 				return all, err
 			}
-			all = append(all, Visit{Visit: v})
+			all = append(all, accesslog.Visit{Visit: v})
 		}
 	}
 	return all, nil
 }
 
 func TestLogsAreBounded(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log", "blog.log")
-	piece := bytes.Repeat([]byte(strings.Repeat("x", 99)+"\n"), mostLog/100/16)
-	for range 70 {
-		if _, err := appendLog(path, piece); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := appendLog(path, []byte("last\n")); err != nil {
-		t.Fatal(err)
-	}
-	var size int64
-	for _, name := range []string{path, path + ".1"} {
-		info, err := os.Stat(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		size += info.Size()
-	}
-	if size > 2*mostLog+int64(len(piece)) {
-		t.Errorf("the logs have %d bytes", size)
-	}
-	lines, err := lastLines(path, 2)
-	if err != nil || len(lines) != 100+5 || !bytes.HasSuffix(lines, []byte("x\nlast\n")) {
-		t.Errorf("the last two lines are %q, %v", lines, err)
-	}
-	if all, err := lastLines(path, MaxLogLines*100); err != nil || int64(len(all)) != size {
-		t.Errorf("all lines have %d of %d bytes, %v", len(all), size, err)
-	}
 	v := &visits{}
 	v.keep(true)
 	for range 100_000 {
 		v.note(netip.Addr{}, []byte("GET"), []byte("/"), "HTTP/1.1", 200, 1, nil, nil)
 	}
-	if len(v.lines) > mostLines+1000 || v.lost == 0 {
+	if len(v.lines) > accesslog.MostWaiting+1000 || v.lost == 0 {
 		t.Errorf("%d bytes wait, %d lines are lost", len(v.lines), v.lost)
 	}
 }
@@ -194,14 +167,14 @@ func (v *visits) visit(times int) {
 func TestFollowersMissNothing(t *testing.T) {
 	h, _ := logged(t)
 	h.visits.visit(1)
-	_, early, stop, err := h.n.beginLog(h, LogRequest{Name: "blog", Follow: true})
+	_, early, stop, err := h.n.beginLog(h, accesslog.Request{Name: "blog", Follow: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
 	h.visits.visit(1)
-	last, late, stop, err := h.n.beginLog(h, LogRequest{Name: "blog", Lines: 10, Follow: true})
-	if err != nil || countLines(last) != 2 {
+	last, late, stop, err := h.n.beginLog(h, accesslog.Request{Name: "blog", Lines: 10, Follow: true})
+	if err != nil || accesslog.Count(last) != 2 {
 		t.Fatalf("%q, %v", last, err)
 	}
 	defer stop()
@@ -210,8 +183,8 @@ func TestFollowersMissNothing(t *testing.T) {
 	}
 	h.visits.visit(1)
 	h.n.flushLogs()
-	for r, want := range map[*reader]int{early: 2, late: 1} {
-		if lines, left := h.visits.take(r); countLines(lines) != want || left != 0 {
+	for r, want := range map[*accesslog.Reader]int{early: 2, late: 1} {
+		if lines, left := r.Take(); accesslog.Count(lines) != want || left != 0 {
 			t.Errorf("%q, %d left out", lines, left)
 		}
 	}
@@ -220,8 +193,8 @@ func TestFollowersMissNothing(t *testing.T) {
 		h.visits.visit(each)
 		h.n.flushLogs()
 	}
-	lines, left := h.visits.take(late)
-	if got := countLines(lines); left == 0 || got+left != all || len(lines) > mostLines+logPiece {
+	lines, left := late.Take()
+	if got := accesslog.Count(lines); left == 0 || got+left != all || len(lines) > accesslog.MostWaiting+accesslog.MaxPiece {
 		t.Errorf("%d lines, %d bytes, %d left out", got, len(lines), left)
 	}
 }
@@ -249,7 +222,7 @@ func TestLogWithoutRoom(t *testing.T) {
 	}
 	h.visits.visit(1)
 	h.n.flushLogs()
-	if data, _ := os.ReadFile(path); strings.Count(said.String(), "logged again") != 1 || countLines(data) != 2 || !bytes.HasPrefix(data, []byte("cut o\n")) {
+	if data, _ := os.ReadFile(path); strings.Count(said.String(), "logged again") != 1 || accesslog.Count(data) != 2 || !bytes.HasPrefix(data, []byte("cut o\n")) {
 		t.Errorf("%q, and it says\n%s", data, said)
 	}
 }
@@ -261,7 +234,7 @@ func TestLogsGo(t *testing.T) {
 	write := func() {
 		t.Helper()
 		for range 2 {
-			if _, err := appendLog(path, bytes.Repeat([]byte("x\n"), mostLog/2)); err != nil {
+			if _, err := accesslog.Append(path, bytes.Repeat([]byte("x\n"), accesslog.MostKept/2)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -1,0 +1,89 @@
+package accesslog
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"bramble/bus"
+	"bramble/fault"
+	"bramble/fleet"
+)
+
+// Fleet knows the nodes.
+type Fleet interface {
+	Select(selection string) ([]fleet.Node, error)
+}
+
+// Among are the nodes of a selection that another one names too; "" names all of them. There may be none.
+func Among(f Fleet, selection, named string) ([]fleet.Node, error) {
+	nodes, err := f.Select(selection)
+	if err != nil || named == "" {
+		return nodes, err
+	}
+	others, err := f.Select(named)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(nodes), func(n fleet.Node) bool {
+		return !slices.ContainsFunc(others, func(m fleet.Node) bool { return m.Name == n.Name })
+	}), nil
+}
+
+// Relay sends what nodes have logged, as it comes: Lines, each of one node. A room answers for the log on nodes.
+func Relay(ctx context.Context, conn *bus.Conn, room string, nodes []fleet.Node, req Request, out *bus.Stream) error {
+	pieces := make(chan Lines)
+	group, ctx := errgroup.WithContext(ctx)
+	asking, asked := errgroup.WithContext(ctx)
+	for _, n := range nodes {
+		asking.Go(func() error { ask(asked, conn, room, n, req, pieces); return nil })
+	}
+	group.Go(func() error { defer close(pieces); return asking.Wait() })
+	group.Go(func() error {
+		for p := range pieces {
+			if err := out.SendJSON(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// ask passes on what one node has logged.
+func ask(ctx context.Context, conn *bus.Conn, room string, n fleet.Node, req Request, to chan<- Lines) {
+	send := func(l Lines) bool {
+		l.Node = n.Name
+		select {
+		case to <- l:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if n.State == fleet.Down {
+		send(Lines{Fault: fault.New(fault.Unreachable, "down").Hint("bramble nodes")})
+		return
+	}
+	in, err := conn.Open(ctx, bus.Node(room, n.Name, "log"), req)
+	if err != nil {
+		send(Lines{Fault: fault.Of(err)})
+		return
+	}
+	defer in.Close()
+	for text, err := range in.Messages() {
+		if err != nil {
+			send(Lines{Fault: fault.Of(err)})
+			return
+		}
+		l := Lines{Text: text}
+		if n, _ := fmt.Sscanf(string(text[:min(len(text), 40)]), leftOut, &l.Left); n == 1 {
+			l.Text = nil
+		}
+		if !send(l) {
+			return
+		}
+	}
+}
