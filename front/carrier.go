@@ -57,6 +57,7 @@ func newCarrier(p *Process, o Order) *carrier {
 	c.stop = c.server.Start()
 	if a, err := o.Doors.shared(); a != nil && err == nil {
 		a.Healthy, a.Log = c.server.Well, log
+		a.Held = p.kept[o.Name] == a.Address.String()
 		c.shares = share(*a)
 	}
 	return c
@@ -258,9 +259,7 @@ func (c *carrier) leave() {
 	if c.direct != nil {
 		c.direct.leave()
 	}
-	if c.shares != nil {
-		c.shares.leave()
-	}
+	c.shares.leave()
 }
 
 // close ends a front, whose address goes first.

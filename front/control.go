@@ -15,7 +15,8 @@ import (
 )
 
 // A front's process is spoken to over a socket in its folder, which only its account may enter: a line of JSON each way. The answer
-// to "take" carries the folder's lock and the listening sockets too (SCM_RIGHTS, unix(7)).
+// to "take" carries the folder's lock and the listening sockets too (SCM_RIGHTS, unix(7)), and who asked for them keeps the connection
+// until it has the shared addresses: so long they are both processes'.
 
 // asked is what a process is asked.
 type asked struct {
@@ -29,33 +30,49 @@ type said struct {
 	Version string             `json:"version"`
 	Fronts  map[string]Carried `json:"fronts"`
 	Doors   []string           `json:"doors,omitempty"` // of the sockets that come with it, behind the lock
+	Held    map[string]string  `json:"held,omitempty"`  // shared addresses that it has, by front, to be kept
 }
 
 const (
 	mostSaid    = 16 << 20 // bytes of a line
 	mostHanded  = 200      // sockets; the kernel takes 253 at once
 	askPatience = 5 * time.Second
+	handing     = 2 * time.Second // until the next process has the shared addresses
 )
 
 func socketIn(dir string) string { return filepath.Join(dir, "socket") }
 
 // talk asks the process of a folder. The files are those that came with the answer.
 func talk(dir string, ask asked) (answer said, files []*os.File, err error) {
-	path, done, err := keeper.ShortPath(socketIn(dir))
-	if err != nil {
-		return said{}, nil, err
-	}
-	defer done()
-	conn, err := net.DialTimeout("unix", path, askPatience)
+	conn, err := dialControl(dir)
 	if err != nil {
 		return said{}, nil, err
 	}
 	defer conn.Close()
+	return converse(conn, ask)
+}
+
+// dialControl connects with the process of a folder.
+func dialControl(dir string) (*net.UnixConn, error) {
+	path, done, err := keeper.ShortPath(socketIn(dir))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	conn, err := net.DialTimeout("unix", path, askPatience)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil
+}
+
+// converse asks, and hears the answer.
+func converse(conn *net.UnixConn, ask asked) (answer said, files []*os.File, err error) {
 	conn.SetDeadline(time.Now().Add(askPatience))
 	if err := json.NewEncoder(conn).Encode(ask); err != nil {
 		return said{}, nil, err
 	}
-	line, files, err := hear(conn.(*net.UnixConn))
+	line, files, err := hear(conn)
 	if err == nil {
 		err = json.Unmarshal(line, &answer)
 	}
