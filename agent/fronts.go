@@ -63,5 +63,27 @@ func (n *node) carryFronts(ctx context.Context) (fronts *front.Node, close func(
 	ctx, stop := context.WithCancel(ctx)
 	var tending sync.WaitGroup
 	tending.Go(func() { fronts.Supervise(ctx) })
+	tending.Go(func() { n.mindRemoval(ctx, fronts) })
 	return fronts, func() { stop(); tending.Wait() }
+}
+
+// mindRemoval has the node carry no fronts once the head says that it is no member any more, whether that was so before this start
+// or is so since. A head that only turns it away, as one does that has not read its books, is no reason.
+func (n *node) mindRemoval(ctx context.Context, fronts *front.Node) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.refused:
+		}
+		removed, err := fleet.Revoked(ctx, n.conf.Peer, n.cred, n.clock.Now)
+		switch {
+		case removed:
+			n.Log.Error("this node was removed from the cluster, and carries no fronts any more; join it again if that was wrong")
+			fronts.Removed()
+			return
+		case err != nil && ctx.Err() == nil:
+			n.Log.Debug("the head does not say whether this node was removed", "error", err)
+		}
+	}
 }

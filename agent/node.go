@@ -93,9 +93,10 @@ type node struct {
 	cred     *trust.Credential
 	verifier *trust.Verifier
 	clock    *trust.Clock
-	files    job.Files    // nil: from a store in the state folder
-	save     func() error // keeps a renewed or renamed credential
-	sparse   bool         // has no port for other nodes
+	files    job.Files     // nil: from a store in the state folder
+	save     func() error  // keeps a renewed or renamed credential
+	sparse   bool          // has no port for other nodes
+	refused  chan struct{} // the head has turned this node away
 }
 
 func (n *node) run(ctx context.Context) error {
@@ -121,6 +122,7 @@ func (n *node) run(ctx context.Context) error {
 		defer store.Close()
 		defer closeSites()
 	}
+	n.refused = make(chan struct{}, 1)
 	fronts, closeFronts := n.carryFronts(ctx)
 	defer closeFronts()
 	var jobs atomic.Pointer[job.Node]
@@ -215,6 +217,10 @@ func (n *node) dial(ctx context.Context, greet func()) (*bus.Conn, error) {
 		OnLost: func(err error) { n.Log.Warn("connection to the head lost", "error", err) },
 		OnRefused: func(err error) {
 			n.Log.Error("the head refuses this node; if it was removed, join it again", "error", err)
+			select {
+			case n.refused <- struct{}{}:
+			default:
+			}
 		},
 	})
 }

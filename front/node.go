@@ -130,6 +130,14 @@ func (n *Node) want(m bus.Message) {
 		n.Log.Warn("an unreadable order", "error", err)
 		return
 	}
+	n.take(o)
+}
+
+// Removed has the node carry no fronts any more; called when it is no member of the cluster.
+func (n *Node) Removed() { n.take(orders{}) }
+
+// take does from now on what is wanted, and from the next start on.
+func (n *Node) take(o orders) {
 	if err := writeOrders(n.Dir, o); err != nil {
 		n.Log.Error("the order is not kept, and will be forgotten with this process", "error", err)
 	}

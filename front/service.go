@@ -119,8 +119,7 @@ func (s *Service) tellLoads() {
 	}
 	told := map[string]bool{}
 	for _, f := range s.list() {
-		nodes, _ := s.Fleet.Select(f.On)
-		for _, n := range nodes {
+		for _, n := range s.carriers(f) {
 			if f.Common.Balance != Heartbeat || told[n.Name] || n.State != fleet.Up {
 				continue
 			}
@@ -155,11 +154,10 @@ func (s *Service) refresh(ctx context.Context) {
 	}
 	selected := map[string]orders{}
 	for _, f := range s.list() {
-		nodes, _ := s.Fleet.Select(f.On) // none is no fault here
 		s.mu.Lock()
 		o, ok := s.orders[f.Name]
 		s.mu.Unlock()
-		for _, n := range nodes {
+		for _, n := range s.carriers(f) {
 			if ok {
 				mine := selected[n.Name]
 				mine.Fronts = append(mine.Fronts, o)
@@ -184,6 +182,16 @@ func (s *Service) refresh(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// carriers are the nodes that have a front's doors now: of those that it names, some may be no members any more.
+func (s *Service) carriers(f Front) []fleet.Node {
+	on, err := fleet.ParseSelector(f.On)
+	if err != nil { // it could be read when the front was put up
+		s.Log.Error("it cannot be read on which nodes a front is", "front", f.Name, "on", f.On, "error", err)
+		return nil
+	}
+	return on.Match(s.Fleet.Nodes())
 }
 
 // satisfied reports whether a node knows of these orders and no others.
@@ -224,8 +232,7 @@ func (s *Service) compose(ctx context.Context, f Front) error {
 	var straight *Straight
 	if f.Doors.Direct {
 		var carriers []string
-		nodes, _ := s.Fleet.Select(f.On)
-		for _, n := range nodes {
+		for _, n := range s.carriers(f) {
 			carriers = append(carriers, n.Name)
 		}
 		if straight, err = straighten(f, carriers, spec); err != nil {
@@ -360,8 +367,7 @@ func (s *Service) change(ctx context.Context, who bus.Caller, c Change) (Status,
 		return Status{}, err
 	}
 	s.Changed()
-	nodes, err := s.Fleet.Select(f.On)
-	return Status{Front: f.hidden(), Nodes: s.onNodes(f, nodes)}, err
+	return Status{Front: f.hidden(), Nodes: s.onNodes(f, s.carriers(f))}, nil
 }
 
 // has reports as fault.NotFound that a front has no member of the name.
