@@ -19,6 +19,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
+	"bramble/front"
 	"bramble/front/visitor"
 	"bramble/lab"
 	"bramble/lab/labtest"
@@ -136,17 +137,13 @@ func (k *keeping) holder() string {
 	return ""
 }
 
-// carrier is the process of a node's fronts.
-func (k *keeping) carrier(node string) int {
-	text, _ := os.ReadFile(filepath.Join(k.State, node, "node", "front", "lock"))
-	pid, _ := strconv.Atoi(string(text))
-	return pid
-}
+// folder is that of a node's fronts.
+func (k *keeping) folder(node string) string { return filepath.Join(k.State, node, "node", "front") }
 
 // replace has another process carry a node's fronts, and returns when it does.
 func (k *keeping) replace(node string) (pid int) {
 	k.Helper()
-	folder := filepath.Join(k.State, node, "node", "front")
+	folder := k.folder(node)
 	ctx, stop := context.WithCancel(context.Background())
 	next := exec.CommandContext(ctx, "ip", "netns", "exec", k.nodes[node].Namespace, labtest.Binary(k.T), "fronts", "--dir", folder, "--host", "")
 	next.Env = append(os.Environ(), "BRAMBLE_LAB="+filepath.Join(k.State, node))
@@ -162,13 +159,13 @@ func (k *keeping) replace(node string) (pid int) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); next.Wait() }()
 	k.Cleanup(func() { stop(); <-ended })
-	labtest.Until(k.T, "the next process has taken over", func() bool { return k.carrier(node) == next.Process.Pid }, func() string { return k.told(node) })
+	labtest.Until(k.T, "the next process has taken over", func() bool { return front.Carrier(folder) == next.Process.Pid }, func() string { return k.told(node) })
 	return next.Process.Pid
 }
 
 // told is what a node's fronts have said.
 func (k *keeping) told(node string) string {
-	text, _ := os.ReadFile(filepath.Join(k.State, node, "node", "front", "log.txt"))
+	text, _ := os.ReadFile(filepath.Join(k.folder(node), "log.txt"))
 	return string(text)
 }
 
@@ -228,4 +225,41 @@ func TestReplacedProcessKeepsAddressAlone(t *testing.T) {
 	k := newKeeping(t, 1)
 	k.kept(3, func(int) { k.replace("node1") })
 	k.kept(3, func(i int) { k.Must(append(k.up, "--client-connections", strconv.Itoa(1000+i))...) })
+}
+
+// A node that is removed from the cluster carries its fronts no more, also if it was off meanwhile: the address is another node's.
+func TestRemovedNodeCarriesNothing(t *testing.T) {
+	k := newKeeping(t, 2)
+	first := k.holder()
+	second := map[string]string{"node1": "node2", "node2": "node1"}[first]
+	has := func(node string) bool { return k.taken[node].Load() > k.lost[node].Load() }
+	said := func() string { return k.told(first) + k.told(second) + k.Must("front", "status") }
+	k.Must("nodes", "remove", first, "--yes")
+	labtest.Until(t, "the other node has the address", func() bool { return has(second) && !has(first) }, said)
+	labtest.Until(t, "the removed node carries nothing", func() bool { return front.Carrier(k.folder(first)) == 0 }, said)
+	if text := k.Must("front", "status"); strings.Contains(text, first) || !strings.Contains(text, second) {
+		t.Errorf("the status is %s", text)
+	}
+	v := &visitor.Passers{URL: "http://" + k.shared + "/", Every: 10 * time.Millisecond}
+	v.Begin(t.Context())
+	labtest.Until(t, "visitors to be served", func() bool { return v.Row() >= 100 }, said)
+	v.End()
+
+	for _, pid := range []int{k.nodes[second].Pid, front.Carrier(k.folder(second))} { // it is off, and begins again later
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.Must("nodes", "remove", second, "--yes")
+	labtest.Until(t, "it is off", func() bool { return !has(second) })
+	begun := k.taken[second].Load()
+	if err := k.Heal(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Until(t, "it knows that it was removed", func() bool {
+		text, _ := os.ReadFile(filepath.Join(k.folder(second), "orders.json"))
+		return !strings.Contains(string(text), k.shared)
+	}, said)
+	labtest.Until(t, "it carries nothing", func() bool { return front.Carrier(k.folder(second)) == 0 && !has(second) }, said)
+	t.Logf("while it did not know it had the address %d times", k.taken[second].Load()-begun)
 }

@@ -133,6 +133,13 @@ func (n *Node) want(m bus.Message) {
 	n.take(o)
 }
 
+// Carries reports whether anything is wanted of the node.
+func (n *Node) Carries() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.wanted) > 0 || n.hold != ""
+}
+
 // Removed has the node carry no fronts any more; called when it is no member of the cluster.
 func (n *Node) Removed() { n.take(orders{}) }
 

@@ -36,15 +36,11 @@ type world struct {
 
 // Select, Nodes and Served are the fleet and the sites.
 func (c *world) Select(on string) (found []fleet.Node, err error) {
-	for _, n := range c.Nodes() {
-		if on == "all" || slices.Contains(strings.Split(on, ","), n.Name) {
-			found = append(found, n)
-		}
+	selector, err := fleet.ParseSelector(on)
+	if err != nil {
+		return nil, err
 	}
-	if len(found) == 0 {
-		err = fault.New(fault.NotFound, "nothing matches %s", on)
-	}
-	return found, err
+	return selector.Select(c.Nodes())
 }
 
 func (c *world) Nodes() []fleet.Node {
