@@ -33,7 +33,10 @@ func (c *acmeFlags) open(log *slog.Logger) (*front.ACME, error) {
 	if err != nil {
 		return nil, err
 	}
-	return i.ACME(cmp.Or(c.ACMECache, filepath.Join(cluster.DefaultState(), "acme")), log)
+	if i == nil {
+		return nil, nil
+	}
+	return i.ACMEIn(cmp.Or(c.ACMECache, filepath.Join(cluster.DefaultState(), "acme")), log)
 }
 
 var errNoName = fault.New(fault.Misused, "there is no name to get a certificate for").Hint("--acme-host shop.example")

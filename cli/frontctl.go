@@ -50,6 +50,9 @@ func (c *frontStatusCmd) Run(e *env) error {
 		term.Column{Title: "SHARE", Right: true}, term.Column{Title: "BUSY", Right: true}, term.Column{Title: "REQUESTS", Right: true}, term.Column{Title: "FAILED", Right: true},
 		term.Column{Title: "SENT", Right: true}, term.Column{Title: "ANSWERS IN", Right: true}, term.Column{Title: "SEEN BY", Priority: 2}, term.Column{Title: "WHY", Priority: 1})
 	for _, st := range all {
+		if len(st.Nodes) == 0 {
+			doors.Row(st.Front.Name, "-", "nowhere", "0", "0", "-", "no node is "+clean(st.Front.On)+" now")
+		}
 		for _, n := range st.Nodes {
 			doors.Row(st.Front.Name, n.Node, n.Word(), fmt.Sprint(n.Count.Open), fmt.Sprint(n.Count.Requests),
 				cmp.Or(strings.Join(n.URLs(), " "), "-"), cmp.Or(clean(n.Error), "-"))

@@ -193,7 +193,7 @@ func (s *Service) status(ctx context.Context, _ bus.Caller, req which) (statuses
 	}
 	var all statuses
 	for _, f := range fronts {
-		st := Status{Front: f.hidden(), Nodes: s.onNodes(f, s.carriers(f))}
+		st := Status{Front: f.hidden(), Nodes: s.onNodes(f, s.carriers(f)), Certified: s.certifiedNames(f.Name)}
 		s.ask(ctx, st)
 		all.Fronts = append(all.Fronts, st)
 	}

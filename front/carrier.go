@@ -20,17 +20,16 @@ import (
 
 // carrier is one front at work in a process.
 type carrier struct {
-	p       *Process
-	order   Order
-	server  *Server
-	doors   []*opened
-	certs   atomic.Pointer[Certificates]
-	log     *rotated      // nil: none
-	shares  *sharing      // nil: no address
-	direct  *straightener // nil: no direct return
-	stop    func()
-	refused error // no certificates by ACME
-	failed  error
+	p      *Process
+	order  Order
+	server *Server
+	doors  []*opened
+	certs  atomic.Pointer[Certificates]
+	log    *rotated      // nil: none
+	shares *sharing      // nil: no address
+	direct *straightener // nil: no direct return
+	stop   func()
+	failed error
 }
 
 // opened is a port that is listened on.
@@ -53,7 +52,7 @@ func newCarrier(p *Process, o Order) *carrier {
 		c.log = &rotated{name: filepath.Join(p.Dir, "log", o.Name)}
 		c.server.Access = &AccessLog{To: c.log, JSON: o.Doors.JSON}
 	}
-	c.server.ACME, c.refused = o.Doors.ACME.ACME(filepath.Join(p.Dir, "acme"), log)
+	c.server.Issued = &Issued{}
 	c.stop = c.server.Start()
 	if a, err := o.Doors.shared(); a != nil && err == nil {
 		a.Healthy, a.Log = c.server.Well, log
@@ -65,7 +64,7 @@ func newCarrier(p *Process, o Order) *carrier {
 
 // set carries an order out. Doors that are open already stay so; one that cannot be opened keeps none of the others closed.
 func (c *carrier) set(o Order) {
-	c.order, c.failed = o, c.refused
+	c.order, c.failed = o, nil
 	if o.Straight != nil {
 		if c.direct == nil {
 			c.direct = startStraight(filepath.Join(c.p.Dir, "direct.json"), c.p.Log.With("front", o.Name), *o.Straight)
@@ -77,9 +76,10 @@ func (c *carrier) set(o Order) {
 	if certs, err := NewCertificates(o.Doors.Pairs, c.p.Log); err != nil {
 		c.failed = err
 	} else {
-		certs.ACME = c.server.ACME
+		certs.Issued = c.server.Issued
 		c.certs.Store(certs)
 	}
+	c.failed = errors.Join(c.failed, c.server.Issued.set(o.Issued, o.Proofs))
 	spec := o.Spec
 	if o.Doors.HTTPSOnly {
 		spec.Secure = o.Doors.secure()

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -50,21 +51,25 @@ type Issuer struct {
 	Roots     string   `json:"roots,omitempty"`     // who has certified the directory's address, in PEM; "": whom the node trusts
 }
 
-// ACME is a client of the issuer that keeps what it gets in a folder; nil for none.
-func (i *Issuer) ACME(folder string, log *slog.Logger) (*ACME, error) {
-	if i == nil {
-		return nil, nil
-	}
-	a := &ACME{Hosts: i.Hosts, Email: i.Email, Directory: i.Directory, Folder: folder, Log: log}
+// ACME is a client of the issuer, which is not open yet. Errors are fault.Misused.
+func (i Issuer) ACME(log *slog.Logger) (*ACME, error) {
+	a := &ACME{Hosts: i.Hosts, Email: i.Email, Directory: i.Directory, Log: log}
 	if i.Roots != "" {
 		if a.Roots = x509.NewCertPool(); !a.Roots.AppendCertsFromPEM([]byte(i.Roots)) {
 			return nil, fault.New(fault.Misused, "this is no certificate in PEM").Hint("--acme-ca FILE")
 		}
 	}
-	if err := a.Open(); err != nil {
+	return a, a.settle()
+}
+
+// ACMEIn is an open client of the issuer that keeps what it gets below a folder.
+func (i Issuer) ACMEIn(dir string, log *slog.Logger) (*ACME, error) {
+	a, err := i.ACME(log)
+	if err != nil {
 		return nil, err
 	}
-	return a, nil
+	a.Shelf = folder(filepath.Join(dir, shelfName(a.Directory)))
+	return a, a.Open()
 }
 
 // Pair is a certificate chain and its key, in PEM.
@@ -124,6 +129,9 @@ type Order struct {
 	Doors Doors  `json:"doors"`
 	Spec  Spec   `json:"spec"`
 
+	Issued map[string]string `json:"issued,omitempty"` // keys and certificates by ACME, in PEM, by name; "" until there is one
+	Proofs map[string]string `json:"proofs,omitempty"` // what their CA is to find, by path
+
 	Straight *Straight `json:"straight,omitempty"` // instead of Spec, where members answer themselves
 }
 
@@ -162,8 +170,17 @@ type OnNode struct {
 
 // Status is a front with how it does on its nodes.
 type Status struct {
-	Front Front    `json:"front"`
-	Nodes []OnNode `json:"nodes"`
+	Front     Front       `json:"front"`
+	Nodes     []OnNode    `json:"nodes"`
+	Certified []Certified `json:"certified,omitempty"` // names, by ACME
+}
+
+// Certified is how a name stands with its CA.
+type Certified struct {
+	Name  string    `json:"name"`
+	Until time.Time `json:"until,omitzero"` // of its certificate; zero: it has none
+	Next  time.Time `json:"next,omitzero"`  // not before this another attempt is made
+	Why   string    `json:"why,omitempty"`  // the last one failed
 }
 
 // Change is a change of members of a front.
@@ -211,6 +228,11 @@ func (d Doors) check() error {
 		return fault.New(fault.Misused, "a front gets at most %d certificates by ACME", maxDoors)
 	case d.HTTPSOnly && len(d.TLS) == 0:
 		return fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443")
+	}
+	if d.ACME != nil {
+		if _, err := d.ACME.ACME(nil); err != nil {
+			return err
+		}
 	}
 	for _, at := range slices.Concat(d.Plain, d.TLS) {
 		if err := checkDoor(at); err != nil {

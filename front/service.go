@@ -32,16 +32,21 @@ type Service struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 
-	kick chan struct{} // something about nodes or sites changed
-	turn sync.Mutex    // one change of fronts at a time
+	soon time.Duration // until a CA that did not answer is asked again, at first; 0: soonest
+
+	kick   chan struct{} // something about nodes or sites changed
+	turn   sync.Mutex    // one change of fronts at a time
+	making sync.Mutex    // one order at a time, so that the last one has what is known last
 
 	mu      sync.Mutex
 	fronts  map[string]Front
 	issued  map[string]issued // certificates by the cluster's CA, by front
 	orders  map[string]Order
-	reports map[string]report  // by node
-	looked  map[string]looked  // addresses of servers that have a name
-	places  map[string][]Place // where sites were served last, as it is in the books
+	reports map[string]report   // by node
+	looked  map[string]looked   // addresses of servers that have a name
+	places  map[string][]Place  // where sites were served last, as it is in the books
+	issuers map[string]*issuing // of certificates by ACME, by front
+	anew    map[string]bool     // fronts whose certificates are to be asked for whatever became of that before
 }
 
 // Fleet knows the nodes.
@@ -73,7 +78,7 @@ const (
 func (s *Service) Open(ctx context.Context) error {
 	s.kick = make(chan struct{}, 1)
 	s.issued, s.orders, s.reports, s.looked = map[string]issued{}, map[string]Order{}, map[string]report{}, map[string]looked{}
-	s.places = map[string][]Place{}
+	s.places, s.issuers, s.anew = map[string][]Place{}, map[string]*issuing{}, map[string]bool{}
 	return s.load(ctx)
 }
 
@@ -99,7 +104,9 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(remindEvery)
 	defer tick.Stop()
+	defer s.stopIssuing()
 	for {
+		s.issue(ctx)
 		s.refresh(ctx)
 		select {
 		case <-ctx.Done():
@@ -206,6 +213,8 @@ func (o orders) satisfied(r report) bool {
 
 // compose makes a front's order anew.
 func (s *Service) compose(ctx context.Context, f Front) error {
+	s.making.Lock()
+	defer s.making.Unlock()
 	served := map[string]Served{}
 	for _, ref := range f.Sites {
 		one, err := s.Source.Served(ref.Name)
@@ -240,9 +249,17 @@ func (s *Service) compose(ctx context.Context, f Front) error {
 		}
 		spec = Spec{}
 	}
+	o := ordered(f, spec, straight)
+	if f.Doors.ACME != nil {
+		o.Doors.ACME = nil // what nodes need of it follows
+		if o.Issued, o.Proofs, err = s.issuedFor(f); err != nil {
+			return err
+		}
+		o = o.stamped()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.orders[f.Name] = ordered(f, spec, straight)
+	s.orders[f.Name] = o
 	return nil
 }
 
@@ -279,9 +296,6 @@ func (s *Service) up(ctx context.Context, who bus.Caller, f Front) (Status, erro
 	if f.Doors.Direct && len(nodes) > 1 {
 		return Status{}, fault.New(fault.Misused, "with direct return one node lets visitors in, and %s are %d", f.On, len(nodes)).Hint("--on node1")
 	}
-	if f.Doors.ACME != nil && len(nodes) > 1 {
-		return Status{}, fault.New(fault.Misused, "a CA asks one node whether a name is ours, and %s are %d", f.On, len(nodes)).Hint("--on node1, or --cert and --key")
-	}
 	for _, ref := range f.Sites {
 		if _, err := s.Source.Served(ref.Name); err != nil {
 			return Status{}, err
@@ -305,6 +319,11 @@ func (s *Service) up(ctx context.Context, who bus.Caller, f Front) (Status, erro
 	if err := s.save(ctx, f); err != nil {
 		return Status{}, err
 	}
+	s.mu.Lock()
+	if f.Doors.ACME != nil {
+		s.anew[f.Name] = true
+	}
+	s.mu.Unlock()
 	s.record(who, "%s puts the front %s up on %s", who.Name, f.Name, f.On)
 	s.Changed()
 	return Status{Front: f.hidden(), Nodes: s.onNodes(f, nodes)}, nil

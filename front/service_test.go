@@ -29,6 +29,8 @@ type world struct {
 	head *Service
 	end  func()
 
+	hosts map[string]string // where a node opens ports for which no address is said
+
 	mu     sync.Mutex
 	nodes  []fleet.Node
 	served map[string]Served
@@ -94,7 +96,7 @@ func (c *world) startHead() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.head = &Service{Conn: conn, Books: books, Fleet: c, Source: c, Events: events, Now: time.Now, Log: quiet,
+	c.head = &Service{soon: 20 * time.Millisecond, Conn: conn, Books: books, Fleet: c, Source: c, Events: events, Now: time.Now, Log: quiet,
 		Certify: func(names []string) (Pair, error) {
 			cert, key, err := ca.IssueWeb(names)
 			return Pair{string(cert), string(key)}, err
@@ -126,7 +128,7 @@ func (c *world) startNode(name string) *Node {
 	n.Launch = func() (*os.Process, error) {
 		ctx, end := context.WithCancel(context.Background())
 		p := &process{t: c.t, dir: dir, end: end, ended: make(chan error, 1)}
-		go func() { p.ended <- (&Process{Dir: dir, Version: "1", Log: quiet}).Run(ctx) }()
+		go func() { p.ended <- (&Process{Dir: dir, Host: c.hosts[name], Version: "1", Log: quiet}).Run(ctx) }()
 		c.t.Cleanup(func() { end(); p.over() })
 		return nil, nil
 	}
