@@ -91,7 +91,7 @@ func hear(conn *net.UnixConn) (line []byte, files []*os.File, err error) {
 		if oob > 0 {
 			files = append(files, unpackFiles(extra[:oob])...)
 		}
-		line = append(line, piece[:n]...)
+		line = append(line, piece[:max(n, 0)]...) // below 0: the other side was reset
 		switch {
 		case err != nil:
 			return line, files, err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -201,6 +202,31 @@ func TestProcessHearsNonsense(t *testing.T) {
 	}
 	if _, _, err := talk(dir, asked{Do: "look"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever is asked and ends without a word is an error.
+func TestProcessEndsMidway(t *testing.T) {
+	dir := t.TempDir()
+	l, err := listenControl(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			io.ReadFull(conn, make([]byte, 1)) // what is left unread resets the connection
+			conn.Close()
+		}
+	}()
+	for range 20 {
+		if _, _, err := talk(dir, asked{Do: "look"}); err == nil {
+			t.Error("it is taken for an answer")
+		}
 	}
 }
 
