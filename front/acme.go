@@ -26,11 +26,12 @@ import (
 // It uses the client of x/crypto/acme, not its autocert: that waits for the CA within handshakes, and keeps for itself why a CA
 // said no and that a renewal failed.
 type ACME struct {
-	Hosts     []string       // exact names; nobody asks for others
-	Email     string         // where the CA may write to; "": nowhere
-	Directory string         // the CA's address; "": Let's Encrypt
-	Roots     *x509.CertPool // by whom that address is certified; nil: by whom this system trusts
-	Shelf     Shelf          // where the account's key and the certificates are kept
+	Hosts     []string                     // exact names; nobody asks for others
+	Email     string                       // where the CA may write to; "": nowhere
+	Directory string                       // the CA's address; "": Let's Encrypt
+	Roots     *x509.CertPool               // by whom that address is certified; nil: by whom this system trusts
+	Binding   *acme.ExternalAccountBinding // to an account that the CA knows already; nil: none
+	Shelf     Shelf                        // where the account's key and the certificates are kept
 	Log       *slog.Logger
 	Issued
 

@@ -54,7 +54,7 @@ func (a *ACME) obtain(ctx context.Context, host string) (*tls.Certificate, error
 // client is of our account, which is made where there is none.
 func (a *ACME) client(ctx context.Context) (*acme.Client, error) {
 	client := &acme.Client{Key: a.key, DirectoryURL: a.Directory, HTTPClient: a.caller, UserAgent: "bramble", RetryBackoff: backoff}
-	account := &acme.Account{}
+	account := &acme.Account{ExternalAccountBinding: a.Binding}
 	if a.Email != "" {
 		account.Contact = []string{"mailto:" + a.Email}
 	}

@@ -43,7 +43,7 @@ func newCertifying(t *testing.T) *certifying {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.front.Doors.ACME = &Issuer{Hosts: []string{"A.example"}, Directory: "https://" + c.ca.at + "/dir", Roots: string(own)}
+	c.front.Doors.ACME = &Issuer{Hosts: []string{"A.example"}, Directory: "https://" + c.ca.at + "/dir", Roots: string(own), Binding: eab}
 	return c
 }
 
@@ -86,7 +86,7 @@ func (c *certifying) status() Certified {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if text, _ := json.Marshal(all); strings.Contains(string(text), "PRIVATE KEY") {
+	if text, _ := json.Marshal(all); strings.Contains(string(text), "PRIVATE KEY") || strings.Contains(string(text), eab.Key) {
 		c.t.Error("a viewer is told the key")
 	}
 	if len(all[0].Certified) == 0 {
@@ -196,7 +196,8 @@ func TestAttempts(t *testing.T) {
 // What no CA would certify is refused before anything is written down.
 func TestCertifyingMisused(t *testing.T) {
 	c := newCertifying(t)
-	for _, bad := range []Issuer{{Hosts: []string{"*.example"}}, {Hosts: []string{"a.example"}, Directory: "http://ca.example"}, {Hosts: []string{"a.example"}, Roots: "nonsense"}} {
+	for _, bad := range []Issuer{{Hosts: []string{"*.example"}}, {Hosts: []string{"a.example"}, Directory: "http://ca.example"}, {Hosts: []string{"a.example"}, Roots: "nonsense"},
+		{Hosts: []string{"a.example"}, Binding: Binding{KID: "kid"}}, {Hosts: []string{"a.example"}, Binding: Binding{KID: "kid", Key: "%"}}, {Hosts: []string{"a.example"}, Binding: Binding{Key: "aaaa"}}} {
 		c.front.Doors.ACME = &bad
 		if _, err := c.client().Up(context.Background(), c.front); !fault.Is(err, fault.Misused) || fault.Of(err).Try == "" {
 			t.Errorf("%+v: %v", bad, err)

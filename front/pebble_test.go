@@ -109,6 +109,9 @@ func selfSigned(t *testing.T, names ...string) (cert, key string, pool *x509.Cer
 	return cert, key, pool
 }
 
+// eab is an account that a pebble whose names are at several addresses asks for.
+var eab = Binding{KID: "kid-1", Key: "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+
 // pebble is Let's Encrypt's CA for tests.
 type pebble struct {
 	t       *testing.T
@@ -133,6 +136,7 @@ func newPebble(t *testing.T, askAt string, seconds int, addresses ...string) *pe
 	profile := map[string]any{"default": map[string]any{"description": "all", "validityPeriod": seconds}}
 	text, err := json.Marshal(map[string]any{"pebble": map[string]any{"listenAddress": p.at, "managementListenAddress": p.manage, "certificate": cert, "privateKey": key,
 		"httpPort": netip.MustParseAddrPort(askAt).Port(), "tlsPort": 1, "keyAlgorithm": "ecdsa", "profiles": profile,
+		"externalAccountMACKeys": map[string]string{eab.KID: eab.Key}, "externalAccountBindingRequired": addresses != nil,
 		"retryAfter": map[string]int{"authz": 1, "order": 1}}})
 	if err != nil {
 		t.Fatal(err)
