@@ -56,8 +56,8 @@ type trial struct {
 	Why      string    `json:"why,omitempty"`      // the last one failed
 }
 
-// underWay is why there is no certificate while one is asked for, and for ever when nobody was left to hear the answer.
-const underWay = "it is asked for"
+// underWay is why there is no certificate while one is asked for, and after that when nobody was left to hear the answer.
+const underWay = "it was asked for, and what became of that is not known yet"
 
 // next is with an attempt that has begun, of which nobody may ever hear how it ended: then it is as if the CA had refused.
 func (t trial) next(now time.Time) trial {
