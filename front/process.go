@@ -113,7 +113,7 @@ func (p *Process) take() (lock *os.File, err error) {
 	return files[0], nil
 }
 
-// settle waits until the fronts have the addresses that are kept for them, and lets the process before go then.
+// settle waits until the fronts have the addresses that are kept for them, and then until the process before has let go of all.
 func (p *Process) settle() {
 	if p.before == nil {
 		return
@@ -123,6 +123,9 @@ func (p *Process) settle() {
 	for _, c := range p.fronts {
 		c.shares.settle(ctx)
 	}
+	p.before.CloseWrite()
+	p.before.SetDeadline(time.Now().Add(handing))
+	p.before.Read(make([]byte, 1)) // which ends with the other side
 	p.before.Close()
 	p.before = nil
 }

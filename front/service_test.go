@@ -74,7 +74,7 @@ func newWorld(t *testing.T, nodes ...string) *world {
 	c.startHead()
 	t.Cleanup(func() { c.end() })
 	for _, name := range nodes {
-		c.nodes = append(c.nodes, fleet.Node{Name: name, State: fleet.Up, Address: "127.0.0.1"})
+		c.set(func() { c.nodes = append(c.nodes, fleet.Node{Name: name, State: fleet.Up, Address: "127.0.0.1"}) })
 		c.startNode(name)
 	}
 	return c
