@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"bramble/fleet"
 	"bramble/front"
@@ -63,5 +64,41 @@ func (n *node) carryFronts(ctx context.Context) (fronts *front.Node, close func(
 	ctx, stop := context.WithCancel(ctx)
 	var tending sync.WaitGroup
 	tending.Go(func() { fronts.Supervise(ctx) })
+	tending.Go(func() { n.mindRemoval(ctx, fronts) })
 	return fronts, func() { stop(); tending.Wait() }
+}
+
+// askAgain is how long after the head did not say that this node was removed it is asked again.
+const askAgain = 2 * time.Second
+
+// mindRemoval has the node carry no fronts once the head says that it was removed, whether before this start or since. That the head
+// lets it in no more is no sign of that, for so does one that has not read its books: it is only when it is worth asking.
+func (n *node) mindRemoval(ctx context.Context, fronts *front.Node) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.away:
+		}
+		for !n.linked.Load() && fronts.Carries() && !n.removed(ctx, fronts) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(askAgain):
+			}
+		}
+	}
+}
+
+// removed asks the head whether this node was removed, and has it carry no fronts then.
+func (n *node) removed(ctx context.Context, fronts *front.Node) bool {
+	removed, err := fleet.Revoked(ctx, n.conf.Peer, n.cred, n.clock.Now)
+	switch {
+	case removed:
+		n.Log.Error("this node was removed from the cluster, and carries no fronts any more", "try", "join it again, if that was wrong")
+		fronts.Removed()
+	case err != nil:
+		n.Log.Debug("the head does not say whether this node was removed", "error", err)
+	}
+	return removed
 }

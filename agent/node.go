@@ -93,9 +93,11 @@ type node struct {
 	cred     *trust.Credential
 	verifier *trust.Verifier
 	clock    *trust.Clock
-	files    job.Files    // nil: from a store in the state folder
-	save     func() error // keeps a renewed or renamed credential
-	sparse   bool         // has no port for other nodes
+	files    job.Files     // nil: from a store in the state folder
+	save     func() error  // keeps a renewed or renamed credential
+	sparse   bool          // has no port for other nodes
+	away     chan struct{} // the head has let this node in no more, as linked says
+	linked   atomic.Bool   // the head lets this node in
 }
 
 func (n *node) run(ctx context.Context) error {
@@ -121,6 +123,7 @@ func (n *node) run(ctx context.Context) error {
 		defer store.Close()
 		defer closeSites()
 	}
+	n.away = make(chan struct{}, 1)
 	fronts, closeFronts := n.carryFronts(ctx)
 	defer closeFronts()
 	var jobs atomic.Pointer[job.Node]
@@ -210,13 +213,27 @@ func (n *node) dial(ctx context.Context, greet func()) (*bus.Conn, error) {
 		TLS: trust.ClientConfig(n.cred, n.verifier.Verify, n.clock.Now),
 		OnConnect: func() {
 			n.Log.Info("connected", "head", n.conf.Heads)
+			n.linked.Store(true)
 			greet()
 		},
-		OnLost: func(err error) { n.Log.Warn("connection to the head lost", "error", err) },
+		OnLost: func(err error) {
+			n.Log.Warn("connection to the head lost", "error", err)
+			n.linked.Store(false)
+			n.miss()
+		},
 		OnRefused: func(err error) {
 			n.Log.Error("the head refuses this node; if it was removed, join it again", "error", err)
+			n.miss()
 		},
 	})
+}
+
+// miss tells that the head does not let this node in.
+func (n *node) miss() {
+	select {
+	case n.away <- struct{}{}:
+	default:
+	}
 }
 
 // openStore opens the node's store; nil for a member that has no disk of its own.

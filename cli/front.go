@@ -183,7 +183,9 @@ func (c *frontServeCmd) listen(e *env, acme *front.ACME, shared *vrrp.Options, l
 		if err != nil {
 			return nil, 0, err
 		}
-		certs.ACME, with = acme, certs.Config()
+		if with = certs.Config(); acme != nil {
+			certs.Issued = &acme.Issued
+		}
 	}
 	if acme != nil && (with == nil || len(c.Listen) == 0) {
 		return nil, 0, fault.New(fault.Misused, "--acme-host needs a port without TLS, at which the CA asks, and one with it").Hint("--listen :80 --listen-tls :443")

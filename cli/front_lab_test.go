@@ -218,6 +218,9 @@ func TestDirectFront(t *testing.T) {
 		t.Fatal(err)
 	}
 	labtest.Until(t, "node2 is up again", up("node2", "up"), func() string { return l.Must("front", "status") })
+	l.Must("nodes", "remove", "node3", "--yes")
+	holds := func() string { return in("node3", "ip", "-br", "addr", "show", "lo") }
+	labtest.Until(t, "node3, which is no member any more, has let the address go", func() bool { return !strings.Contains(holds(), address.String()) }, holds)
 	l.Must("front", "down")
 	labtest.Until(t, "all is as it was", func() bool { return state() == before }, func() string { return "before:\n" + before + "after:\n" + state() })
 }

@@ -50,7 +50,14 @@ func (c *frontStatusCmd) Run(e *env) error {
 	members := term.NewTable(term.Column{Title: "FRONT"}, term.Column{Title: "FOR"}, term.Column{Title: "MEMBER"}, term.Column{Title: "STATE"},
 		term.Column{Title: "SHARE", Right: true}, term.Column{Title: "BUSY", Right: true}, term.Column{Title: "REQUESTS", Right: true}, term.Column{Title: "FAILED", Right: true},
 		term.Column{Title: "SENT", Right: true}, term.Column{Title: "ANSWERS IN", Right: true}, term.Column{Title: "SEEN BY", Priority: 2}, term.Column{Title: "WHY", Priority: 1})
+	names := term.NewTable(term.Column{Title: "FRONT"}, term.Column{Title: "NAME"}, term.Column{Title: "CERTIFIED UNTIL"}, term.Column{Title: "ASKED FOR AGAIN"}, term.Column{Title: "WHY", Priority: 1})
 	for _, st := range all {
+		for _, c := range st.Certified {
+			names.Row(st.Front.Name, c.Name, when(c.Until), when(c.Next), cmp.Or(clean(c.Why), "-"))
+		}
+		if len(st.Nodes) == 0 {
+			doors.Row(st.Front.Name, "-", "nowhere", "0", "0", "-", "no node is "+clean(st.Front.On)+" now")
+		}
 		for _, n := range st.Nodes {
 			doors.Row(st.Front.Name, n.Node, n.Word(), fmt.Sprint(n.Count.Open), fmt.Sprint(n.Count.Requests),
 				cmp.Or(strings.Join(n.URLs(), " "), "-"), cmp.Or(clean(n.Error), "-"))
@@ -62,11 +69,19 @@ func (c *frontStatusCmd) Run(e *env) error {
 			}
 		}
 	}
-	if err := doors.Write(e.out.Stdout); err != nil || members.Len() == 0 {
+	if err := doors.Write(e.out.Stdout); err != nil {
 		return err
 	}
-	fmt.Fprintln(e.out.Stdout)
-	return members.Write(e.out.Stdout)
+	for _, more := range []*term.Table{members, names} {
+		if more.Len() == 0 {
+			continue
+		}
+		fmt.Fprintln(e.out.Stdout)
+		if err := more.Write(e.out.Stdout); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type frontDownCmd struct {

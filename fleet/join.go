@@ -24,7 +24,7 @@ const maxJoin = 64 << 10
 // joinPatience is how long a joiner may take to say what it wants.
 const joinPatience = 10 * time.Second
 
-// JoinHandler answers /join and /renew on the peer port, whose TLS is trust.JoinConfig: the one
+// JoinHandler answers /join, /renew and /revoked on the peer port, whose TLS is trust.JoinConfig: the one
 // place where a machine without a certificate is heard.
 func (s *Service) JoinHandler(ports Ports) http.Handler {
 	mux := http.NewServeMux()
@@ -45,6 +45,7 @@ func (s *Service) JoinHandler(ports Ports) http.Handler {
 			return s.Authority.Renew(ctx, r.TLS.PeerCertificates[0], req.CSR)
 		})
 	})
+	mux.HandleFunc("POST /revoked", s.revoked)
 	return mux
 }
 
@@ -109,7 +110,7 @@ func writeFault(w http.ResponseWriter, err error) {
 func Join(ctx context.Context, addr string, token trust.Token, req JoinRequest, now func() time.Time) (JoinAnswer, error) {
 	addr = WithPort(addr, PeerPort)
 	req.Token = token.String()
-	return post(ctx, addr, "/join", trust.PinnedConfig(token.CA, now), req)
+	return post[JoinAnswer](ctx, addr, "/join", trust.PinnedConfig(token.CA, now), req)
 }
 
 // Renew asks for a new certificate in place of cred's, run out or not.
@@ -119,11 +120,10 @@ func Renew(ctx context.Context, addr string, cred *trust.Credential, now func() 
 		return JoinAnswer{}, err
 	}
 	verify := trust.NewVerifier(cred.CA(), now).Verify
-	return post(ctx, WithPort(addr, PeerPort), "/renew", trust.ClientConfig(cred, verify, now), JoinRequest{CSR: csr})
+	return post[JoinAnswer](ctx, WithPort(addr, PeerPort), "/renew", trust.ClientConfig(cred, verify, now), JoinRequest{CSR: csr})
 }
 
-func post(ctx context.Context, addr, path string, conf *tls.Config, req JoinRequest) (JoinAnswer, error) {
-	var answer JoinAnswer
+func post[T any](ctx context.Context, addr, path string, conf *tls.Config, req any) (answer T, err error) {
 	data, err := json.Marshal(req)
 	if err != nil {
 		return answer, err

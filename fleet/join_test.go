@@ -223,3 +223,26 @@ func TestNoHeadThere(t *testing.T) {
 		}
 	}
 }
+
+// Whoever is turned away by TLS can ask whether that is because it was removed.
+func TestRevoked(t *testing.T) {
+	d := newDoor(t)
+	clock := func() time.Time { return d.now }
+	one := trusttest.Credential(t, d.authority, trust.Identity{Kind: trust.KindNode, Name: "one"})
+	two := trusttest.Credential(t, d.authority, trust.Identity{Kind: trust.KindNode, Name: "two"})
+	if err := d.authority.RevokeNode(t.Context(), "two"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fleet.Renew(t.Context(), d.addr, two, clock); fault.Is(err, fault.Denied) {
+		t.Errorf("TLS gives the reason: %v", err)
+	}
+	for cred, want := range map[*trust.Credential]bool{one: false, two: true} {
+		if got, err := fleet.Revoked(t.Context(), d.addr, cred, clock); err != nil || got != want {
+			t.Errorf("%s is revoked: %v, %v", cred.Identity(), got, err)
+		}
+	}
+	other := newDoor(t)
+	if got, err := fleet.Revoked(t.Context(), other.addr, two, clock); err == nil || got {
+		t.Errorf("another cluster's head is believed: %v, %v", got, err)
+	}
+}

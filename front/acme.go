@@ -1,7 +1,6 @@
 package front
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/ecdsa"
@@ -27,25 +26,49 @@ import (
 // It uses the client of x/crypto/acme, not its autocert: that waits for the CA within handshakes, and keeps for itself why a CA
 // said no and that a renewal failed.
 type ACME struct {
-	Hosts     []string       // exact names; nobody asks for others
-	Email     string         // where the CA may write to; "": nowhere
-	Directory string         // the CA's address; "": Let's Encrypt
-	Roots     *x509.CertPool // by whom that address is certified; nil: by whom this system trusts
-	Folder    string         // where the account's key and the certificates are kept
+	Hosts     []string                     // exact names; nobody asks for others
+	Email     string                       // where the CA may write to; "": nowhere
+	Directory string                       // the CA's address; "": Let's Encrypt
+	Roots     *x509.CertPool               // by whom that address is certified; nil: by whom this system trusts
+	Binding   *acme.ExternalAccountBinding // to an account that the CA knows already; nil: none
+	Shelf     Shelf                        // where the account's key and the certificates are kept
 	Log       *slog.Logger
+	Issued
 
-	soon   time.Duration // until a CA that did not answer is asked again, at first; 0: soonest
+	told   func(host string, t trial)                   // after each attempt, and before; nil: nobody wants to know
+	trials map[string]trial                             // by name, of the process before
+	spread func(ctx context.Context, path string) error // returns when a proof is found wherever the CA may ask; nil: it is at once
+	soon   time.Duration                                // until a CA that did not answer is asked again, at first; 0: soonest
 	key    *ecdsa.PrivateKey
 	caller *http.Client
 	enter  sync.Mutex // one asks for the account at a time
-
-	mu     sync.RWMutex
-	certs  map[string]*tls.Certificate // by each of Hosts; nil until it has one
-	proofs map[string]string           // what to answer the CA, by path
 }
 
-// Open makes the folder, and reads what is in it. Errors are faults.
+// Shelf keeps an account's key and certificates with their keys, by names that may be those of files.
+type Shelf interface {
+	Read(name string) ([]byte, error) // fs.ErrNotExist: there is none
+	Write(name string, text []byte) error
+}
+
+// Open reads what is on the shelf. Errors are faults.
 func (a *ACME) Open() error {
+	if err := a.settle(); err != nil {
+		return err
+	}
+	if err := a.openAccount(); err != nil {
+		return err
+	}
+	for _, host := range a.Hosts {
+		a.certs[host] = a.load(host)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: a.Roots}
+	a.caller = &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	return nil
+}
+
+// settle finds out what is wanted, and reports as fault.Misused what is wrong with that.
+func (a *ACME) settle() error {
 	a.Directory = cmp.Or(a.Directory, acme.LetsEncryptURL)
 	at, err := url.Parse(a.Directory)
 	if err != nil || at.Scheme != "https" || at.Host == "" || at.User != nil {
@@ -60,15 +83,6 @@ func (a *ACME) Open() error {
 		a.certs[host] = nil
 	}
 	a.Hosts = slices.Sorted(maps.Keys(a.certs))
-	if err := a.openFolder(at); err != nil {
-		return err
-	}
-	for _, host := range a.Hosts {
-		a.certs[host] = a.load(host)
-	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{RootCAs: a.Roots}
-	a.caller = &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	return nil
 }
 
@@ -84,27 +98,40 @@ func (a *ACME) run(ctx context.Context) {
 
 // keep sees to one certificate, whatever becomes of others.
 func (a *ACME) keep(ctx context.Context, host string) {
-	pause, failures := time.Duration(0), 0
-	for wait(ctx, pause) {
+	last := a.trials[host]
+	for pause := last.pause(time.Now()); wait(ctx, pause); {
 		cert, _ := a.certificate(host)
 		if pause = renewIn(cert, time.Now()); pause > 0 {
 			continue
 		}
+		last = last.next(time.Now())
+		a.tell(host, last) // whoever is killed meanwhile has asked
 		cert, err := a.obtain(ctx, host)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			failures++
-			pause = retryIn(err, failures, cmp.Or(a.soon, soonest))
+			pause = retryIn(err, last.Failures, cmp.Or(a.soon, soonest))
+			last.Next, last.Why = time.Now().Add(pause), err.Error()
 			a.Log.Error("no certificate was issued", "name", host, "error", err, "next_try_in", pause)
-			continue
+		default:
+			a.put(host, cert)
+			pause, last = rest(cert), trial{}
+			a.Log.Info("a certificate was issued", "name", host, "by", cert.Leaf.Issuer.CommonName, "until", cert.Leaf.NotAfter)
 		}
-		a.mu.Lock()
-		a.certs[host] = cert
-		a.mu.Unlock()
-		pause, failures = rest(cert), 0
-		a.Log.Info("a certificate was issued", "name", host, "by", cert.Leaf.Issuer.CommonName, "until", cert.Leaf.NotAfter)
+		a.tell(host, last)
+	}
+}
+
+func (a *ACME) put(host string, cert *tls.Certificate) {
+	a.Issued.mu.Lock()
+	defer a.Issued.mu.Unlock()
+	a.certs[host] = cert
+}
+
+func (a *ACME) tell(host string, t trial) {
+	if a.told != nil {
+		a.told(host, t)
 	}
 }
 
@@ -120,39 +147,17 @@ func wait(ctx context.Context, pause time.Duration) bool {
 	}
 }
 
-// certificate is a name's; ok is whether the name is one of ours. A certificate that could not be renewed is better than none.
-func (a *ACME) certificate(host string) (cert *tls.Certificate, ok bool) {
-	if a == nil {
-		return nil, false
+// prove has text found at a path, everywhere, until over is called.
+func (a *ACME) prove(ctx context.Context, path, text string) (over func(), err error) {
+	set := func(change func()) {
+		a.Issued.mu.Lock()
+		defer a.Issued.mu.Unlock()
+		change()
 	}
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	cert, ok = a.certs[host]
-	return cert, ok
-}
-
-// challenges is where a CA asks: RFC 8555, 8.3.
-const challenges = "/.well-known/acme-challenge/"
-
-// proof is what the CA wants to find at a path, if it is what asks. Members may have an ACME of their own at other such paths.
-func (a *ACME) proof(path []byte) (text string, ok bool) {
-	if a == nil || !bytes.HasPrefix(path, []byte(challenges)) {
-		return "", false
+	set(func() { a.proofs[path] = text })
+	over = func() { set(func() { delete(a.proofs, path) }) }
+	if a.spread == nil {
+		return over, nil
 	}
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	text, ok = a.proofs[string(path)]
-	return text, ok
-}
-
-// prove has text found at a path, until the returned function is called.
-func (a *ACME) prove(path, text string) (over func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.proofs[path] = text
-	return func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		delete(a.proofs, path)
-	}
+	return over, a.spread(ctx, path)
 }

@@ -28,7 +28,7 @@ func TestACME(t *testing.T) {
 	ca := newPebble(t, plain.Addr().String(), 90*24*3600)
 	ca.start()
 	roots := ca.issued()
-	folder := filepath.Join(t.TempDir(), "acme")
+	dir := filepath.Join(t.TempDir(), "acme")
 	log := told(t)
 	cert, key, fileRoots := selfSigned(t, "file.example", "*.files.example")
 	begin := func(files bool) *secureWeb {
@@ -41,8 +41,8 @@ func TestACME(t *testing.T) {
 		}
 		// Nobody may ask twice, and everybody is sent to TLS: but for the CA.
 		s := &Server{Spec: Spec{Pools: pool(b.Member).Pools, Rate: Rate{1e-9, 1}, Secure: 443},
-			ACME: ca.acme(folder, log, "A.Example.", "a.example", "b.example", "file.example", "x.files.example", "x.nobody.example")}
-		certs.ACME = s.ACME
+			ACME: ca.acme(dir, log, "A.Example.", "a.example", "b.example", "file.example", "x.files.example", "x.nobody.example")}
+		certs.Issued = &s.ACME.Issued
 		return serveBoth(t, s, certs, plain, secure)
 	}
 	w := begin(true)
@@ -82,12 +82,12 @@ func TestACME(t *testing.T) {
 		t.Error("the CA was asked for a name that is not ours")
 	}
 	for _, name := range []string{"a.example.pem", "account.key"} {
-		info, err := os.Stat(filepath.Join(w.s.ACME.Folder, name))
+		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Mode() != 0o600 {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
 	}
-	if info, err := os.Stat(w.s.ACME.Folder); err != nil || info.Mode() != fs.ModeDir|0o700 {
+	if info, err := os.Stat(dir); err != nil || info.Mode() != fs.ModeDir|0o700 {
 		t.Errorf("the folder: %v, %v", info, err)
 	}
 
@@ -123,7 +123,7 @@ func TestACMEAway(t *testing.T) {
 	ca := newPebble(t, plain.Addr().String(), 3600)
 	log := told(t)
 	s := &Server{Spec: pool(b.Member), ACME: ca.acme(t.TempDir(), log, "a.example")}
-	w := serveBoth(t, s, &Certificates{Log: quiet, ACME: s.ACME}, plain, secure)
+	w := serveBoth(t, s, &Certificates{Log: quiet, Issued: &s.ACME.Issued}, plain, secure)
 	w.until("it was tried twice", func() bool { return strings.Count(log.text(), "connection refused") >= 2 })
 	if res, body := w.ask(get); res.StatusCode != 200 || body != "b " {
 		t.Errorf("without the CA: %s %q", res.Status, body)
@@ -151,11 +151,11 @@ func TestACMEHangs(t *testing.T) {
 			asked <- conn
 		}
 	}()
-	a := &ACME{Hosts: []string{"a.example", "b.example"}, Directory: "https://" + ca.Addr().String(), Folder: t.TempDir(), Log: quiet}
+	a := &ACME{Hosts: []string{"a.example", "b.example"}, Directory: "https://" + ca.Addr().String(), Shelf: folder(t.TempDir()), Log: quiet}
 	if err := a.Open(); err != nil {
 		t.Fatal(err)
 	}
-	w := serveBoth(t, &Server{Spec: pool(b.Member), ACME: a}, &Certificates{Log: quiet, ACME: a}, listen(t), listen(t))
+	w := serveBoth(t, &Server{Spec: pool(b.Member), ACME: a}, &Certificates{Log: quiet, Issued: &a.Issued}, listen(t), listen(t))
 	conn := <-asked
 	defer conn.Close()
 	begun := time.Now()
@@ -173,7 +173,7 @@ func TestACMERenews(t *testing.T) {
 	roots := ca.issued()
 	log := told(t)
 	s := &Server{Spec: pool(b.Member), ACME: ca.acme(t.TempDir(), log, "a.example")}
-	w := serveBoth(t, s, &Certificates{Log: quiet, ACME: s.ACME}, plain, secure)
+	w := serveBoth(t, s, &Certificates{Log: quiet, Issued: &s.ACME.Issued}, plain, secure)
 	serial := func(roots *x509.CertPool) string {
 		if c, err := w.shake("a.example", roots); err == nil {
 			return c.SerialNumber.String()
@@ -192,13 +192,16 @@ func TestACMERenews(t *testing.T) {
 // The CA is answered on both ways, and only where it asks for what is there; all else is for members.
 func TestProof(t *testing.T) {
 	b := newBackend(t, "b", nil)
-	a := &ACME{Hosts: []string{"a.example"}, Folder: t.TempDir(), Log: quiet, Directory: "https://127.0.0.1:1/dir"}
+	a := &ACME{Hosts: []string{"a.example"}, Shelf: folder(t.TempDir()), Log: quiet, Directory: "https://127.0.0.1:1/dir"}
 	if err := a.Open(); err != nil {
 		t.Fatal(err)
 	}
 	log := &lines{}
 	w := serveWith(t, &Server{Spec: pool(b.Member), ACME: a, Access: &AccessLog{To: log}})
-	over := a.prove(challenges+"token", "token.key")
+	over, err := a.prove(t.Context(), challenges+"token", "token.key")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, raw := range []string{"GET %s HTTP/1.1\r\nHost: a.example\r\n\r\n", "GET %s HTTP/1.0\r\nHost: a.example\r\n\r\n"} {
 		if res, body := w.ask(fmt.Sprintf(raw, challenges+"token")); res.StatusCode != 200 || body != "token.key" {
 			t.Errorf("got %s %q", res.Status, body)
@@ -221,14 +224,14 @@ func TestACMEFolder(t *testing.T) {
 	dir := t.TempDir()
 	open := func(directory string) (*ACME, *lines, error) {
 		log := &lines{}
-		a := &ACME{Hosts: []string{"a.example"}, Folder: dir, Log: newLog(log), Directory: directory}
-		return a, log, a.Open()
+		a, err := Issuer{Hosts: []string{"a.example"}, Directory: directory}.ACMEIn(dir, newLog(log))
+		return a, log, err
 	}
 	a, _, err := open("https://ca.example/a/../dir")
-	if err != nil || filepath.Dir(a.Folder) != dir {
-		t.Fatal(a.Folder, err)
+	if err != nil || filepath.Dir(string(a.Shelf.(folder))) != dir {
+		t.Fatal(a.Shelf, err)
 	}
-	if err := a.save("a.example", []byte("nonsense")); err != nil {
+	if err := a.Shelf.Write(kept("a.example"), []byte("nonsense")); err != nil {
 		t.Fatal(err)
 	}
 	again, log, err := open("https://ca.example/a/../dir")
@@ -239,7 +242,7 @@ func TestACMEFolder(t *testing.T) {
 	if err != nil || other.key.Equal(a.key) || log.text() != "" {
 		t.Errorf("another CA has the same account, %v, %s", err, log.text())
 	}
-	if err := os.WriteFile(filepath.Join(a.Folder, "account.key"), nil, 0o600); err != nil {
+	if err := a.Shelf.Write(accountKey, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := open("https://ca.example/a/../dir"); !fault.Is(err, fault.Failed) || fault.Of(err).Try == "" {

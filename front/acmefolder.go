@@ -18,53 +18,42 @@ import (
 	"bramble/trust"
 )
 
-// openFolder makes a folder for this CA, for another one's certificates would not do, and reads the account's key or makes one.
-func (a *ACME) openFolder(directory *url.URL) error {
-	name := strings.Map(func(c rune) rune {
-		if c < 0x80 && letter(byte(c)) || c == '-' || c == '.' {
-			return c
-		}
-		return '_'
-	}, directory.Host+directory.Path)
-	a.Folder = filepath.Join(a.Folder, strings.TrimLeft(name, "."))
-	if err := os.MkdirAll(a.Folder, 0o700); err != nil {
-		return fault.New(fault.Failed, "cannot keep certificates: %w", err).Hint("--acme-cache DIR that can be written")
-	}
-	path := filepath.Join(a.Folder, "account.key")
-	text, err := os.ReadFile(path)
+// accountKey is the name of an account's key on a shelf.
+const accountKey = "account.key"
+
+// openAccount reads the account's key, or makes one.
+func (a *ACME) openAccount() error {
+	text, err := a.Shelf.Read(accountKey)
 	if errors.Is(err, fs.ErrNotExist) {
-		return a.newAccount(path)
+		return a.newAccount()
 	} else if err != nil {
-		return fault.New(fault.Failed, "cannot read the account's key: %w", err).Hint("--acme-cache DIR that belongs to this user")
+		return err
 	}
 	if block, _ := pem.Decode(text); block != nil {
 		key, _ := x509.ParsePKCS8PrivateKey(block.Bytes)
 		a.key, _ = key.(*ecdsa.PrivateKey)
 	}
 	if a.key == nil {
-		return fault.New(fault.Failed, "%s is no key of an account", path).Hint("move it away, and another account is made")
+		return fault.New(fault.Failed, "what is kept as %s of %s is no key of an account", accountKey, a.Directory).Hint("move %s away, and another account is made", accountKey)
 	}
 	return nil
 }
 
 // newAccount makes an account's key.
-func (a *ACME) newAccount(path string) (err error) {
+func (a *ACME) newAccount() (err error) {
 	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return err
 	}
 	text, err := keyPEM(a.key)
-	if err == nil {
-		err = trust.WriteFile(path, text)
-	}
 	if err != nil {
-		return fault.New(fault.Failed, "cannot keep the account's key: %w", err).Hint("--acme-cache DIR that can be written")
+		return err
 	}
-	return nil
+	return a.Shelf.Write(accountKey, text)
 }
 
 // load is the certificate that was kept for a name, nil where there is none to be used.
 func (a *ACME) load(host string) *tls.Certificate {
-	text, err := os.ReadFile(a.file(host))
+	text, err := a.Shelf.Read(kept(host))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -79,6 +68,41 @@ func (a *ACME) load(host string) *tls.Certificate {
 	return cert
 }
 
-func (a *ACME) save(host string, text []byte) error { return trust.WriteFile(a.file(host), text) }
+// kept is the name of a name's certificate on a shelf.
+func kept(host string) string { return host + ".pem" }
 
-func (a *ACME) file(host string) string { return filepath.Join(a.Folder, host+".pem") }
+// shelfName is what a directory's shelf is called: another CA's account and certificates would not do.
+func shelfName(directory string) string {
+	at, err := url.Parse(directory)
+	if err != nil {
+		return "_"
+	}
+	return strings.TrimLeft(strings.Map(func(c rune) rune {
+		if c < 0x80 && letter(byte(c)) || c == '-' || c == '.' {
+			return c
+		}
+		return '_'
+	}, at.Host+at.Path), ".")
+}
+
+// folder is a shelf of files.
+type folder string
+
+func (f folder) Read(name string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(string(f), name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New(fault.Failed, "cannot read what is kept of certificates: %w", err).Hint("--acme-cache DIR that belongs to this user")
+	}
+	return text, err
+}
+
+func (f folder) Write(name string, text []byte) error {
+	err := os.MkdirAll(string(f), 0o700)
+	if err == nil {
+		err = trust.WriteFile(filepath.Join(string(f), name), text)
+	}
+	if err != nil {
+		return fault.New(fault.Failed, "cannot keep certificates: %w", err).Hint("--acme-cache DIR that can be written")
+	}
+	return nil
+}

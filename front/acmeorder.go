@@ -45,7 +45,7 @@ func (a *ACME) obtain(ctx context.Context, host string) (*tls.Certificate, error
 	if err != nil {
 		return nil, fmt.Errorf("the CA's certificate: %w", err)
 	}
-	if err := a.save(host, text); err != nil { // it is good for as long as we run
+	if err := a.Shelf.Write(kept(host), text); err != nil { // it is good for as long as we run
 		a.Log.Error("a certificate cannot be kept, and is asked for again after the next start", "name", host, "error", err)
 	}
 	return cert, nil
@@ -54,7 +54,7 @@ func (a *ACME) obtain(ctx context.Context, host string) (*tls.Certificate, error
 // client is of our account, which is made where there is none.
 func (a *ACME) client(ctx context.Context) (*acme.Client, error) {
 	client := &acme.Client{Key: a.key, DirectoryURL: a.Directory, HTTPClient: a.caller, UserAgent: "bramble", RetryBackoff: backoff}
-	account := &acme.Account{}
+	account := &acme.Account{ExternalAccountBinding: a.Binding}
 	if a.Email != "" {
 		account.Contact = []string{"mailto:" + a.Email}
 	}
@@ -92,7 +92,11 @@ func (a *ACME) authorize(ctx context.Context, client *acme.Client, at string) er
 	if err != nil {
 		return err
 	}
-	defer a.prove(client.HTTP01ChallengePath(challenge.Token), text)()
+	over, err := a.prove(ctx, client.HTTP01ChallengePath(challenge.Token), text)
+	defer over()
+	if err != nil {
+		return err
+	}
 	if _, err := client.Accept(ctx, challenge); err != nil {
 		return fmt.Errorf("challenge: %w", err)
 	}
@@ -114,8 +118,20 @@ func certify(ctx context.Context, client *acme.Client, order *acme.Order, host s
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
+	return encoded(&tls.Certificate{Certificate: chain, PrivateKey: key})
+}
+
+// encoded is a key and its chain, as parseCertificate reads them; nil for none.
+func encoded(cert *tls.Certificate) ([]byte, error) {
+	if cert == nil {
+		return nil, nil
+	}
+	key, ok := cert.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("a certificate's key is a %T", cert.PrivateKey)
+	}
 	text, err := keyPEM(key)
-	for _, der := range chain {
+	for _, der := range cert.Certificate {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
 	return text, err

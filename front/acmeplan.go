@@ -49,6 +49,32 @@ func retryIn(err error, failures int, soon time.Duration) time.Duration {
 	return pause
 }
 
+// trial is how the attempts to get a name's certificate went since the last one was issued; the zero value: none was made.
+type trial struct {
+	Failures int       `json:"failures,omitempty"` // in a row
+	Next     time.Time `json:"next,omitzero"`      // not before
+	Why      string    `json:"why,omitempty"`      // the last one failed
+}
+
+// underWay is why there is no certificate while one is asked for, and after that when nobody was left to hear the answer.
+const underWay = "it was asked for, and what became of that is not known yet"
+
+// next is with an attempt that has begun, of which nobody may ever hear how it ended: then it is as if the CA had refused.
+func (t trial) next(now time.Time) trial {
+	t.Failures++
+	t.Why = underWay
+	t.Next = now.Add(min(patient<<min(t.Failures-1, 16), longest))
+	return t
+}
+
+// pause is how long to wait with another attempt, whatever the clock says.
+func (t trial) pause(now time.Time) time.Duration {
+	if t.Failures == 0 {
+		return 0
+	}
+	return min(max(t.Next.Sub(now), 0), 24*time.Hour)
+}
+
 // unfit is why there can be no certificate for a name by HTTP-01, "" where there can be one.
 func unfit(host string) string {
 	_, notAddress := netip.ParseAddr(host)

@@ -150,8 +150,7 @@ func (s *Service) certified(ctx context.Context, f Front, spec Spec) ([]Pair, er
 			names[p.Host] = true
 		}
 	}
-	nodes, _ := s.Fleet.Select(f.On)
-	for _, n := range nodes {
+	for _, n := range s.carriers(f) {
 		names[n.Name], names[n.Address] = true, true
 	}
 	for _, at := range f.Doors.TLS {
@@ -194,8 +193,7 @@ func (s *Service) status(ctx context.Context, _ bus.Caller, req which) (statuses
 	}
 	var all statuses
 	for _, f := range fronts {
-		nodes, _ := s.Fleet.Select(f.On)
-		st := Status{Front: f.hidden(), Nodes: s.onNodes(f, nodes)}
+		st := Status{Front: f.hidden(), Nodes: s.onNodes(f, s.carriers(f)), Certified: s.certifiedNames(f.Name)}
 		s.ask(ctx, st)
 		all.Fronts = append(all.Fronts, st)
 	}

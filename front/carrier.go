@@ -31,7 +31,6 @@ type carrier struct {
 	stop    func()
 	stays   context.Context // until it leaves
 	leaving context.CancelFunc
-	refused error // no certificates by ACME
 	failed  error
 }
 
@@ -56,10 +55,11 @@ func newCarrier(p *Process, o Order) *carrier {
 	if o.Doors.Log {
 		c.server.Access.To = accesslog.File(p.logFile(o.Name))
 	}
-	c.server.ACME, c.refused = o.Doors.ACME.ACME(filepath.Join(p.Dir, "acme"), log)
+	c.server.Issued = &Issued{}
 	c.stop = c.server.Start()
 	if a, err := o.Doors.shared(); a != nil && err == nil {
 		a.Healthy, a.Log = c.server.Well, log
+		a.Held = p.kept[o.Name] == a.Address.String()
 		c.shares = share(*a)
 	}
 	return c
@@ -67,7 +67,7 @@ func newCarrier(p *Process, o Order) *carrier {
 
 // set carries an order out. Doors that are open already stay so; one that cannot be opened keeps none of the others closed.
 func (c *carrier) set(o Order) {
-	c.order, c.failed = o, c.refused
+	c.order, c.failed = o, nil
 	if o.Straight != nil {
 		if c.direct == nil {
 			c.direct = startStraight(filepath.Join(c.p.Dir, "direct.json"), c.p.Log.With("front", o.Name), *o.Straight)
@@ -79,9 +79,10 @@ func (c *carrier) set(o Order) {
 	if certs, err := NewCertificates(o.Doors.Pairs, c.p.Log); err != nil {
 		c.failed = err
 	} else {
-		certs.ACME = c.server.ACME
+		certs.Issued = c.server.Issued
 		c.certs.Store(certs)
 	}
+	c.failed = errors.Join(c.failed, c.server.Issued.set(o.Issued, o.Proofs))
 	spec := o.Spec
 	if o.Doors.HTTPSOnly {
 		spec.Secure = o.Doors.secure()
@@ -255,12 +256,15 @@ func (c *carrier) outlast(ctx context.Context) {
 
 // leave lets another front have the address, and those who follow the log.
 func (c *carrier) leave() {
+	c.part()
+	c.shares.leave()
+}
+
+// part lets go of what another carrier has from now on, but for a shared address.
+func (c *carrier) part() {
 	c.leaving()
 	if c.direct != nil {
 		c.direct.leave()
-	}
-	if c.shares != nil {
-		c.shares.leave()
 	}
 }
 

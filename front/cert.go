@@ -15,8 +15,8 @@ import (
 
 // Certificates are pairs of files, read again when they change. The first is for visitors that name no host, or an unknown one.
 type Certificates struct {
-	Log  *slog.Logger
-	ACME *ACME // certificates of names that no file is for; nil: none
+	Log    *slog.Logger
+	Issued *Issued // certificates of names that no file is for; nil: none
 
 	mu    sync.Mutex
 	pairs []*pair
@@ -177,7 +177,7 @@ func (c *Certificates) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 	if _, rest, ok := strings.Cut(name, "."); ok && c.names["*."+rest] != nil {
 		return c.names["*."+rest], nil
 	}
-	if cert, ours := c.ACME.certificate(name); ours || len(c.pairs) == 0 {
+	if cert, ours := c.Issued.certificate(name); ours || len(c.pairs) == 0 {
 		return cert, nil // none is a refusal, which tells the visitor that the name is not known
 	}
 	return c.pairs[0].loaded, nil

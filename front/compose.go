@@ -129,7 +129,12 @@ func (s Setting) check() error {
 
 // ordered is the order of a front, with its revision.
 func ordered(f Front, spec Spec, straight *Straight) Order {
-	o := Order{Name: f.Name, Doors: f.Doors, Spec: spec, Straight: straight}
+	return Order{Name: f.Name, Doors: f.Doors, Spec: spec, Straight: straight}.stamped()
+}
+
+// stamped is the order with the revision of what is in it.
+func (o Order) stamped() Order {
+	o.Rev = ""
 	text, _ := json.Marshal(o) // of strings, numbers and lists of them
 	sum := sha256.Sum256(text)
 	o.Rev = hex.EncodeToString(sum[:6])

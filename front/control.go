@@ -18,8 +18,9 @@ import (
 )
 
 // A front's process is spoken to over a socket in its folder, and a front without a cluster over one where its owner wants it, which only
-// its account may use: a line of JSON each way. The answer
-// to "take" carries the folder's lock and the listening sockets too (SCM_RIGHTS, unix(7)); behind that to "log" come lines of the log.
+// its account may use: a line of JSON each way. The answer to "take" carries the folder's lock and the listening sockets too (SCM_RIGHTS,
+// unix(7)), and who asked for them keeps the connection until it has the shared addresses: so long they are both processes'. Behind the
+// answer to "log" come lines of the log.
 
 // asked is what a process is asked.
 type asked struct {
@@ -35,6 +36,7 @@ type said struct {
 	Version string             `json:"version"`
 	Fronts  map[string]Carried `json:"fronts"`
 	Doors   []string           `json:"doors,omitempty"`  // of the sockets that come with it, behind the lock
+	Held    map[string]string  `json:"held,omitempty"`   // shared addresses that it has, by front, to be kept
 	Fault   *fault.Error       `json:"fault,omitempty"`  // why it does not do that
 	Status  *Status            `json:"status,omitempty"` // of a front without a cluster
 }
@@ -43,6 +45,7 @@ const (
 	mostSaid    = 16 << 20 // bytes of a line
 	mostHanded  = 200      // sockets; the kernel takes 253 at once
 	askPatience = 5 * time.Second
+	handing     = 2 * time.Second // until the next process has the shared addresses
 )
 
 func socketIn(dir string) string { return filepath.Join(dir, "socket") }
@@ -59,6 +62,11 @@ func talkAt(socket string, ask asked) (answer said, files []*os.File, err error)
 		return said{}, nil, err
 	}
 	defer conn.Close()
+	return answered(conn)
+}
+
+// answered is what a process says that was asked.
+func answered(conn *net.UnixConn) (answer said, files []*os.File, err error) {
 	line, files, err := hear(conn)
 	if err == nil {
 		err = json.Unmarshal(line, &answer)
@@ -97,7 +105,7 @@ func hear(conn *net.UnixConn) (line []byte, files []*os.File, err error) {
 		if oob > 0 {
 			files = append(files, unpackFiles(extra[:oob])...)
 		}
-		line = append(line, piece[:n]...)
+		line = append(line, piece[:max(n, 0)]...) // below 0: the other side was reset
 		switch {
 		case err != nil:
 			return line, files, err

@@ -2,11 +2,15 @@ package front
 
 import (
 	"crypto/x509"
+	"encoding/base64"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/acme"
 
 	"bramble/fault"
 	"bramble/fleet"
@@ -47,24 +51,51 @@ type Issuer struct {
 	Hosts     []string `json:"hosts"`
 	Email     string   `json:"email,omitempty"`
 	Directory string   `json:"directory,omitempty"` // "": Let's Encrypt
-	Roots     string   `json:"roots,omitempty"`     // who has certified the directory's address, in PEM; "": whom the node trusts
+	Roots     string   `json:"roots,omitempty"`     // who has certified the directory's address, in PEM; "": whom the head trusts
+	Binding   Binding  `json:"binding,omitzero"`
 }
 
-// ACME is a client of the issuer that keeps what it gets in a folder; nil for none.
-func (i *Issuer) ACME(folder string, log *slog.Logger) (*ACME, error) {
-	if i == nil {
+// Binding is by whom an account with a CA is known there already: RFC 8555, 7.3.4. The zero value: by nobody.
+type Binding struct {
+	KID string `json:"kid"`           // as the CA calls the key
+	Key string `json:"key,omitempty"` // in base64url
+}
+
+// parse is the binding for the CA, nil for none. Errors are fault.Misused.
+func (b Binding) parse() (*acme.ExternalAccountBinding, error) {
+	if b == (Binding{}) {
 		return nil, nil
 	}
-	a := &ACME{Hosts: i.Hosts, Email: i.Email, Directory: i.Directory, Folder: folder, Log: log}
+	key, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(b.Key), "="))
+	if err != nil || len(key) == 0 || b.KID == "" {
+		return nil, fault.New(fault.Misused, "a CA's external account is a key's name and a file with the key in base64url").Hint("--acme-eab-kid NAME --acme-eab-key FILE")
+	}
+	return &acme.ExternalAccountBinding{KID: b.KID, Key: key}, nil
+}
+
+// ACME is a client of the issuer, which is not open yet. Errors are fault.Misused.
+func (i Issuer) ACME(log *slog.Logger) (*ACME, error) {
+	a := &ACME{Hosts: i.Hosts, Email: i.Email, Directory: i.Directory, Log: log}
 	if i.Roots != "" {
 		if a.Roots = x509.NewCertPool(); !a.Roots.AppendCertsFromPEM([]byte(i.Roots)) {
 			return nil, fault.New(fault.Misused, "this is no certificate in PEM").Hint("--acme-ca FILE")
 		}
 	}
-	if err := a.Open(); err != nil {
+	var err error
+	if a.Binding, err = i.Binding.parse(); err != nil {
 		return nil, err
 	}
-	return a, nil
+	return a, a.settle()
+}
+
+// ACMEIn is an open client of the issuer that keeps what it gets below a folder.
+func (i Issuer) ACMEIn(dir string, log *slog.Logger) (*ACME, error) {
+	a, err := i.ACME(log)
+	if err != nil {
+		return nil, err
+	}
+	a.Shelf = folder(filepath.Join(dir, shelfName(a.Directory)))
+	return a, a.Open()
 }
 
 // Pair is a certificate chain and its key, in PEM.
@@ -124,6 +155,9 @@ type Order struct {
 	Doors Doors  `json:"doors"`
 	Spec  Spec   `json:"spec"`
 
+	Issued map[string]string `json:"issued,omitempty"` // keys and certificates by ACME, in PEM, by name; "" until there is one
+	Proofs map[string]string `json:"proofs,omitempty"` // what their CA is to find, by path
+
 	Straight *Straight `json:"straight,omitempty"` // instead of Spec, where members answer themselves
 }
 
@@ -162,8 +196,17 @@ type OnNode struct {
 
 // Status is a front with how it does on its nodes.
 type Status struct {
-	Front Front    `json:"front"`
-	Nodes []OnNode `json:"nodes"`
+	Front     Front       `json:"front"`
+	Nodes     []OnNode    `json:"nodes"`
+	Certified []Certified `json:"certified,omitempty"` // names, by ACME
+}
+
+// Certified is how a name stands with its CA.
+type Certified struct {
+	Name  string    `json:"name"`
+	Until time.Time `json:"until,omitzero"` // of its certificate; zero: it has none
+	Next  time.Time `json:"next,omitzero"`  // not before this another attempt is made
+	Why   string    `json:"why,omitempty"`  // the last one failed
 }
 
 // Change is a change of members of a front.
@@ -210,10 +253,15 @@ func (d Doors) check() error {
 		return fault.New(fault.Misused, "with direct return visitors come to the port of the site, and nothing on the way speaks TLS").Hint("leave --listen and --listen-tls out, or --direct")
 	case d.ACME != nil && (len(d.TLS) == 0 || len(d.Plain) == 0):
 		return fault.New(fault.Misused, "--acme-host needs a port without TLS, at which the CA asks, and one with it").Hint("--listen :80 --listen-tls :443")
-	case d.ACME != nil && (len(d.ACME.Hosts) > maxDoors || len(d.ACME.Roots) > maxPEM):
+	case d.ACME != nil && (len(d.ACME.Hosts) > maxDoors || len(d.ACME.Roots)+len(d.ACME.Binding.Key)+len(d.ACME.Binding.KID) > maxPEM):
 		return fault.New(fault.Misused, "a front gets at most %d certificates by ACME", maxDoors)
 	case d.HTTPSOnly && len(d.TLS) == 0:
 		return fault.New(fault.Misused, "--https-only needs a port with TLS").Hint("--listen-tls :443")
+	}
+	if d.ACME != nil {
+		if _, err := d.ACME.ACME(nil); err != nil {
+			return err
+		}
 	}
 	for _, at := range slices.Concat(d.Plain, d.TLS) {
 		if err := checkDoor(at); err != nil {
@@ -288,6 +336,11 @@ func (f Front) hidden() Front {
 	f.Doors.Pairs = nil
 	for _, p := range pairs {
 		f.Doors.Pairs = append(f.Doors.Pairs, Pair{Cert: p.Cert})
+	}
+	if f.Doors.ACME != nil {
+		issuer := *f.Doors.ACME
+		issuer.Binding.Key = ""
+		f.Doors.ACME = &issuer
 	}
 	return f
 }

@@ -20,8 +20,8 @@ type Counts struct {
 // Register adds a front's metrics.
 func (s *Server) Register(set *metric.Set) {
 	Register(set, func() map[string]Carried { return map[string]Carried{"": {Pools: s.Standing(), Count: s.Counts()}} })
-	if s.ACME != nil {
-		s.ACME.register(set)
+	if s.Issued != nil {
+		s.Issued.register(set)
 	}
 }
 
@@ -67,19 +67,6 @@ func Register(set *metric.Set, fronts func() map[string]Carried) {
 			for status, n := range c.Count.Refused {
 				emit(float64(n), labels(front, "status", strconv.Itoa(status))...)
 			}
-		}
-	})
-}
-
-// register adds when certificates end.
-func (a *ACME) register(set *metric.Set) {
-	set.Collect("bramble_front_certificate_expires_seconds", "When a name's certificate by ACME ends, as a Unix time; 0: it has none.", "gauge", func(emit metric.Emit) {
-		for _, host := range a.Hosts {
-			ends := 0.0
-			if cert, _ := a.certificate(host); cert != nil {
-				ends = float64(cert.Leaf.NotAfter.Unix())
-			}
-			emit(ends, "name", host)
 		}
 	})
 }

@@ -131,6 +131,21 @@ func (n *Node) want(m bus.Message) {
 		n.Log.Warn("an unreadable order", "error", err)
 		return
 	}
+	n.take(o)
+}
+
+// Carries reports whether anything is wanted of the node.
+func (n *Node) Carries() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.wanted) > 0 || n.hold != ""
+}
+
+// Removed has the node carry no fronts any more; called when it is no member of the cluster.
+func (n *Node) Removed() { n.take(orders{}) }
+
+// take does from now on what is wanted, and from the next start on.
+func (n *Node) take(o orders) {
 	if err := writeOrders(n.Dir, o); err != nil {
 		n.Log.Error("the order is not kept, and will be forgotten with this process", "error", err)
 	}

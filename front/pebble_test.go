@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -108,6 +109,9 @@ func selfSigned(t *testing.T, names ...string) (cert, key string, pool *x509.Cer
 	return cert, key, pool
 }
 
+// eab is an account that a pebble whose names are at several addresses asks for.
+var eab = Binding{KID: "kid-1", Key: "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+
 // pebble is Let's Encrypt's CA for tests.
 type pebble struct {
 	t       *testing.T
@@ -122,15 +126,17 @@ type pebble struct {
 	said    *lines
 }
 
-// newPebble is one that is not started, which asks for files at a port and whose certificates are good for so many seconds.
-func newPebble(t *testing.T, askAt string, seconds int) *pebble {
+// newPebble is one that is not started, which asks for files at a port, in turn at addresses where some are given, and whose
+// certificates are good for so many seconds.
+func newPebble(t *testing.T, askAt string, seconds int, addresses ...string) *pebble {
 	t.Helper()
-	p := &pebble{t: t, program: tool(t, "pebble"), at: freePort(t), manage: freePort(t), dns: nameServer(t), said: told(t)}
+	p := &pebble{t: t, program: tool(t, "pebble"), at: freePort(t), manage: freePort(t), dns: nameServer(t, addresses...), said: told(t)}
 	cert, key, pool := selfSigned(t, "localhost")
 	p.roots, p.cert = pool, cert
 	profile := map[string]any{"default": map[string]any{"description": "all", "validityPeriod": seconds}}
 	text, err := json.Marshal(map[string]any{"pebble": map[string]any{"listenAddress": p.at, "managementListenAddress": p.manage, "certificate": cert, "privateKey": key,
 		"httpPort": netip.MustParseAddrPort(askAt).Port(), "tlsPort": 1, "keyAlgorithm": "ecdsa", "profiles": profile,
+		"externalAccountMACKeys": map[string]string{eab.KID: eab.Key}, "externalAccountBindingRequired": addresses != nil,
 		"retryAfter": map[string]int{"authz": 1, "order": 1}}})
 	if err != nil {
 		t.Fatal(err)
@@ -174,8 +180,8 @@ func (p *pebble) issued() *x509.CertPool {
 }
 
 // acme is what asks it for certificates of names.
-func (p *pebble) acme(folder string, log *lines, hosts ...string) *ACME {
-	a := &ACME{Hosts: hosts, Email: "me@a.example", Directory: "https://" + p.at + "/dir", Roots: p.roots, Folder: folder,
+func (p *pebble) acme(dir string, log *lines, hosts ...string) *ACME {
+	a := &ACME{Hosts: hosts, Email: "me@a.example", Directory: "https://" + p.at + "/dir", Roots: p.roots, Shelf: folder(dir),
 		Log: newLog(log), soon: 20 * time.Millisecond}
 	if err := a.Open(); err != nil {
 		p.t.Fatal(err)
@@ -183,9 +189,17 @@ func (p *pebble) acme(folder string, log *lines, hosts ...string) *ACME {
 	return a
 }
 
-// nameServer is the address of a DNS server, over TCP, to which all names are here, but for those below nobody.example.
-func nameServer(t *testing.T) string {
+// nameServer is the address of a DNS server, over TCP, to which all names are here, or in turn at some addresses, but for those below
+// nobody.example.
+func nameServer(t *testing.T, addresses ...string) string {
 	t.Helper()
+	var turn atomic.Int64
+	next := func() [4]byte {
+		if len(addresses) == 0 {
+			return [4]byte{127, 0, 0, 1}
+		}
+		return netip.MustParseAddr(addresses[int(turn.Add(1))%len(addresses)]).As4()
+	}
 	l := listen(t)
 	var serving sync.WaitGroup
 	serving.Go(func() {
@@ -197,7 +211,7 @@ func nameServer(t *testing.T) string {
 			serving.Go(func() {
 				defer conn.Close()
 				defer context.AfterFunc(t.Context(), func() { conn.Close() })()
-				answerNames(conn)
+				answerNames(conn, next)
 			})
 		}
 	})
@@ -206,7 +220,7 @@ func nameServer(t *testing.T) string {
 }
 
 // answerNames answers questions, each behind its length.
-func answerNames(conn net.Conn) {
+func answerNames(conn net.Conn, next func() [4]byte) {
 	for {
 		var size uint16
 		if binary.Read(conn, binary.BigEndian, &size) != nil {
@@ -216,13 +230,13 @@ func answerNames(conn net.Conn) {
 		if _, err := io.ReadFull(conn, asked); err != nil {
 			return
 		}
-		answer := named4(asked)
+		answer := named4(asked, next)
 		conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...))
 	}
 }
 
-// named4 answers a question of DNS: RFC 1035, 4.1.
-func named4(asked []byte) []byte {
+// named4 answers a question of DNS by the next address: RFC 1035, 4.1.
+func named4(asked []byte, next func() [4]byte) []byte {
 	if len(asked) < 12 {
 		return nil
 	}
@@ -236,7 +250,8 @@ func named4(asked []byte) []byte {
 		answer[3] |= 3 // there is no such name
 	case isA:
 		answer[7] = 1
-		answer = append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, 1)
+		at := next()
+		answer = append(append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4), at[:]...)
 	}
 	return answer
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -29,6 +30,8 @@ type Process struct {
 	mu     sync.Mutex
 	fronts map[string]*carrier
 	handed map[string]net.Listener // listening sockets of the process before, until they are used
+	kept   map[string]string       // shared addresses that are here, by front, until they are used
+	before *net.UnixConn           // with the process before, which has them too until it is closed; nil: there was none
 	gone   bool                    // the sockets are another process's now
 	ending sync.WaitGroup          // of fronts that are no more
 }
@@ -55,6 +58,7 @@ func (p *Process) Run(ctx context.Context) error {
 		p.Log.Error("the orders on the disk cannot be read", "error", err)
 	}
 	p.set(list.Fronts)
+	p.settle()
 	l, err := listenControl(socketIn(p.Dir))
 	if err != nil {
 		return err
@@ -74,16 +78,15 @@ func (p *Process) takeOver(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.handed = map[string]net.Listener{}
+	p.handed, p.kept = map[string]net.Listener{}, map[string]string{}
 	for until := time.Now().Add(2 * askPatience); ; {
 		if tryLock(lock) == nil {
 			return lock, own(lock)
 		}
-		answer, files, err := talk(p.Dir, asked{Do: "take"})
-		if err == nil && len(files) > 0 { // the lock comes with them, so that nobody else has it between two processes
+		given, err := p.take()
+		if err == nil && given != nil { // it comes with the sockets, so that nobody else has it between two processes
 			lock.Close()
-			p.accept(answer.Doors, files[1:])
-			return files[0], own(files[0])
+			return given, own(given)
 		}
 		if ctx.Err() != nil || time.Now().After(until) {
 			lock.Close()
@@ -91,6 +94,40 @@ func (p *Process) takeOver(ctx context.Context) (*os.File, error) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// take asks the process before for all that it has, and returns the folder's lock; nil: it gave none.
+func (p *Process) take() (lock *os.File, err error) {
+	conn, err := speak(socketIn(p.Dir), asked{Do: "take"})
+	if err != nil {
+		return nil, err
+	}
+	answer, files, err := answered(conn)
+	if err != nil || len(files) == 0 {
+		conn.Close()
+		return nil, err
+	}
+	p.accept(answer.Doors, files[1:])
+	maps.Copy(p.kept, answer.Held)
+	p.before = conn
+	return files[0], nil
+}
+
+// settle waits until the fronts have the addresses that are kept for them, and then until the process before has let go of all.
+func (p *Process) settle() {
+	if p.before == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(p.life, handing)
+	defer cancel()
+	for _, c := range p.fronts {
+		c.shares.settle(ctx)
+	}
+	p.before.CloseWrite()
+	p.before.SetDeadline(time.Now().Add(handing))
+	p.before.Read(make([]byte, 1)) // which ends with the other side
+	p.before.Close()
+	p.before = nil
 }
 
 // own writes into the lock whose it is, for who has to end that process.
@@ -122,6 +159,7 @@ func (p *Process) dropHanded() {
 		l.Close()
 	}
 	clear(p.handed)
+	clear(p.kept)
 }
 
 // control answers the agent, and the next process, until the end or until that has taken over.
@@ -170,12 +208,15 @@ func (p *Process) answer(conn *net.UnixConn, ask asked, lock *os.File, end func(
 func (p *Process) handOver(conn *net.UnixConn, lock *os.File) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var answer said
+	answer := said{Held: map[string]string{}}
 	files := []*os.File{lock}
 	defer func() { closeAll(files[1:]) }()
-	for _, c := range p.fronts {
+	for name, c := range p.fronts {
 		keys, more := c.sockets()
 		answer.Doors, files = append(answer.Doors, keys...), append(files, more...)
+		if has, _ := c.shares.stands(); has != "" {
+			answer.Held[name] = has
+		}
 	}
 	if err := answerWith(conn, answer, files); err != nil {
 		p.Log.Error("the next process does not hear", "error", err)
@@ -183,10 +224,15 @@ func (p *Process) handOver(conn *net.UnixConn, lock *os.File) {
 	}
 	p.gone = true
 	for _, c := range p.fronts {
-		c.leave()
 		c.server.Retire()
+		c.part()
 	}
 	lock.Close() // the other one has it
+	conn.SetDeadline(time.Now().Add(handing))
+	conn.Read(make([]byte, 1)) // which ends when the other one has the addresses, or is no more
+	for _, c := range p.fronts {
+		c.shares.hand()
+	}
 }
 
 // heed tells fronts how busy nodes are.
@@ -235,6 +281,7 @@ func (p *Process) set(list []Order) {
 				old.close() // the next one begins where nothing is left
 			} else {
 				p.accept(old.sockets())
+				p.keep(old, o)
 				p.ending.Go(func() { old.giveWay(p.life) })
 			}
 			c = nil
@@ -248,6 +295,15 @@ func (p *Process) set(list []Order) {
 		}
 	}
 	p.dropHanded()
+}
+
+// keep leaves a front's shared address where it is if that of the order has it too.
+func (p *Process) keep(old *carrier, next Order) {
+	has, _ := old.shares.stands()
+	if a, _ := next.Doors.shared(); a != nil && a.Address.String() == has {
+		old.shares.hand()
+		p.kept[next.Name] = has
+	}
 }
 
 // ordersIn is the file of a folder's orders, which may have keys in it.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -183,44 +184,6 @@ func TestProcessSets(t *testing.T) {
 	})
 }
 
-// A process gets certificates by ACME, keeps them, and the next one has them without asking.
-func TestProcessGetsCertificates(t *testing.T) {
-	dir := t.TempDir()
-	b := newBackend(t, "b", nil)
-	doors := Doors{Plain: []string{freePort(t)}, TLS: []string{freePort(t)}}
-	ca := newPebble(t, doors.Plain[0], 90*24*3600)
-	ca.start()
-	roots := ca.issued()
-	own, err := os.ReadFile(ca.cert)
-	if err != nil {
-		t.Fatal(err)
-	}
-	doors.ACME = &Issuer{Hosts: []string{"a.example"}, Directory: "https://" + ca.at + "/dir", Roots: string(own)}
-	o := ordered(Front{Name: "front", Doors: doors}, pool(b.Member), nil)
-	first := begin(t, dir, "1")
-	if err := writeOrders(dir, orders{Fronts: []Order{o}}); err != nil {
-		t.Fatal(err)
-	}
-	if c := wish(t, dir, o)["front"]; c.Error != "" {
-		t.Fatal(c.Error)
-	}
-	w := &secureWeb{web: &web{t: t, addr: doors.Plain[0]}, secure: doors.TLS[0]}
-	w.until("there is a certificate", func() bool { _, err := w.shake("a.example", roots); return err == nil })
-	ca.kill()
-	begin(t, dir, "2")
-	first.over()
-	if _, err := w.shake("a.example", roots); err != nil {
-		t.Error(err)
-	}
-	doors.ACME = &Issuer{Hosts: []string{"*.example"}}
-	if c := wish(t, dir, ordered(Front{Name: "front", Doors: doors}, pool(b.Member), nil))["front"]; !strings.Contains(c.Error, "*.example") {
-		t.Errorf("a name that cannot be certified: %+v", c)
-	}
-	if res, _ := w.ask(get); res.StatusCode != http.StatusOK {
-		t.Errorf("the other door: %s", res.Status)
-	}
-}
-
 // What a process is asked has limits, and nonsense does not end it.
 func TestProcessHearsNonsense(t *testing.T) {
 	dir := t.TempDir()
@@ -239,6 +202,31 @@ func TestProcessHearsNonsense(t *testing.T) {
 	}
 	if _, _, err := talk(dir, asked{Do: "look"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever is asked and ends without a word is an error.
+func TestProcessEndsMidway(t *testing.T) {
+	dir := t.TempDir()
+	l, err := listenControl(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			io.ReadFull(conn, make([]byte, 1)) // what is left unread resets the connection
+			conn.Close()
+		}
+	}()
+	for range 20 {
+		if _, _, err := talk(dir, asked{Do: "look"}); err == nil {
+			t.Error("it is taken for an answer")
+		}
 	}
 }
 

@@ -29,7 +29,8 @@ type Server struct {
 	Log    *slog.Logger
 
 	Proxies []netip.Prefix // whose connections begin with who the visitor is, in the PROXY protocol
-	ACME    *ACME          // opened; nil: none
+	ACME    *ACME          // opened, asks a CA for certificates while the front works; nil: none
+	Issued  *Issued        // what a CA has issued, and is answered; ACME's where there is one
 
 	web      *http1.Server
 	checking context.Context
@@ -78,6 +79,9 @@ func (s *Server) Start() (stop func()) {
 	s.web = &http1.Server{Handler: s.lean, Fallback: s, Proxies: s.Proxies, Limits: s.Limits, Loops: s.Loops, Log: s.Log}
 	checking, cancel := context.WithCancel(context.Background())
 	s.checking = checking
+	if s.ACME != nil {
+		s.Issued = &s.ACME.Issued
+	}
 	s.Set(s.Spec)
 	var ticking sync.WaitGroup
 	ticking.Go(func() { s.tick(checking) })
@@ -209,7 +213,7 @@ func (s *Server) lean(r *http1.Request, a *http1.Answer) bool {
 	if !r.Relays {
 		return false
 	}
-	if text, ok := s.ACME.proof(r.Path); ok {
+	if text, ok := s.Issued.proof(r.Path); ok {
 		s.say(r, a, http.StatusOK, text)
 		return true
 	}
@@ -292,7 +296,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer log.other(r, m, time.Now())
 		w = m
 	}
-	if text, ok := s.ACME.proof([]byte(r.URL.Path)); ok {
+	if text, ok := s.Issued.proof([]byte(r.URL.Path)); ok {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		io.WriteString(w, text)
 		return

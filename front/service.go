@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -32,16 +29,21 @@ type Service struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 
-	kick chan struct{} // something about nodes or sites changed
-	turn sync.Mutex    // one change of fronts at a time
+	soon time.Duration // until a CA that did not answer is asked again, at first; 0: soonest
+
+	kick   chan struct{} // something about nodes or sites changed
+	turn   sync.Mutex    // one change of fronts at a time
+	making sync.Mutex    // one order at a time, so that the last one has what is known last
 
 	mu      sync.Mutex
 	fronts  map[string]Front
 	issued  map[string]issued // certificates by the cluster's CA, by front
 	orders  map[string]Order
-	reports map[string]report  // by node
-	looked  map[string]looked  // addresses of servers that have a name
-	places  map[string][]Place // where sites were served last, as it is in the books
+	reports map[string]report   // by node
+	looked  map[string]looked   // addresses of servers that have a name
+	places  map[string][]Place  // where sites were served last, as it is in the books
+	issuers map[string]*issuing // of certificates by ACME, by front
+	anew    map[string]bool     // fronts whose certificates are to be asked for whatever became of that before
 }
 
 // Fleet knows the nodes.
@@ -73,7 +75,7 @@ const (
 func (s *Service) Open(ctx context.Context) error {
 	s.kick = make(chan struct{}, 1)
 	s.issued, s.orders, s.reports, s.looked = map[string]issued{}, map[string]Order{}, map[string]report{}, map[string]looked{}
-	s.places = map[string][]Place{}
+	s.places, s.issuers, s.anew = map[string][]Place{}, map[string]*issuing{}, map[string]bool{}
 	return s.load(ctx)
 }
 
@@ -100,7 +102,9 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(remindEvery)
 	defer tick.Stop()
+	defer s.stopIssuing()
 	for {
+		s.issue(ctx)
 		s.refresh(ctx)
 		select {
 		case <-ctx.Done():
@@ -120,8 +124,7 @@ func (s *Service) tellLoads() {
 	}
 	told := map[string]bool{}
 	for _, f := range s.list() {
-		nodes, _ := s.Fleet.Select(f.On)
-		for _, n := range nodes {
+		for _, n := range s.carriers(f) {
 			if f.Common.Balance != Heartbeat || told[n.Name] || n.State != fleet.Up {
 				continue
 			}
@@ -156,11 +159,10 @@ func (s *Service) refresh(ctx context.Context) {
 	}
 	selected := map[string]orders{}
 	for _, f := range s.list() {
-		nodes, _ := s.Fleet.Select(f.On) // none is no fault here
 		s.mu.Lock()
 		o, ok := s.orders[f.Name]
 		s.mu.Unlock()
-		for _, n := range nodes {
+		for _, n := range s.carriers(f) {
 			if ok {
 				mine := selected[n.Name]
 				mine.Fronts = append(mine.Fronts, o)
@@ -187,6 +189,16 @@ func (s *Service) refresh(ctx context.Context) {
 	}
 }
 
+// carriers are the nodes that have a front's doors now: of those that it names, some may be no members any more.
+func (s *Service) carriers(f Front) []fleet.Node {
+	on, err := fleet.ParseSelector(f.On)
+	if err != nil { // it could be read when the front was put up
+		s.Log.Error("it cannot be read on which nodes a front is", "front", f.Name, "on", f.On, "error", err)
+		return nil
+	}
+	return on.Match(s.Fleet.Nodes())
+}
+
 // satisfied reports whether a node knows of these orders and no others.
 func (o orders) satisfied(r report) bool {
 	for _, one := range o.Fronts {
@@ -199,6 +211,8 @@ func (o orders) satisfied(r report) bool {
 
 // compose makes a front's order anew.
 func (s *Service) compose(ctx context.Context, f Front) error {
+	s.making.Lock()
+	defer s.making.Unlock()
 	served := map[string]Served{}
 	for _, ref := range f.Sites {
 		one, err := s.Source.Served(ref.Name)
@@ -225,8 +239,7 @@ func (s *Service) compose(ctx context.Context, f Front) error {
 	var straight *Straight
 	if f.Doors.Direct {
 		var carriers []string
-		nodes, _ := s.Fleet.Select(f.On)
-		for _, n := range nodes {
+		for _, n := range s.carriers(f) {
 			carriers = append(carriers, n.Name)
 		}
 		if straight, err = straighten(f, carriers, spec); err != nil {
@@ -234,9 +247,17 @@ func (s *Service) compose(ctx context.Context, f Front) error {
 		}
 		spec = Spec{}
 	}
+	o := ordered(f, spec, straight)
+	if f.Doors.ACME != nil {
+		o.Doors.ACME = nil // what nodes need of it follows
+		if o.Issued, o.Proofs, err = s.issuedFor(f); err != nil {
+			return err
+		}
+		o = o.stamped()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.orders[f.Name] = ordered(f, spec, straight)
+	s.orders[f.Name] = o
 	return nil
 }
 
@@ -273,9 +294,6 @@ func (s *Service) up(ctx context.Context, who bus.Caller, f Front) (Status, erro
 	if f.Doors.Direct && len(nodes) > 1 {
 		return Status{}, fault.New(fault.Misused, "with direct return one node lets visitors in, and %s are %d", f.On, len(nodes)).Hint("--on node1")
 	}
-	if f.Doors.ACME != nil && len(nodes) > 1 {
-		return Status{}, fault.New(fault.Misused, "a CA asks one node whether a name is ours, and %s are %d", f.On, len(nodes)).Hint("--on node1, or --cert and --key")
-	}
 	for _, ref := range f.Sites {
 		if _, err := s.Source.Served(ref.Name); err != nil {
 			return Status{}, err
@@ -299,6 +317,11 @@ func (s *Service) up(ctx context.Context, who bus.Caller, f Front) (Status, erro
 	if err := s.save(ctx, f); err != nil {
 		return Status{}, err
 	}
+	s.mu.Lock()
+	if f.Doors.ACME != nil {
+		s.anew[f.Name] = true
+	}
+	s.mu.Unlock()
 	s.record(who, "%s puts the front %s up on %s", who.Name, f.Name, f.On)
 	s.Changed()
 	return Status{Front: f.hidden(), Nodes: s.onNodes(f, nodes)}, nil
@@ -328,65 +351,6 @@ func (s *Service) down(ctx context.Context, who bus.Caller, req which) (which, e
 	s.record(who, "%s takes the front %s down", who.Name, f.Name)
 	s.Changed()
 	return which{f.Name}, nil
-}
-
-// change changes a member of a front, in all of its pools.
-func (s *Service) change(ctx context.Context, who bus.Caller, c Change) (Status, error) {
-	if err := c.Setting.check(); err != nil {
-		return Status{}, err
-	}
-	s.turn.Lock()
-	defer s.turn.Unlock()
-	f, err := s.find(c.Front)
-	if err != nil {
-		return Status{}, err
-	}
-	s.mu.Lock()
-	o := s.orders[f.Name]
-	s.mu.Unlock()
-	if err := o.has(c.Member); err != nil {
-		return Status{}, err
-	}
-	changed := maps.Clone(f.Changed)
-	if changed == nil {
-		changed = map[string]Setting{}
-	}
-	changed[c.Member] = changed[c.Member].with(c.Setting)
-	f.Changed = changed
-	if err := s.save(ctx, f); err != nil {
-		return Status{}, err
-	}
-	s.record(who, "%s changes %s of the front %s: %s", who.Name, c.Member, f.Name, c.Setting)
-	if err := s.compose(ctx, f); err != nil {
-		return Status{}, err
-	}
-	s.Changed()
-	nodes, err := s.Fleet.Select(f.On)
-	return Status{Front: f.hidden(), Nodes: s.onNodes(f, nodes)}, err
-}
-
-// has reports as fault.NotFound that a front has no member of the name.
-func (o Order) has(member string) error {
-	known := map[string]bool{}
-	for _, p := range o.Spec.Pools {
-		for _, m := range p.Members {
-			known[m.Name] = true
-		}
-	}
-	if o.Straight != nil {
-		for _, m := range o.Straight.Members {
-			known[m.Name] = true
-		}
-	}
-	if known[member] {
-		return nil
-	}
-	err := fault.New(fault.NotFound, "the front has no member %.80q", member)
-	if len(known) == 0 {
-		return err.Hint("bramble front status")
-	}
-	some := slices.Sorted(maps.Keys(known))
-	return err.Hint("one of %s", strings.Join(some[:min(len(some), 10)], ", "))
 }
 
 func (s *Service) record(who bus.Caller, format string, args ...any) {

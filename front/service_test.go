@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -28,6 +29,8 @@ type world struct {
 	head *Service
 	end  func()
 
+	hosts map[string]string // where a node opens ports for which no address is said
+
 	mu     sync.Mutex
 	nodes  []fleet.Node
 	served map[string]Served
@@ -35,15 +38,11 @@ type world struct {
 
 // Select, Nodes and Served are the fleet and the sites.
 func (c *world) Select(on string) (found []fleet.Node, err error) {
-	for _, n := range c.Nodes() {
-		if on == "all" || slices.Contains(strings.Split(on, ","), n.Name) {
-			found = append(found, n)
-		}
+	selector, err := fleet.ParseSelector(on)
+	if err != nil {
+		return nil, err
 	}
-	if len(found) == 0 {
-		err = fault.New(fault.NotFound, "nothing matches %s", on)
-	}
-	return found, err
+	return selector.Select(c.Nodes())
 }
 
 func (c *world) Nodes() []fleet.Node {
@@ -75,7 +74,7 @@ func newWorld(t *testing.T, nodes ...string) *world {
 	c.startHead()
 	t.Cleanup(func() { c.end() })
 	for _, name := range nodes {
-		c.nodes = append(c.nodes, fleet.Node{Name: name, State: fleet.Up, Address: "127.0.0.1"})
+		c.set(func() { c.nodes = append(c.nodes, fleet.Node{Name: name, State: fleet.Up, Address: "127.0.0.1"}) })
 		c.startNode(name)
 	}
 	return c
@@ -97,7 +96,7 @@ func (c *world) startHead() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.head = &Service{Conn: conn, Books: books, Fleet: c, Source: c, Events: events, Now: time.Now, Log: quiet,
+	c.head = &Service{soon: 20 * time.Millisecond, Conn: conn, Books: books, Fleet: c, Source: c, Events: events, Now: time.Now, Log: quiet,
 		Certify: func(names []string) (Pair, error) {
 			cert, key, err := ca.IssueWeb(names)
 			return Pair{string(cert), string(key)}, err
@@ -122,14 +121,14 @@ func (c *world) startHead() {
 }
 
 // startNode starts a node, whose process ends with the test.
-func (c *world) startNode(name string) {
+func (c *world) startNode(name string) *Node {
 	conn := c.bus.Node(name)
 	dir := c.dir + "/" + name
 	n := NewNode(&Node{Dir: dir, Version: "1", Log: quiet})
 	n.Launch = func() (*os.Process, error) {
 		ctx, end := context.WithCancel(context.Background())
 		p := &process{t: c.t, dir: dir, end: end, ended: make(chan error, 1)}
-		go func() { p.ended <- (&Process{Dir: dir, Version: "1", Log: quiet}).Run(ctx) }()
+		go func() { p.ended <- (&Process{Dir: dir, Host: c.hosts[name], Version: "1", Log: quiet}).Run(ctx) }()
 		c.t.Cleanup(func() { end(); p.over() })
 		return nil, nil
 	}
@@ -138,6 +137,7 @@ func (c *world) startNode(name string) {
 	running.Go(func() { n.Supervise(ctx) })
 	running.Go(func() { n.Run(ctx, conn) })
 	c.t.Cleanup(func() { cancel(); running.Wait() })
+	return n
 }
 
 func (c *world) client() Client { return Client{c.bus.Client("ann", trust.Operator)} }
@@ -295,6 +295,39 @@ func TestFrontDown(t *testing.T) {
 	if _, err := cl.Down(t.Context(), ""); !fault.Is(err, fault.NotFound) {
 		t.Errorf("a second time: %v", err)
 	}
+}
+
+// A node that is removed from the cluster carries nothing any more, and the others go on.
+func TestCarrierRemoved(t *testing.T) {
+	c := newWorld(t, "one")
+	c.set(func() { c.nodes = append(c.nodes, fleet.Node{Name: "two", State: fleet.Up, Address: "127.0.0.2"}) })
+	two := c.startNode("two")
+	a := newBackend(t, "a", nil)
+	_, port, _ := net.SplitHostPort(freePort(t))
+	f := Front{Name: "front", On: "one,two", Doors: Doors{Plain: []string{"127.0.0.1:" + port}}, Servers: []Backend{{Member: Member{Name: "a"}, Server: a.Address.String()}}}
+	if _, err := c.client().Up(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	carried := func(node string) bool {
+		answer, _, err := talk(c.dir+"/"+node, asked{Do: "look"})
+		return err == nil && len(answer.Fronts) == 1
+	}
+	eventually(t, "both have it", func() bool { return carried("one") && carried("two") })
+	c.set(func() { c.nodes = c.nodes[:1] })
+	two.Removed()
+	eventually(t, "the removed node has no process", func() bool { return !held(c.dir + "/two") })
+	if list, err := readOrders(c.dir + "/two"); err != nil || len(list.Fronts) != 0 {
+		t.Errorf("it would begin again: %d orders, %v", len(list.Fronts), err)
+	}
+	st := c.settled("only the other one is named", func(s Status) bool { return len(s.Nodes) == 1 })
+	if st.Nodes[0].Node != "one" || !carried("one") {
+		t.Errorf("the other one does %+v", st.Nodes[0])
+	}
+	weight := 3
+	if st, err := c.client().Change(t.Context(), Change{Member: "a", Setting: Setting{Weight: &weight}}); err != nil || len(st.Nodes) != 1 {
+		t.Errorf("a change: %+v, %v", st.Nodes, err)
+	}
+	c.settled("the other one hears of changes", func(s Status) bool { return memberOf(s, "a").Weight == 3 })
 }
 
 // A server's name is looked up again now and then, and what it stood for stays when nobody knows it.

@@ -13,24 +13,31 @@ import (
 
 // sharing is a front's part in who has an address that several of them share.
 type sharing struct {
-	leave func() // returns when another one may have it
-	mu    sync.Mutex
-	err   error  // why it takes no part just now
-	has   string // the address while it is here
+	end     func(why error) // returns when it takes no part any more
+	settled chan struct{}   // closed when an address that is to stay has done so, or it is known why not
+
+	mu  sync.Mutex
+	err error  // why it takes no part just now
+	has string // the address while it is here
 }
 
 // shareAgain is how long after an address could not be shared it is tried again.
 const shareAgain = 5 * time.Second
 
-// share takes part until leave is called.
+// share takes part until leave or hand is called.
 func share(o vrrp.Options) *sharing {
-	ctx, stop := context.WithCancel(context.Background())
-	s := &sharing{}
+	ctx, stop := context.WithCancelCause(context.Background())
+	s := &sharing{settled: make(chan struct{})}
+	settle := sync.OnceFunc(func() { close(s.settled) })
+	if !o.Held {
+		settle()
+	}
 	o.Changed = func(has bool) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.has = ""; has {
 			s.has = o.Address.String()
+			settle()
 		}
 	}
 	var running sync.WaitGroup
@@ -40,13 +47,40 @@ func share(o vrrp.Options) *sharing {
 			s.mu.Lock()
 			s.err = err
 			s.mu.Unlock()
+			settle()
+			o.Held = false
 			if !wait(ctx, shareAgain) {
 				return
 			}
 		}
 	})
-	s.leave = func() { stop(); running.Wait() }
+	s.end = func(why error) { stop(why); running.Wait() }
 	return s
+}
+
+// leave lets another front have the address, and returns when it may.
+func (s *sharing) leave() {
+	if s != nil {
+		s.end(nil)
+	}
+}
+
+// hand leaves the address where it is, for a front of this machine that goes on.
+func (s *sharing) hand() {
+	if s != nil {
+		s.end(vrrp.ErrHanded)
+	}
+}
+
+// settle waits until an address that is to stay has done so, or cannot.
+func (s *sharing) settle(ctx context.Context) {
+	if s == nil {
+		return
+	}
+	select {
+	case <-s.settled:
+	case <-ctx.Done():
+	}
 }
 
 // stands is the address if it is here, and why no part is taken, nil if it is.

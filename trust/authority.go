@@ -92,6 +92,9 @@ func (a *Authority) Verify(cert *x509.Certificate) (Identity, error) {
 // Denied lists the serials that every node must refuse as well.
 func (a *Authority) Denied() []string { return a.verifier.Denied() }
 
+// Revoked reports whether a certificate was revoked.
+func (a *Authority) Revoked(serial string) (bool, error) { return a.verifier.isDenied(serial), a.loaded() }
+
 // Certificates lists the records of all certificates, by name and then by issue.
 func (a *Authority) Certificates() []Record {
 	a.mu.Lock()

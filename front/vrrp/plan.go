@@ -74,6 +74,12 @@ func newMachine(self netip.Addr, priority uint8) *machine {
 	return &machine{Self: self, Priority: priority, alone: true}
 }
 
+// inherit goes on for another process of this machine, which has the address.
+func (m *machine) inherit(now time.Time) {
+	m.state, m.alone = active, false
+	m.due, m.worn, m.taken, m.reclaim = now, now, now, now
+}
+
 // priority is what it advertises.
 func (m *machine) priority() uint8 {
 	if m.ill {

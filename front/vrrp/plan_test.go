@@ -113,6 +113,13 @@ func (s *segment) tell(from *node, priority uint8) {
 	}
 }
 
+// replace has another process go on in the place of a node's, without a word to anybody.
+func (s *segment) replace(name string) {
+	n := s.node(name)
+	n.machine = newMachine(n.Self, n.Priority)
+	n.inherit(s.now)
+}
+
 // holders are the names of those that have the address now.
 func (s *segment) holders() string {
 	var names []string
@@ -140,6 +147,15 @@ func TestElection(t *testing.T) {
 		{"the higher priority takes it", []uint8{100, 150}, "b", func(s *segment) {}, 0, "b", 1, 0},
 		{"one dies", []uint8{100, 150}, "b", func(s *segment) { s.node("b").dead = true }, lease + kernelFuzz, "a", 2, 0},
 		{"one ends", []uint8{100, 150}, "b", func(s *segment) { b := s.node("b"); s.obey(b, b.leave(s.now)) }, 250 * time.Millisecond, "a", 2, 0},
+		{"its process is replaced again and again", []uint8{100, 150}, "b", func(s *segment) {
+			for range 5 {
+				s.replace("b")
+				s.run(time.Second)
+			}
+		}, 0, "b", 1, 0},
+		{"and the next one dies", []uint8{100, 150}, "b", func(s *segment) { s.replace("b"); s.node("b").dead = true }, lease + kernelFuzz, "a", 2, 0},
+		{"and is weaker", []uint8{100, 150}, "b", func(s *segment) { s.node("b").Priority = 50; s.replace("b") }, preempting, "a", 2, 0},
+		{"and is ill", []uint8{100, 150}, "b", func(s *segment) { s.replace("b"); s.node("b").sick = true }, 1800 * time.Millisecond, "a", 2, 0},
 		{"the last one ends", []uint8{100}, "a", func(s *segment) { a := s.node("a"); s.obey(a, a.leave(s.now)) }, handing + 100*time.Millisecond, "", 1, time.Second},
 		{"one hangs", []uint8{100, 150}, "b", func(s *segment) { s.node("b").hung = true }, lease + kernelFuzz, "a", 2, 0},
 		{"one hung, and goes on: it waits before it takes it back", []uint8{100, 150}, "b", func(s *segment) {

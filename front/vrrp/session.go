@@ -63,6 +63,10 @@ func (s *session) loop(ctx context.Context, in <-chan heard, failed <-chan error
 		var orders []order
 		select {
 		case <-ending:
+			if context.Cause(ctx) == ErrHanded {
+				s.has = false // the other process's now
+				return nil
+			}
 			ending = nil
 			orders = s.leave(time.Now())
 		case err := <-failed:

@@ -24,6 +24,7 @@ type Options struct {
 	Interface string     // "": the one in whose network the address is
 	Priority  int        // 2–254, the highest has the address; 0: 100
 	VRID      int        // 1–255, the same at all that share the address and nobody else's; 0: by the address
+	Held      bool       // by another process of this machine, which hands the address over: if it is still here, it stays
 	Healthy   func() bool
 	Changed   func(has bool) // called when this front has the address, and when not any more; nil: nobody wants to know
 	Log       *slog.Logger
@@ -56,6 +57,10 @@ func (o Options) filled() Options {
 // reopening is how long nothing is tried after an interface went away.
 const reopening = time.Second
 
+// ErrHanded is the cause of a context's end after which another process of this machine takes part: the address stays, and nobody is
+// told anything.
+var ErrHanded = errors.New("another process of this machine has the shared address")
+
 // Run takes part in the election until ctx ends; then it hands the address over and returns. It returns before that when the
 // address cannot be shared here, or another machine has it that does not share it.
 func Run(ctx context.Context, o Options) error {
@@ -66,6 +71,7 @@ func Run(ctx context.Context, o Options) error {
 	m := newMachine(netip.Addr{}, uint8(o.Priority))
 	for first := true; ; first = false {
 		s, err := open(o, m)
+		o.Held = false
 		if err != nil && first {
 			return err
 		}
@@ -99,14 +105,16 @@ func open(o Options, m *machine) (*session, error) {
 	switch {
 	case err == nil && has && !leased:
 		err = fault.New(fault.Conflict, "this machine has %s by itself: it is not there to be shared", o.Address).Hint("ip addr del %s/… dev …, and take it out of the machine's settings", o.Address)
-	case err == nil && leased: // by one who died a moment ago
+	case err == nil && leased && !o.Held: // by one who died a moment ago
 		err = segment.Drop(o.Address)
 	}
 	if err != nil {
 		segment.Close()
 		return nil, err
 	}
-	m.Self, m.state = own, initialize
+	if m.Self, m.state = own, initialize; o.Held && leased {
+		m.inherit(time.Now())
+	}
 	return &session{Options: o, machine: m, segment: segment, cover: cover{From: own, To: group, Pseudo: true}, warned: map[string]time.Time{}}, nil
 }
 
