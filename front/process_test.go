@@ -208,7 +208,7 @@ func TestProcessHearsNonsense(t *testing.T) {
 // Whoever is asked and ends without a word is an error.
 func TestProcessEndsMidway(t *testing.T) {
 	dir := t.TempDir()
-	l, err := listenControl(dir)
+	l, err := listenControl(socketIn(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
