@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -118,14 +119,18 @@ func (s *Service) Run(ctx context.Context) error {
 
 // tellLoads tells nodes whose fronts choose by it how busy all nodes are.
 func (s *Service) tellLoads() {
+	byLoad := slices.DeleteFunc(s.list(), func(f Front) bool { return f.Common.Balance != Heartbeat })
+	if len(byLoad) == 0 {
+		return
+	}
 	loads := map[string]float64{}
 	for _, n := range s.Fleet.Nodes() {
 		loads[n.Name] = n.Sample.CPU
 	}
 	told := map[string]bool{}
-	for _, f := range s.list() {
+	for _, f := range byLoad {
 		for _, n := range s.carriers(f) {
-			if f.Common.Balance != Heartbeat || told[n.Name] || n.State != fleet.Up {
+			if told[n.Name] || n.State != fleet.Up {
 				continue
 			}
 			told[n.Name] = true
@@ -177,6 +182,9 @@ func (s *Service) refresh(ctx context.Context) {
 			}
 		}
 	}
+	if len(selected) == 0 && !s.carried() {
+		return // thousands may be joining
+	}
 	for _, n := range s.Fleet.Nodes() {
 		s.mu.Lock()
 		carried := s.reports[n.Name]
@@ -187,6 +195,18 @@ func (s *Service) refresh(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// carried reports whether any node does something for a front, as far as is known.
+func (s *Service) carried() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.reports {
+		if len(r.Fronts) > 0 || r.Hold != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // carriers are the nodes that have a front's doors now: of those that it names, some may be no members any more.
