@@ -1,6 +1,9 @@
 package http1
 
-import "strconv"
+import (
+	"strconv"
+	"syscall"
+)
 
 // exchange is a request that is relayed, from its client to the end of its answer.
 type exchange struct {
@@ -246,6 +249,7 @@ func (l *loop) pass(x *exchange, content []byte) {
 	if len(k.out)+len(k.body) == 0 {
 		n, err := send(k.fd, first, content, false)
 		switch sent = n; {
+		case err == syscall.EAGAIN: // it takes nothing at all: what it took last has filled it to the brim
 		case err != nil:
 			l.drop(k)
 			return
