@@ -15,13 +15,15 @@ import (
 // Fleet knows the nodes.
 type Fleet interface {
 	Select(selection string) ([]fleet.Node, error)
+	Nodes() []fleet.Node
 }
 
-// Among are the nodes of a selection that another one names too; "" names all of them. There may be none.
+// Among are the nodes that a site's or a front's selection means by now and that another one, just given, names too; "" names all of
+// them. There may be none.
 func Among(f Fleet, selection, named string) ([]fleet.Node, error) {
-	nodes, err := f.Select(selection)
-	if err != nil || named == "" {
-		return nodes, err
+	nodes := fleet.Meant(selection, f.Nodes())
+	if named == "" {
+		return nodes, nil
 	}
 	others, err := f.Select(named)
 	if err != nil {

@@ -81,6 +81,11 @@ func (s *Stores) mayPut(who bus.Caller, req Put) (Durable, error) {
 	if n := len(s.kept()); n >= MaxDurables {
 		return d, fault.New(fault.Full, "%d names are kept, and no more can be", n).Hint("bramble store rm NAME")
 	}
+	if d.On != "" {
+		if _, err := s.Select(d.On); err != nil {
+			return d, err
+		}
+	}
 	_, err := s.ring(d)
 	return d, err
 }
@@ -93,14 +98,7 @@ func newID() string {
 
 // ring is who may keep it now; fault.Conflict when those are too few.
 func (s *Stores) ring(d Durable) ([]Holder, error) {
-	nodes := s.Nodes()
-	if d.On != "" {
-		var err error
-		if nodes, err = s.Select(d.On); err != nil {
-			return nil, err
-		}
-	}
-	ring := ringOf(nodes, d.Ring, s.lost(d.Ring), d.Copies)
+	ring := ringOf(fleet.Meant(d.On, s.Nodes()), d.Ring, s.lost(d.Ring), d.Copies)
 	if len(ring) < d.Copies && len(d.Ring) == 0 {
 		err := fault.New(fault.Conflict, "%d copies need as many nodes, and %d are up, not drained, and have room", d.Copies, len(ring))
 		if len(ring) > 0 {

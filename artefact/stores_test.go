@@ -293,6 +293,34 @@ func TestCopiesAreMadeAnew(t *testing.T) {
 	})
 }
 
+// One of the nodes that were named for it is removed from the cluster: its copy is made anew by another one of them.
+func TestRemovedNodesCopies(t *testing.T) {
+	inBubble(t, fourNodes, nil, func(v *vaults) {
+		c := v.as("ann", trust.Operator)
+		path := filepath.Join(v.TempDir(), "file")
+		data := noise(7, 300_000)
+		must(v.T, os.WriteFile(path, data, 0o644))
+		for _, err := range c.Put(v.Context(), Put{Name: "thing", Copies: 2, Source: path, On: "a,b,c"}) {
+			must(v.T, err)
+		}
+		_, first := v.find("thing")
+		v.mu.Lock()
+		v.fleet = slices.DeleteFunc(v.fleet, func(n fleet.Node) bool { return n.Name == first[0] })
+		v.mu.Unlock()
+		v.net.set(first[0], nil)
+		pass(Patience + 10*time.Second)
+		_, now := v.find("thing")
+		if len(now) != 2 || slices.Contains(now, first[0]) || slices.Contains(now, "d") || !v.has(now[0], data) || !v.has(now[1], data) {
+			v.Errorf("kept by %v, of which %s was removed", now, first[0])
+		}
+		for _, err := range c.Put(v.Context(), Put{Name: "other", Copies: 1, Source: path, On: "a,b,c"}) {
+			if !fault.Is(err, fault.NotFound) {
+				v.Errorf("one that is no member is named: %v", err)
+			}
+		}
+	})
+}
+
 // A drained node is empty once others have what it kept, and not before.
 func TestDrainMovesCopies(t *testing.T) {
 	inBubble(t, fourNodes, nil, func(v *vaults) {

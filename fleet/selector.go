@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -217,6 +218,16 @@ func (s Selector) find(nodes []*Node) ([]*Node, error) {
 func (s Selector) Match(nodes []Node) []Node {
 	all := pointers(nodes)
 	return values(s.pick(all, newCensus(all)))
+}
+
+// Meant are the nodes that a selection means by now which Select found nodes for when it was given: one that it names may be no member
+// any more, and the others are meant as before. "" is all.
+func Meant(selection string, nodes []Node) []Node {
+	s, err := ParseSelector(cmp.Or(selection, "all"))
+	if err != nil {
+		return nil // Select has refused it
+	}
+	return s.Match(nodes)
 }
 
 func pointers(nodes []Node) []*Node {

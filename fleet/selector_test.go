@@ -156,6 +156,18 @@ func TestMatchWaitsForNames(t *testing.T) {
 	}
 }
 
+// Who is no member any more takes nothing away from the others.
+func TestMeant(t *testing.T) {
+	for on, want := range map[string]string{"node1,gone": "node1", "node[1-2]&!gone": "node1 node2", "gone": "", "node[1": ""} {
+		if got := names(fleet.Meant(on, bramble())); got != want {
+			t.Errorf("%q means %q by now, want %q", on, got, want)
+		}
+	}
+	if got := fleet.Meant("", bramble()); len(got) != len(bramble()) {
+		t.Errorf("nothing said means %q", names(got))
+	}
+}
+
 // A field's name alone was meant to have a value, unless a node is called so.
 func TestSelectFieldWithoutValue(t *testing.T) {
 	s, err := fleet.ParseSelector("head,model")

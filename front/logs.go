@@ -3,6 +3,7 @@ package front
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -37,7 +38,7 @@ func (s *Service) sendLog(ctx context.Context, _ bus.Caller, req accesslog.Reque
 	case err != nil:
 		return err
 	case len(nodes) == 0:
-		return fault.New(fault.NotFound, "no node of %s has the front %s", req.On, f.Name).Hint("bramble front status %s", f.Name)
+		return fault.New(fault.NotFound, "no node of %s has the front %s", cmp.Or(req.On, f.On), f.Name).Hint("bramble front status %s", f.Name)
 	}
 	req.Name = f.Name
 	return accesslog.Relay(ctx, s.Conn, "front", nodes, req, out)

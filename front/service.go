@@ -209,14 +209,9 @@ func (s *Service) carried() bool {
 	return false
 }
 
-// carriers are the nodes that have a front's doors now: of those that it names, some may be no members any more.
+// carriers are the nodes that have a front's doors now.
 func (s *Service) carriers(f Front) []fleet.Node {
-	on, err := fleet.ParseSelector(f.On)
-	if err != nil { // it could be read when the front was put up
-		s.Log.Error("it cannot be read on which nodes a front is", "front", f.Name, "on", f.On, "error", err)
-		return nil
-	}
-	return on.Match(s.Fleet.Nodes())
+	return fleet.Meant(f.On, s.Fleet.Nodes())
 }
 
 // satisfied reports whether a node knows of these orders and no others.

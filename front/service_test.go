@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bramble/accesslog"
 	"bramble/bus/bustest"
 	"bramble/event"
 	"bramble/fault"
@@ -304,7 +305,7 @@ func TestCarrierRemoved(t *testing.T) {
 	two := c.startNode("two")
 	a := newBackend(t, "a", nil)
 	_, port, _ := net.SplitHostPort(freePort(t))
-	f := Front{Name: "front", On: "one,two", Doors: Doors{Plain: []string{"127.0.0.1:" + port}}, Servers: []Backend{{Member: Member{Name: "a"}, Server: a.Address.String()}}}
+	f := Front{Name: "front", On: "one,two", Doors: Doors{Plain: []string{"127.0.0.1:" + port}, Log: true}, Servers: []Backend{{Member: Member{Name: "a"}, Server: a.Address.String()}}}
 	if _, err := c.client().Up(t.Context(), f); err != nil {
 		t.Fatal(err)
 	}
@@ -326,6 +327,11 @@ func TestCarrierRemoved(t *testing.T) {
 	weight := 3
 	if st, err := c.client().Change(t.Context(), Change{Member: "a", Setting: Setting{Weight: &weight}}); err != nil || len(st.Nodes) != 1 {
 		t.Errorf("a change: %+v, %v", st.Nodes, err)
+	}
+	for l, err := range c.client().Log(t.Context(), accesslog.Request{Lines: 1}) {
+		if err != nil || l.Node != "one" {
+			t.Errorf("its log: %+v, %v", l, err)
+		}
 	}
 	c.settled("the other one hears of changes", func(s Status) bool { return memberOf(s, "a").Weight == 3 })
 }

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"time"
@@ -28,7 +29,7 @@ func (s *Service) sendLog(ctx context.Context, _ bus.Caller, req accesslog.Reque
 	case err != nil:
 		return err
 	case len(nodes) == 0:
-		return fault.New(fault.NotFound, "no node of %s has the site", req.On).Hint("bramble site list")
+		return fault.New(fault.NotFound, "no node of %s has the site", cmp.Or(req.On, site.On)).Hint("bramble site list")
 	}
 	return accesslog.Relay(ctx, s.Conn, "site", nodes, req, out)
 }

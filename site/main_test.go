@@ -78,14 +78,11 @@ func newWorld(t *testing.T, nodes ...string) *world {
 
 // Select and Nodes are the fleet: nodes that were never started do not count.
 func (w *world) Select(on string) ([]fleet.Node, error) {
-	all := w.Nodes()
-	if on != "all" {
-		all = slices.DeleteFunc(all, func(n fleet.Node) bool { return !slices.Contains(strings.Split(on, ","), n.Name) })
+	selector, err := fleet.ParseSelector(on)
+	if err != nil {
+		return nil, err
 	}
-	if len(all) == 0 {
-		return nil, fault.New(fault.NotFound, "nothing matches")
-	}
-	return all, nil
+	return selector.Select(w.Nodes())
 }
 
 func (w *world) Nodes() []fleet.Node {

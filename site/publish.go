@@ -30,11 +30,12 @@ func (s *Service) publish(ctx context.Context, who bus.Caller, req Publish, out 
 	if err != nil {
 		return err
 	}
-	nodes, err := s.Fleet.Select(site.On)
-	if err != nil {
-		return err
+	if req.On != "" || old.On == "" {
+		if _, err := s.Fleet.Select(site.On); err != nil {
+			return err
+		}
 	}
-	if err := clash(site, s.beside(nodes)); err != nil {
+	if err := clash(site, s.beside(s.nodesOf(site))); err != nil {
 		return err
 	}
 	if _, known := s.find(site.Name); known != nil && len(s.list()) >= maxSites {
@@ -177,11 +178,7 @@ func (s *Service) sendStatus(_ context.Context, _ bus.Caller, req removal, out *
 	if err != nil {
 		return err
 	}
-	nodes, err := s.Fleet.Select(site.On)
-	if err != nil {
-		return err
-	}
-	for _, n := range nodes {
+	for _, n := range s.nodesOf(site) {
 		if err := out.SendJSON(s.standing(site, n)); err != nil {
 			return err
 		}
@@ -195,9 +192,8 @@ func (s *Service) Where(name string) (Spec, []Standing, error) {
 	if err != nil {
 		return Spec{}, nil, err
 	}
-	nodes, _ := s.Fleet.Select(site.On) // none is no fault here
 	var all []Standing
-	for _, n := range nodes {
+	for _, n := range s.nodesOf(site) {
 		all = append(all, s.standing(site, n))
 	}
 	return site.Spec, all, nil

@@ -32,9 +32,9 @@ type rollout struct {
 
 // choose finds the nodes and tells who they are.
 func (r *rollout) choose() error {
-	all, err := r.s.Fleet.Select(r.site.On)
-	if err != nil {
-		return err
+	all := r.s.nodesOf(r.site)
+	if len(all) == 0 {
+		return fault.New(fault.NotFound, "the site %s is for %s, and no node is that now", r.site.Name, r.site.On).Hint("bramble site publish DIR --name %s --on all", r.site.Name)
 	}
 	ev := Event{Kind: Chosen, Names: names(all), Live: r.site.Live, Folder: r.site.Folder}
 	for _, n := range all {

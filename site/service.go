@@ -127,13 +127,15 @@ func (s *Service) selected() map[string]map[string]bool {
 	all := map[string]map[string]bool{}
 	for _, site := range s.list() {
 		all[site.Name] = map[string]bool{}
-		nodes, _ := s.Fleet.Select(site.On) // none is no fault here
-		for _, n := range nodes {
+		for _, n := range s.nodesOf(site) {
 			all[site.Name][n.Name] = true
 		}
 	}
 	return all
 }
+
+// nodesOf are the nodes of a site now; there may be none.
+func (s *Service) nodesOf(site Site) []fleet.Node { return fleet.Meant(site.On, s.Fleet.Nodes()) }
 
 // wantsOf is all that is wanted of a node.
 func (s *Service) wantsOf(node string, selected map[string]map[string]bool) wants {
@@ -212,7 +214,7 @@ func (s *Service) remove(ctx context.Context, who bus.Caller, req removal) (none
 		return none{}, err
 	}
 	defer leave()
-	nodes, _ := s.Fleet.Select(site.On)
+	nodes := s.nodesOf(site)
 	if err := s.save(ctx, Site{Spec: Spec{Name: site.Name}, Seq: site.Seq + 1, Removed: true}); err != nil {
 		return none{}, err
 	}

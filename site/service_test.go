@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"bramble/accesslog"
 	"bramble/artefact"
 	"bramble/fault"
 )
@@ -106,6 +107,57 @@ func TestNodesThatAreNotSelectedLetGo(t *testing.T) {
 	}
 	w.serve("second", "one")
 	w.until("two serves nothing", func() bool { return w.nodes["two"].address("blog") == "" })
+}
+
+// A node that was named and is removed from the cluster takes nothing away from the others.
+func TestOthersServeWithoutARemovedNode(t *testing.T) {
+	w := newWorld(t, "one", "two", "three")
+	dir := folder(t, "index.html", "first")
+	if _, err := w.publish(dir, Spec{On: "one,two", Log: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.nodes["two"].kill()
+	w.mu.Lock()
+	delete(w.nodes, "two")
+	w.mu.Unlock()
+	if _, all, err := w.head.Where("blog"); err != nil || len(all) != 1 || all[0].Node != "one" || all[0].State != Serving {
+		t.Errorf("it is served by %+v, %v", all, err)
+	}
+	for st, err := range w.client().Status(t.Context(), "blog") {
+		if err != nil || st.Node != "one" {
+			t.Errorf("status: %+v %v", st, err)
+		}
+	}
+	for l, err := range w.client().Log(t.Context(), accesslog.Request{Name: "blog", Lines: 1}) {
+		if err != nil || l.Node != "one" {
+			t.Errorf("its log: %+v %v", l, err)
+		}
+	}
+	if one := w.head.wantsOf("one", w.head.selected()); len(one.Sites) != 1 {
+		t.Errorf("the other one is wanted to serve %+v", one.Sites)
+	}
+	write(t, dir, "index.html", "second")
+	if _, err := w.publish(dir, Spec{}); err != nil {
+		t.Fatal(err)
+	}
+	w.serve("second", "one")
+	if _, err := collect(w.client().Rollback(t.Context(), Rollback{Name: "blog"})); err != nil {
+		t.Fatal(err)
+	}
+	w.serve("first", "one")
+	if _, err := w.publish(dir, Spec{On: "one,two"}); !fault.Is(err, fault.NotFound) {
+		t.Errorf("named anew: %v", err)
+	}
+	if _, err := w.publish(dir, Spec{On: "three"}); err != nil {
+		t.Fatal(err)
+	}
+	w.nodes["three"].kill()
+	w.mu.Lock()
+	delete(w.nodes, "three")
+	w.mu.Unlock()
+	if _, err := w.publish(dir, Spec{}); !fault.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "no node is that now") {
+		t.Errorf("for nobody: %v", err)
+	}
 }
 
 func TestStrangeReleasesAreNotServed(t *testing.T) {
