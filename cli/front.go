@@ -4,15 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"bramble/fault"
@@ -166,6 +162,13 @@ func (c *frontServeCmd) Run(e *env) error {
 		others.Go(func() { alone.Run(ctx) })
 	}
 	others.Go(func() { s.Follow(ctx, lookEvery, c.spec) })
+	plain, secured := c.addresses(listeners)
+	for _, at := range plain {
+		fmt.Fprintf(e.out.Stderr, "listening on http://%s\n", at)
+	}
+	for _, at := range secured {
+		fmt.Fprintf(e.out.Stderr, "listening on https://%s\n", at)
+	}
 	if shared != nil {
 		return serveShared(ctx, s, *shared, listeners)
 	}
@@ -197,23 +200,25 @@ func (c *frontServeCmd) listen(e *env, acme *front.ACME, shared *vrrp.Options, l
 	if len(plain) == 0 && with == nil {
 		plain = []string{":8080"}
 	}
-	open := func(at, scheme string) (net.Listener, error) {
+	open := func(at string) (net.Listener, error) {
+		if _, _, err := net.SplitHostPort(at); err != nil {
+			return nil, fault.New(fault.Misused, "%.80q is no port, and no address with one", at).Hint("--listen :8080, or --listen 192.168.1.5:80")
+		}
 		l, err := front.Listen(e.ctx, at, shared)
 		if err != nil {
 			return nil, fault.New(fault.Conflict, "cannot listen on %s: %w", at, plainly(err)).Hint("--listen :8081")
 		}
-		fmt.Fprintf(e.out.Stderr, "listening on %s://%s\n", scheme, l.Addr())
 		return l, nil
 	}
 	for _, at := range plain {
-		l, err := open(at, "http")
+		l, err := open(at)
 		if err != nil {
 			return all, 0, err
 		}
 		all = append(all, l)
 	}
 	for _, at := range c.ListenTLS {
-		l, err := open(at, "https")
+		l, err := open(at)
 		if err != nil {
 			return all, 0, err
 		}
@@ -223,6 +228,18 @@ func (c *frontServeCmd) listen(e *env, acme *front.ACME, shared *vrrp.Options, l
 		all = append(all, tls.NewListener(l, with))
 	}
 	return all, secure, nil
+}
+
+// addresses are where listeners are, those with TLS by themselves.
+func (c *frontServeCmd) addresses(listeners []net.Listener) (plain, secured []net.Addr) {
+	for i, l := range listeners { // those with TLS are the last
+		if i < len(listeners)-len(c.ListenTLS) {
+			plain = append(plain, l.Addr())
+		} else {
+			secured = append(secured, l.Addr())
+		}
+	}
+	return plain, secured
 }
 
 // loopback listens on this machine alone.
@@ -248,73 +265,6 @@ func serveMetrics(ctx context.Context, l net.Listener, set *metric.Set) {
 	server := &http1.Server{Fallback: mux, Loops: 1}
 	server.Serve(ctx, l)
 }
-
-// logFile is an access log's file, or standard output.
-type logFile struct {
-	name string
-	mu   sync.Mutex
-	to   io.WriteCloser
-}
-
-func openLog(e *env, name string) (*logFile, error) {
-	if name == "-" {
-		return &logFile{to: keepOpen{e.out.Stdout}}, nil
-	}
-	f := &logFile{name: name}
-	to, err := f.open()
-	if err != nil {
-		return nil, fault.New(fault.Failed, "cannot write the access log %s: %w", name, err).Hint("--access-log FILE in a folder that is there")
-	}
-	f.to = to
-	return f, nil
-}
-
-func (f *logFile) open() (*os.File, error) {
-	return os.OpenFile(f.name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
-}
-
-// reopen opens the file anew at each SIGHUP, so that it can be moved away first.
-func (f *logFile) reopen(ctx context.Context, log *slog.Logger) {
-	again := make(chan os.Signal, 1)
-	signal.Notify(again, syscall.SIGHUP)
-	defer signal.Stop(again)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-again:
-		}
-		if f.name == "" {
-			continue
-		}
-		to, err := f.open()
-		if err != nil {
-			log.Error("the access log goes on in the file before", "error", err)
-			continue
-		}
-		f.mu.Lock()
-		f.to.Close()
-		f.to = to
-		f.mu.Unlock()
-	}
-}
-
-func (f *logFile) Write(p []byte) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.to.Write(p)
-}
-
-func (f *logFile) Close() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.to.Close()
-}
-
-// keepOpen is what is not ours to close.
-type keepOpen struct{ io.Writer }
-
-func (keepOpen) Close() error { return nil }
 
 // plainly is what went wrong with an address, without the address.
 func plainly(err error) error {
@@ -393,6 +343,9 @@ func (c *frontFlags) spec(ctx context.Context) (s front.Spec, err error) {
 		return s, err
 	}
 	s.Rate = front.Rate{Each: c.Rate, Burst: c.Burst}
+	if err := s.Rate.Check(); err != nil {
+		return s, err
+	}
 	s.Trusted, err = networks("--trust", c.Trust)
 	return s, err
 }

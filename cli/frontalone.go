@@ -18,13 +18,7 @@ func (c *frontServeCmd) alone(s *front.Server, listeners []net.Listener) (a *fro
 		return nil, err
 	}
 	a = &front.Alone{Server: s, Front: f, Log: s.Log}
-	for i, l := range listeners { // those with TLS are the last
-		if i < len(listeners)-len(c.ListenTLS) {
-			a.Plain = append(a.Plain, l.Addr())
-		} else {
-			a.TLS = append(a.TLS, l.Addr())
-		}
-	}
+	a.Plain, a.TLS = c.addresses(listeners)
 	return a, a.Listen(c.Control)
 }
 
@@ -37,7 +31,7 @@ type controlFlag struct {
 func (c controlFlag) fronts(e *env, name string) (fronts front.Fronts, done func(), err error) {
 	switch {
 	case c.Control != "" && name != "":
-		return nil, nil, fault.New(fault.Misused, "--control is for a front of this machine, and %s one of the cluster", name).Hint("one of both")
+		return nil, nil, fault.New(fault.Misused, "--control is for a front of this machine, and %s one of the cluster", name).Hint("leave one of them out")
 	case c.Control != "":
 		return front.Local{Socket: c.Control}, func() {}, nil
 	}

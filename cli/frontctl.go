@@ -45,11 +45,11 @@ func (c *frontStatusCmd) Run(e *env) error {
 		fmt.Fprintln(e.out.Stderr, "try: bramble front up --site NAME")
 		return nil
 	}
-	doors := term.NewTable(term.Column{Title: "FRONT"}, term.Column{Title: "NODE"}, term.Column{Title: "STATE"}, term.Column{Title: "VISITORS", Right: true},
-		term.Column{Title: "REQUESTS", Right: true}, term.Column{Title: "AT"}, term.Column{Title: "WHY", Priority: 1})
+	doors := term.NewTable(term.Column{Title: "FRONT"}, term.Column{Title: "NODE"}, term.Column{Title: "STATE"}, term.Column{Title: "VISITORS", Right: true, Priority: 3},
+		term.Column{Title: "REQUESTS", Right: true, Priority: 2}, term.Column{Title: "AT", Min: 30}, term.Column{Title: "WHY", Priority: 1, Min: 12})
 	members := term.NewTable(term.Column{Title: "FRONT"}, term.Column{Title: "FOR"}, term.Column{Title: "MEMBER"}, term.Column{Title: "STATE"},
 		term.Column{Title: "SHARE", Right: true}, term.Column{Title: "BUSY", Right: true}, term.Column{Title: "REQUESTS", Right: true}, term.Column{Title: "FAILED", Right: true},
-		term.Column{Title: "SENT", Right: true}, term.Column{Title: "ANSWERS IN", Right: true}, term.Column{Title: "SEEN BY", Priority: 2}, term.Column{Title: "WHY", Priority: 1})
+		term.Column{Title: "SENT", Right: true, Priority: 4}, term.Column{Title: "ANSWERS IN", Right: true, Priority: 3}, term.Column{Title: "SEEN BY", Priority: 2}, term.Column{Title: "WHY", Priority: 1, Min: 12})
 	names := term.NewTable(term.Column{Title: "FRONT"}, term.Column{Title: "NAME"}, term.Column{Title: "CERTIFIED UNTIL"}, term.Column{Title: "ASKED FOR AGAIN"}, term.Column{Title: "WHY", Priority: 1})
 	for _, st := range all {
 		for _, c := range st.Certified {

@@ -63,7 +63,27 @@ func (c *frontUpCmd) Run(e *env) error {
 	if err != nil && e.ctx.Err() != nil {
 		return fault.New(fault.Interrupted, "stopped waiting; the front %s comes up by itself", f.Name).Hint("bramble front status %s", f.Name)
 	}
+	if err == nil && c.shares() {
+		st = c.awaitTaken(e, cl.Fronts, st)
+	}
 	return c.tell(e, st)
+}
+
+// shares reports whether the front's nodes share an address.
+func (c *frontUpCmd) shares() bool { return c.Address != "" && !c.Direct }
+
+// electing is how long nodes may take to agree on who has the address that they share.
+const electing = 10 * time.Second
+
+// awaitTaken is the front when one of its nodes has the address, for that is where visitors come in.
+func (c *frontUpCmd) awaitTaken(e *env, fronts front.Fronts, st front.Status) front.Status {
+	ctx, cancel := context.WithTimeout(e.ctx, electing)
+	defer cancel()
+	if now, err := front.Await(ctx, fronts, st.Front.Name, front.Status.Taken); err == nil {
+		return now
+	}
+	fmt.Fprintf(e.out.Stderr, "no node has %s yet; bramble front status %s says when one does\n", c.Address, st.Front.Name)
+	return st
 }
 
 // front is what the flags say.

@@ -120,7 +120,7 @@ func (l Local) ask(ask asked) (Status, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return Status{}, fault.New(fault.NotFound, "there is no socket %s", l.Socket).Hint("bramble front serve … --control %s", l.Socket)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return Status{}, fault.New(fault.Unreachable, "no front answers at %s any more", l.Socket).Hint("bramble front serve … --control %s", l.Socket)
+		return Status{}, fault.New(fault.Unreachable, "no front answers at %s", l.Socket).Hint("bramble front serve … --control %s", l.Socket)
 	case errors.Is(err, fs.ErrPermission):
 		return Status{}, fault.New(fault.Denied, "%s is somebody else's", l.Socket).Hint("as whoever runs the front, such as root by sudo")
 	case err != nil:

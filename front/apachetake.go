@@ -140,7 +140,7 @@ func (a *apache) location(s *apacheServer, d *directive) {
 		if handler := strings.ToLower(inner.arg(0)); strings.EqualFold(inner.name, "sethandler") && handler != "none" {
 			why := "a front has no such page: what is below %s goes to the members"
 			if handler == "balancer-manager" {
-				why = "a front has no manager page yet, --metrics has its numbers: what is below %s goes to the members"
+				why = "front serve has no such page: --control is for front status, drain, weight and so on, and a front of a cluster has the page Fronts of the dashboard; what is below %s goes to the members"
 			}
 			a.leave(d, why, path)
 			for _, inner := range body {

@@ -18,6 +18,7 @@ type incoming struct {
 	most int64 // bytes; 0: any
 	had  int64
 	over *atomic.Int64         // counts bodies that are too large
+	all  atomic.Bool           // it has been read to its end
 	why  atomic.Pointer[error] // it ended before its end
 }
 
@@ -27,7 +28,9 @@ func (b *incoming) Read(p []byte) (int, error) {
 	if b.had += int64(n); b.most > 0 && b.had > b.most {
 		n, err = 0, errTooLarge
 	}
-	if err != nil && err != io.EOF && b.why.CompareAndSwap(nil, &err) && err == errTooLarge {
+	if err == io.EOF {
+		b.all.Store(true)
+	} else if err != nil && b.why.CompareAndSwap(nil, &err) && err == errTooLarge {
 		b.over.Add(1)
 	}
 	return n, err
@@ -35,6 +38,9 @@ func (b *incoming) Read(p []byte) (int, error) {
 
 // Close leaves the visitor's body open, which another member may have to get.
 func (b *incoming) Close() error { return nil }
+
+// unread reports whether there is more of the body to come. There may be no body.
+func (b *incoming) unread() bool { return b != nil && !b.all.Load() }
 
 // failure is why the body ended before its end; nil, it did not. There may be no body.
 func (b *incoming) failure() error {

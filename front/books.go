@@ -118,7 +118,7 @@ func (s *Service) find(name string) (Front, error) {
 	case name == "" && len(all) == 1:
 		return all[0], nil
 	case name == "":
-		return Front{}, fault.New(fault.Misused, "the cluster has %d fronts: %s", len(all), strings.Join(names, ", ")).Hint("--front NAME")
+		return Front{}, fault.New(fault.Misused, "the cluster has %d fronts: %s", len(all), strings.Join(names, ", ")).Hint("one of them by name")
 	}
 	return Front{}, fault.New(fault.NotFound, "there is no front %.80s", name).Hint("one of %s", strings.Join(names, ", "))
 }

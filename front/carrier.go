@@ -200,7 +200,7 @@ func (c *carrier) listen(key, at string) (*net.TCPListener, error) {
 	case errors.Is(first, syscall.EADDRINUSE) && at == "":
 		return nil, fault.New(fault.Conflict, "the ports 80 and 8000 are taken here").Hint("--listen :8001")
 	case errors.Is(first, syscall.EADDRINUSE):
-		return nil, fault.New(fault.Conflict, "%s is taken here: a site, or another web server, listens there", at).Hint("--listen :8000, or --on another node")
+		return nil, fault.New(fault.Conflict, "%s is taken here: another front, a site or another web server listens there", at).Hint("--listen :8000, or --on another node")
 	case errors.Is(first, syscall.EACCES):
 		return nil, fault.New(fault.Denied, "%s may not be opened: ports below 1024 are root's", cmp.Or(at, ":80")).Hint("--listen :8000")
 	}

@@ -65,7 +65,8 @@ func (p *pair) load() error {
 	}
 	cert, err := tls.X509KeyPair([]byte(text.Cert), []byte(text.Key))
 	if err != nil {
-		return fault.New(fault.Misused, "%s and %s are no certificate with its key: %s", p.cert, p.key, strings.TrimPrefix(err.Error(), "tls: "))
+		return fault.New(fault.Misused, "%s and %s are no certificate with its key: %s", p.cert, p.key, strings.TrimPrefix(err.Error(), "tls: ")).
+			Hint("--cert FILE and --key FILE, both in PEM")
 	}
 	p.loaded = &cert
 	return nil
@@ -88,7 +89,7 @@ func LoadPairs(certs, keys []string) (all []Pair, err error) {
 
 func asMany(certs, keys []string) error {
 	if len(certs) != len(keys) {
-		return fault.New(fault.Misused, "there are %d certificates and %d keys", len(certs), len(keys)).Hint("--cert site.crt --key site.key for each")
+		return fault.New(fault.Misused, "there are %d of --cert and %d of --key", len(certs), len(keys)).Hint("--cert site.crt --key site.key for each")
 	}
 	return nil
 }

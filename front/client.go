@@ -90,6 +90,18 @@ func (s Status) Settled() bool {
 	return true
 }
 
+// Taken reports whether a node has the address that the front's nodes share, or none of them can.
+func (s Status) Taken() bool {
+	able := false
+	for _, n := range s.Nodes {
+		if n.Has != "" {
+			return true
+		}
+		able = able || n.State == fleet.Up && n.Error == ""
+	}
+	return !able
+}
+
 // Busy is how many requests a member is answering, on all nodes of the front that say so.
 func (s Status) Busy(member string) (busy int64) {
 	for _, n := range s.Nodes {

@@ -118,7 +118,7 @@ func (s Setting) check() error {
 	case s == (Setting{}):
 		return fault.New(fault.Misused, "nothing of the member is to be changed").Hint("its weight, mode or route")
 	case s.Weight != nil && (*s.Weight < 1 || *s.Weight > MaxWeight):
-		return fault.New(fault.Misused, "a weight is a number from 1 to %d", MaxWeight).Hint("bramble front weight MEMBER 2")
+		return fault.New(fault.Misused, "a weight is a number from 1 to %d", MaxWeight).Hint("bramble front weight MEMBER 2; for no visitors at all bramble front drain MEMBER")
 	case s.Mode != nil && !slices.Contains([]Mode{Enabled, Draining, Disabled, Stopped}, *s.Mode):
 		return fault.New(fault.Misused, "%.40q is no state of a member", *s.Mode).Hint("drain, disabled, stopped, or nothing")
 	case s.Route != nil && !plainName(*s.Route):

@@ -239,6 +239,9 @@ func (f Front) Check() error {
 	if f.Doors.Direct && f.Common.MaxBody > 0 {
 		return fault.New(fault.Misused, "with direct return members read what visitors send, and nothing on the way limits it").Hint("leave --max-body out, or --direct")
 	}
+	if err := f.Rate.Check(); err != nil {
+		return err
+	}
 	return f.Common.check()
 }
 

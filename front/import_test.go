@@ -44,7 +44,7 @@ ProxyPass /balancer-manager !
 ProxyPass / balancer://cluster/
 ProxyPassReverse / balancer://cluster/
 `, []string{"--listen :80 --backend http://192.168.1.11:80 --backend http://192.168.1.12:80 --backend http://192.168.1.13:80 --backend http://192.168.1.14:80 --balance byrequests"},
-		[]string{"13: no manager page yet", "19: no exceptions"}},
+		[]string{"13: front serve has no such page", "19: no exceptions"}},
 
 	{"all that members have", "apache", `
 # Case and quotes are as people like them, a \

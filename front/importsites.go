@@ -152,7 +152,7 @@ func (im *importer) setups(sites []*site, program string) (Imported, error) {
 		wrong := fault.New(fault.Misused, "no line of this says which server visitors go to in a way that a front can take")
 		if at := slices.IndexFunc(im.untaken, func(u Untaken) bool { return u.Matters }); at >= 0 {
 			first := im.untaken[at]
-			return Imported{}, wrong.Hint("line %d: %s: %s", first.Line, first.Text, first.Why)
+			wrong = fault.New(fault.Misused, "%s; of what is not taken the first is line %d: %s: %s", wrong.Text, first.Line, first.Text, first.Why)
 		}
 		return Imported{}, wrong.Hint("the file of %s with %s", program, map[string]string{"Apache": "ProxyPass", "nginx": "proxy_pass"}[program])
 	}

@@ -32,7 +32,13 @@ func newProxy(trusted []netip.Prefix) *httputil.ReverseProxy {
 		Rewrite:       func(r *httputil.ProxyRequest) { rewrite(r, trusted) },
 		Transport:     balanced{},
 		FlushInterval: -1, // what a member sends goes on at once
-		ErrorLog:      log.New(io.Discard, "", 0),
+		ModifyResponse: func(res *http.Response) error {
+			if c, ok := res.Body.(*counted); ok && c.early {
+				res.Header.Set("Connection", "close")
+			}
+			return nil
+		},
+		ErrorLog: log.New(io.Discard, "", 0),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if errors.Is(err, errTooLarge) {
 				tellOf(w, r, http.StatusRequestEntityTooLarge)
@@ -178,7 +184,7 @@ func (b balanced) ask(e errand, m *member, most int64, r *http.Request) (*http.R
 		return nil, err
 	}
 	m.answered(time.Since(begun))
-	answer := &counted{ReadCloser: res.Body, m: m, request: body}
+	answer := &counted{ReadCloser: res.Body, m: m, request: body, early: r.ProtoMajor == 1 && body.unread()}
 	if both, ok := res.Body.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
 		res.Body = &countedBoth{answer, both}
 	} else {
@@ -215,6 +221,7 @@ type counted struct {
 	io.ReadCloser
 	m       *member
 	request *incoming // nil: it had no body
+	early   bool      // it came before that body's end, which net/http's server cannot wait for while a member is sent it: the connection ends
 	sent    int64
 	bad     bool
 	over    bool

@@ -104,6 +104,9 @@ func plainName(text string) bool {
 
 // Pools makes pools of backends, with what all have in common, and looks up their addresses.
 func Pools(ctx context.Context, backends []Backend, common Pool) ([]Pool, error) {
+	if err := common.check(); err != nil {
+		return nil, err
+	}
 	return pooled(backends, common, func(server string) ([]netip.AddrPort, error) { return lookUp(ctx, server) })
 }
 

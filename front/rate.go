@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bramble/fault"
 	"bramble/http1"
 )
 
@@ -13,6 +14,14 @@ import (
 type Rate struct {
 	Each  float64 `json:"each,omitempty"`  // requests a second; 0: any
 	Burst int     `json:"burst,omitempty"` // of them at once
+}
+
+// Check reports as fault.Misused what cannot be a rate.
+func (r Rate) Check() error {
+	if !(r.Each >= 0) || r.Burst < 0 { // and what is no number
+		return fault.New(fault.Misused, "a rate is 0 requests a second or more, and so many at once").Hint("--rate 50 --burst 100, or --rate 0 for any")
+	}
+	return nil
 }
 
 // denied counts requests that a front refuses by its settings.

@@ -441,6 +441,35 @@ func TestEarlyAnswer(t *testing.T) {
 	conn.Close()
 }
 
+// Behind such an answer the visitor's connection ends, and is not read by two at once while the rest of the request comes.
+func TestEarlyAnswersEnd(t *testing.T) {
+	b := newBackend(t, "b", func(conn net.Conn, r *bufio.Reader, head string) bool {
+		io.WriteString(conn, "HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n")
+		io.Copy(io.Discard, r)
+		return false
+	})
+	w := serve(t, pool(b.Member))
+	for _, body := range []string{"Content-Length: 1000\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"} {
+		conn, r := w.dial()
+		io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\n"+body)
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != 405 || !res.Close {
+			t.Errorf("%q: %s, and the connection ends: %t", body, res.Status, res.Close)
+		}
+		conn.Close()
+	}
+	whole := newBackend(t, "whole", nil)
+	w.s.Set(pool(whole.Member))
+	for _, body := range []string{"Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"} {
+		if res, got := w.ask("POST / HTTP/1.1\r\nHost: a\r\n" + body); res.StatusCode != 200 || res.Close || got != "whole hello" {
+			t.Errorf("%q: %s, %q, and the connection ends: %t", body, res.Status, got, res.Close)
+		}
+	}
+}
+
 // A member that takes connections and does not answer its check is taken out, and its requests go elsewhere.
 func TestCheck(t *testing.T) {
 	well := make(chan bool, 1)
