@@ -1,6 +1,7 @@
 package accesslog
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -106,6 +107,35 @@ func Send(ctx context.Context, to func([]byte) error, last []byte, coming *Reade
 		}
 		if err := to(fmt.Appendf(nil, leftOut, left)); err != nil {
 			return err
+		}
+	}
+}
+
+// Pass passes on what comes of another process that has it from Send, until that ends: so many whole lines at once as are there.
+func Pass(in *bufio.Reader, to func([]byte) error) error {
+	var piece []byte
+	send := func() (err error) {
+		if len(piece) > 0 {
+			err = to(piece)
+		}
+		piece = nil
+		return err
+	}
+	for {
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			return send()
+		}
+		alone := line[0] == leftOut[0] // so that who reads it knows it
+		if alone || len(piece)+len(line) > MaxPiece {
+			if err := send(); err != nil {
+				return err
+			}
+		}
+		if piece = append(piece, line...); alone || in.Buffered() == 0 {
+			if err := send(); err != nil {
+				return err
+			}
 		}
 	}
 }

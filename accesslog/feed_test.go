@@ -1,10 +1,12 @@
 package accesslog
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,5 +55,19 @@ func TestFeed(t *testing.T) {
 	}
 	if stop(); len(f.readers) != MaxFollowers-1 {
 		t.Errorf("%d follow", len(f.readers))
+	}
+}
+
+// What passes through another process comes in pieces of whole lines, and what tells of lines left out comes by itself.
+func TestPass(t *testing.T) {
+	long := strings.Repeat("x", MaxPiece-10) + "\n"
+	left := fmt.Sprintf(leftOut, 7)
+	var got []string
+	err := Pass(bufio.NewReaderSize(strings.NewReader("a\nb\n"+left+"c\n"+long+"cut off"), 4*MaxPiece), func(piece []byte) error {
+		got = append(got, string(piece))
+		return nil
+	})
+	if want := []string{"a\nb\n", left, "c\n" + long}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %d pieces: %.60q", err, len(got), got)
 	}
 }

@@ -102,8 +102,8 @@ func (s *Service) list() []Front {
 	return all
 }
 
-// find is the front of a name; "" is the only one.
-func (s *Service) find(name string) (Front, error) {
+// find is the front of a name; "" is the only one, and where there are several choose is how one is named.
+func (s *Service) find(name, choose string) (Front, error) {
 	all := s.list()
 	var names []string
 	for _, f := range all {
@@ -118,7 +118,7 @@ func (s *Service) find(name string) (Front, error) {
 	case name == "" && len(all) == 1:
 		return all[0], nil
 	case name == "":
-		return Front{}, fault.New(fault.Misused, "the cluster has %d fronts: %s", len(all), strings.Join(names, ", ")).Hint("one of them by name")
+		return Front{}, fault.New(fault.Misused, "the cluster has %d fronts: %s", len(all), strings.Join(names, ", ")).Hint("%s", choose)
 	}
 	return Front{}, fault.New(fault.NotFound, "there is no front %.80s", name).Hint("one of %s", strings.Join(names, ", "))
 }
@@ -185,7 +185,7 @@ func (s *Service) certified(ctx context.Context, f Front, spec Spec) ([]Pair, er
 func (s *Service) status(ctx context.Context, _ bus.Caller, req which) (statuses, error) {
 	fronts := s.list()
 	if req.Name != "" {
-		f, err := s.find(req.Name)
+		f, err := s.find(req.Name, "")
 		if err != nil {
 			return statuses{}, err
 		}

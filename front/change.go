@@ -17,7 +17,7 @@ func (s *Service) change(ctx context.Context, who bus.Caller, c Change) (Status,
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	f, err := s.find(c.Front)
+	f, err := s.find(c.Front, "--front NAME")
 	if err != nil {
 		return Status{}, err
 	}

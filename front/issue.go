@@ -187,7 +187,7 @@ func (s *Service) spread(ctx context.Context, name, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, spreading)
 	defer cancel()
 	for {
-		f, err := s.find(name)
+		f, err := s.find(name, "")
 		if err == nil {
 			err = s.compose(ctx, f)
 		}

@@ -2,7 +2,6 @@ package front
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -19,7 +18,7 @@ import (
 
 // sendLog sends what the nodes of a front have noted, as it comes: who visits is for those to see who answer for a front.
 func (s *Service) sendLog(ctx context.Context, _ bus.Caller, req accesslog.Request, out *bus.Stream) error {
-	f, err := s.find(req.Name)
+	f, err := s.find(req.Name, "bramble front log NAME")
 	if err == nil {
 		err = req.Check()
 	}
@@ -98,31 +97,7 @@ func passLog(ctx context.Context, dir string, req accesslog.Request, to func([]b
 	}
 	conn.SetDeadline(time.Time{})
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-	var piece []byte
-	send := func() (err error) {
-		if len(piece) > 0 {
-			err = to(piece)
-		}
-		piece = nil
-		return err
-	}
-	for {
-		line, err := in.ReadBytes('\n')
-		if err != nil {
-			return true, send()
-		}
-		alone := bytes.HasPrefix(line, []byte("#")) // it tells of lines that were left out
-		if alone || len(piece)+len(line) > accesslog.MaxPiece {
-			if err := send(); err != nil {
-				return true, err
-			}
-		}
-		if piece = append(piece, line...); alone || in.Buffered() == 0 {
-			if err := send(); err != nil {
-				return true, err
-			}
-		}
-	}
+	return true, accesslog.Pass(in, to)
 }
 
 // logFile is where the access log of a front is kept.

@@ -351,7 +351,7 @@ type which struct {
 func (s *Service) down(ctx context.Context, who bus.Caller, req which) (which, error) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	f, err := s.find(req.Name)
+	f, err := s.find(req.Name, "bramble front down NAME")
 	if err != nil {
 		return which{}, err
 	}

@@ -336,6 +336,29 @@ func TestCarrierRemoved(t *testing.T) {
 	c.settled("the other one hears of changes", func(s Status) bool { return memberOf(s, "a").Weight == 3 })
 }
 
+// Who names no front where there are several is told how to, in the way of what was asked.
+func TestWhichFront(t *testing.T) {
+	c := newWorld(t)
+	c.set(func() {
+		c.head.fronts["shop"], c.head.fronts["blog"] = Front{Name: "shop", On: "all"}, Front{Name: "blog", On: "all"}
+	})
+	_, down := c.client().Down(t.Context(), "")
+	mode := Draining
+	_, change := c.client().Change(t.Context(), Change{Member: "a", Setting: Setting{Mode: &mode}})
+	var log error
+	for _, err := range c.client().Log(t.Context(), accesslog.Request{}) {
+		log = err
+	}
+	for _, test := range []struct {
+		err error
+		try string
+	}{{down, "bramble front down NAME"}, {change, "--front NAME"}, {log, "bramble front log NAME"}} {
+		if !fault.Is(test.err, fault.Misused) || fault.Of(test.err).Try != test.try || !strings.Contains(test.err.Error(), "2 fronts: blog, shop") {
+			t.Errorf("%v; try %q, want %q", test.err, fault.Of(test.err).Try, test.try)
+		}
+	}
+}
+
 // A server's name is looked up again now and then, and what it stood for stays when nobody knows it.
 func TestLook(t *testing.T) {
 	now := time.Unix(1000, 0)
