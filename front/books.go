@@ -158,6 +158,9 @@ func (s *Service) certified(ctx context.Context, f Front, spec Spec) ([]Pair, er
 			names[host] = true
 		}
 	}
+	if shared, err := f.Doors.shared(); shared != nil && err == nil {
+		names[shared.Address.String()] = true
+	}
 	list := slices.Sorted(maps.Keys(names))
 	key := strings.Join(list, " ")
 	s.mu.Lock()

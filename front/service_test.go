@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bramble/accesslog"
+	"bramble/bus"
 	"bramble/bus/bustest"
 	"bramble/event"
 	"bramble/fault"
@@ -338,17 +339,11 @@ func TestCarrierRemoved(t *testing.T) {
 
 // Who names no front where there are several is told how to, in the way of what was asked.
 func TestWhichFront(t *testing.T) {
-	c := newWorld(t)
-	c.set(func() {
-		c.head.fronts["shop"], c.head.fronts["blog"] = Front{Name: "shop", On: "all"}, Front{Name: "blog", On: "all"}
-	})
-	_, down := c.client().Down(t.Context(), "")
+	s := &Service{fronts: map[string]Front{"shop": {Name: "shop"}, "blog": {Name: "blog"}}}
 	mode := Draining
-	_, change := c.client().Change(t.Context(), Change{Member: "a", Setting: Setting{Mode: &mode}})
-	var log error
-	for _, err := range c.client().Log(t.Context(), accesslog.Request{}) {
-		log = err
-	}
+	_, down := s.down(t.Context(), bus.Caller{}, which{})
+	_, change := s.change(t.Context(), bus.Caller{}, Change{Member: "a", Setting: Setting{Mode: &mode}})
+	log := s.sendLog(t.Context(), bus.Caller{}, accesslog.Request{}, nil)
 	for _, test := range []struct {
 		err error
 		try string
@@ -356,6 +351,23 @@ func TestWhichFront(t *testing.T) {
 		if !fault.Is(test.err, fault.Misused) || fault.Of(test.err).Try != test.try || !strings.Contains(test.err.Error(), "2 fronts: blog, shop") {
 			t.Errorf("%v; try %q, want %q", test.err, fault.Of(test.err).Try, test.try)
 		}
+	}
+}
+
+// The cluster's own certificate is for all that visitors may type: names of sites and nodes, and the address that nodes share.
+func TestCertifiedNames(t *testing.T) {
+	var got []string
+	nodes := &world{nodes: []fleet.Node{{Name: "one", State: fleet.Up, Address: "192.0.2.1"}}}
+	s := &Service{Now: time.Now, Fleet: nodes, Certify: func(names []string) (Pair, error) {
+		got = names
+		return Pair{}, fault.New(fault.Failed, "not today")
+	}}
+	f := Front{Name: "shared", On: "one", Doors: Doors{TLS: []string{":443", "192.0.2.9:8443"}, Address: "192.0.2.77/24,priority=150"}}
+	if _, err := s.certified(t.Context(), f, Spec{Pools: []Pool{{Host: "shop.example"}, {}}}); err == nil {
+		t.Error("there is a certificate all the same")
+	}
+	if want := []string{"192.0.2.1", "192.0.2.77", "192.0.2.9", "localhost", "one", "shop.example"}; !slices.Equal(got, want) {
+		t.Errorf("it is for %q, want %q", got, want)
 	}
 }
 
