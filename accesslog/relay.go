@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,6 +34,9 @@ func Among(f Fleet, selection, named string) ([]fleet.Node, error) {
 		return !slices.ContainsFunc(others, func(m fleet.Node) bool { return m.Name == n.Name })
 	}), nil
 }
+
+// answersWithin is how long a node may take to be heard: those who read wait for one that hangs no longer.
+const answersWithin = 5 * time.Second
 
 // Relay sends what nodes have logged, as it comes: Lines, each of one node. A room answers for the log on nodes.
 func Relay(ctx context.Context, conn *bus.Conn, room string, nodes []fleet.Node, req Request, out *bus.Stream) error {
@@ -75,6 +79,10 @@ func ask(ctx context.Context, conn *bus.Conn, room string, n fleet.Node, req Req
 		return
 	}
 	defer in.Close()
+	if !in.Answered(answersWithin) {
+		send(Lines{Fault: fault.New(fault.Unreachable, "no answer").Hint("bramble nodes")})
+		return
+	}
 	for text, err := range in.Messages() {
 		if err != nil {
 			send(Lines{Fault: fault.Of(err)})

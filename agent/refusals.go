@@ -6,6 +6,7 @@ import (
 	"bramble/fault"
 	"bramble/host"
 	"bramble/job"
+	"bramble/term"
 )
 
 // room refuses new work while the disk holds less than the head needs to finish what it has.
@@ -15,7 +16,7 @@ func (h *head) room() error {
 		return err
 	}
 	if free < diskFloor {
-		return fault.New(fault.Full, "the head's disk has %d MB left, and keeps %d MB to finish what it has accepted", free>>20, diskFloor>>20).
+		return fault.New(fault.Full, "the head's disk has %s left, and keeps %s to finish what it has accepted", term.Bytes(free), term.Bytes(diskFloor)).
 			Hint("free space on the file system of %s", h.layout.Head())
 	}
 	return nil

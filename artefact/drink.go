@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/term"
 )
 
 // drink takes chunks of a blob from one source in one try, up to where enough that is here begins.
@@ -53,7 +54,7 @@ func (c *Chain) drink(ctx context.Context, from *source, in *inflow) try {
 			return x.failed(err)
 		}
 		if _, err := io.ReadFull(body, buf[:n]); err != nil {
-			t := x.failed(fmt.Errorf("after %d bytes: %w", in.p.Have(), err))
+			t := x.failed(fmt.Errorf("after %s: %w", term.Bytes(in.p.Have()), err))
 			t.moved = in.p.Have() > have
 			return t
 		}

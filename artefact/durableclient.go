@@ -15,6 +15,7 @@ import (
 
 	"bramble/bus"
 	"bramble/fault"
+	"bramble/term"
 )
 
 // Durables asks for what is kept: Put, Get and the rest of it.
@@ -283,7 +284,7 @@ func (t *tap) pour(ctx context.Context) try {
 	case t.n > t.most:
 		return try{outcome: final, err: mismatch(t.ref)}
 	case err != nil:
-		f := x.failed(fmt.Errorf("after %d bytes: %w", t.n, err))
+		f := x.failed(fmt.Errorf("after %s: %w", term.Bytes(t.n), err))
 		f.moved = n > 0
 		return f
 	}

@@ -9,6 +9,7 @@ import (
 
 	"bramble/fault"
 	"bramble/sorts"
+	"bramble/term"
 )
 
 // pressing is how long what somebody asked for is safe when room is wanted at once: a pin may be on its way.
@@ -104,7 +105,7 @@ func (s *Store) noteUse() {
 // lack is by how many bytes n more would break the limits, and the fault of that; s.mu is held.
 func (s *Store) lack(n int64) (int64, error) {
 	if over := n - (s.o.Budget - s.used); s.o.Budget > 0 && over > 0 {
-		return over, fault.New(fault.Full, "the store holds %d of at most %d bytes; %d more do not fit", s.used, s.o.Budget, n).
+		return over, fault.New(fault.Full, "the store holds %s of at most %s; %s more are %s too many", term.Bytes(s.used), term.Bytes(s.o.Budget), term.Bytes(n), term.Bytes(over)).
 			Hint("bramble store list --pins shows what holds them; bramble store set --keep SIZE allows more")
 	}
 	if s.o.Floor <= 0 {
@@ -115,7 +116,7 @@ func (s *Store) lack(n int64) (int64, error) {
 		return 0, blame(err, "ask for free space")
 	}
 	if over := n - (free - s.o.Floor); over > 0 {
-		return over, fault.New(fault.Full, "the disk has %d bytes free and keeps %d in reserve; %d more do not fit", free, s.o.Floor, n).
+		return over, fault.New(fault.Full, "the disk has %s free and keeps %s in reserve; %s more are %s too many", term.Bytes(free), term.Bytes(s.o.Floor), term.Bytes(n), term.Bytes(over)).
 			Hint("free some room on this disk")
 	}
 	return 0, nil

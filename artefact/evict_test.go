@@ -101,7 +101,7 @@ func TestSettingsLast(t *testing.T) {
 	if got := s.Settings(); got.Keep != MinKeep || got.Every != 99 {
 		t.Errorf("after a restart: %+v", got)
 	}
-	if err := s.Room(MinKeep + 1); !fault.Is(err, fault.Full) {
+	if err := s.Room(MinKeep + 1); !fault.Is(err, fault.Full) || err.Error() != "the store holds 0 B of at most 16.0 MiB; 16.0 MiB more are 1 B too many" {
 		t.Errorf("more than the budget fits: %v", err)
 	}
 	must(t, s.Close())

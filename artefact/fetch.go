@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"bramble/fault"
+	"bramble/term"
 )
 
 // FetchTree brings the manifest that ref names and everything in it into the store.
@@ -194,7 +195,7 @@ func (g *getting) receive(x *exchange, body io.Reader) try {
 	_, err := g.p.append(x.ctx, from, g.Size)
 	switch {
 	case from.err != nil && from.err != io.EOF || err != nil && x.ctx.Err() != nil:
-		t := x.failed(fmt.Errorf("after %d bytes: %w", g.p.Have(), errors.Join(from.err, x.ctx.Err())))
+		t := x.failed(fmt.Errorf("after %s: %w", term.Bytes(g.p.Have()), errors.Join(from.err, x.ctx.Err())))
 		t.moved = g.moved()
 		return t
 	case err != nil:
@@ -202,7 +203,7 @@ func (g *getting) receive(x *exchange, body io.Reader) try {
 	case g.p.Have() > g.most:
 		return orFinal(g.p.Reset(), g.lie("more bytes than it has"))
 	case g.Size >= 0 && g.p.Have() < g.Size:
-		return try{outcome: broken, moved: g.moved(), err: fmt.Errorf("after %d bytes: %w", g.p.Have(), io.ErrUnexpectedEOF)}
+		return try{outcome: broken, moved: g.moved(), err: fmt.Errorf("after %s: %w", term.Bytes(g.p.Have()), io.ErrUnexpectedEOF)}
 	}
 	if err := g.p.Commit(); errors.Is(err, ErrMismatch) {
 		return try{outcome: lied, err: err}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/term"
 )
 
 // Limits of a Handler; a zero means the default.
@@ -164,7 +165,7 @@ func (h *handler) admit(r *http.Request) (offset int64, err error) {
 		return 0, fault.New(fault.Misused, "an upload must say its length")
 	}
 	if offset > h.l.Blob || r.ContentLength > h.l.Blob-offset {
-		return 0, fault.New(fault.Full, "one file may have %d bytes at most", h.l.Blob)
+		return 0, fault.New(fault.Full, "one file may have %s at most", term.Bytes(h.l.Blob))
 	}
 	return offset, h.s.Room(r.ContentLength)
 }

@@ -13,6 +13,7 @@ import (
 
 	"bramble/fault"
 	"bramble/sorts"
+	"bramble/term"
 )
 
 // kinds and special are the only bits beyond 0777 that an entry's mode may have.
@@ -141,7 +142,7 @@ func (m Manifest) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode a list of files: %w", err)
 	}
 	if out.Len() > MaxManifest {
-		return nil, fault.New(fault.Misused, "the list of files takes %d bytes; %d are allowed", out.Len(), MaxManifest)
+		return nil, tooLong(out.Len())
 	}
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
 }
@@ -150,11 +151,16 @@ func sortEntries(list []Entry) {
 	sorts.By(list, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
 }
 
+// tooLong is the fault of a list of files of so many bytes.
+func tooLong(n int) error {
+	return fault.New(fault.Misused, "the list of files has at most %s, and this one %s more", term.Bytes(MaxManifest), term.Bytes(int64(n)-MaxManifest))
+}
+
 // DecodeManifest reads what Encode made and validates it.
 func DecodeManifest(data []byte) (Manifest, error) {
 	var m Manifest
 	if len(data) > MaxManifest {
-		return m, fault.New(fault.Misused, "the list of files takes %d bytes; %d are allowed", len(data), MaxManifest)
+		return m, tooLong(len(data))
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
 		return Manifest{}, fault.New(fault.Misused, "this is not a list of files: %w", err)

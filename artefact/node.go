@@ -89,7 +89,7 @@ func (n *Node) Bring(ctx context.Context, pin string, list Blob, way Way, tell P
 	h := n.herald(pin, list.Ref)
 	defer func() { h.end(err) }()
 	if list.Size > MaxManifest {
-		return m, 0, fault.New(fault.Misused, "a list of %d bytes is too long", list.Size)
+		return m, 0, tooLong(int(list.Size))
 	}
 	if list.Size >= 0 {
 		if err := n.Store.Pin(pin, list.Ref); err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/term"
 )
 
 // A large blob is offered by its recipe. The server answers which chunks it lacks, and those come, packed where that helps;
@@ -121,7 +122,7 @@ func (h *handler) offered(ref Ref, from *bufio.Reader) (Recipe, error) {
 		}
 	}
 	if size := recipe.Size(); size > h.l.Blob {
-		return nil, fault.New(fault.Full, "one file may have %d bytes at most", h.l.Blob)
+		return nil, fault.New(fault.Full, "one file may have %s at most", term.Bytes(h.l.Blob))
 	}
 	return recipe, nil
 }

@@ -15,6 +15,7 @@ import (
 	"bramble/bus"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/term"
 	"bramble/trust"
 )
 
@@ -62,7 +63,7 @@ func (s *Stores) put(ctx context.Context, who bus.Caller, req Put, out *bus.Stre
 		s.abandon(d)
 		return err
 	}
-	s.audit(who, fmt.Sprintf("%s keeps %d copies of %s (%d files, %d bytes) on %s", who.Name, d.Copies, d.Name, d.Files, d.Bytes, fleet.Fold(nodesOf(d.Ring))))
+	s.audit(who, fmt.Sprintf("%s keeps %d copies of %s (%d files, %s) on %s", who.Name, d.Copies, d.Name, d.Files, term.Bytes(d.Bytes), fleet.Fold(nodesOf(d.Ring))))
 	return out.SendJSON(PutEvent{Kept: &d})
 }
 

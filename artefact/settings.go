@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/term"
 )
 
 // Settings of a store that can be changed while it is in use; they are kept in its folder.
@@ -45,7 +46,7 @@ func (s *Store) Change(change func(*Settings)) error {
 	set := s.Settings()
 	change(&set)
 	if set.Keep != 0 && set.Keep < MinKeep {
-		return fault.New(fault.Misused, "a store keeps at least %d MB", MinKeep>>20).Hint("--keep 4GB, or --keep 0 for no limit")
+		return fault.New(fault.Misused, "a store keeps at least %s", term.Bytes(MinKeep)).Hint("--keep 4GB, or --keep 0 for no limit")
 	}
 	data, err := json.Marshal(set)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bramble/fault"
+	"bramble/term"
 	"bramble/trust"
 )
 
@@ -107,7 +108,7 @@ func encode(v any) ([]byte, error) {
 		return nil, fmt.Errorf("encode %T: %w", v, err)
 	}
 	if len(data) > MaxMessage {
-		return nil, fault.New(fault.Full, "a message of %d bytes is over the limit of %d", len(data), MaxMessage).
+		return nil, fault.New(fault.Full, "a message is %[2]s over the limit of %[1]s", term.Bytes(MaxMessage), term.Bytes(int64(len(data)-MaxMessage))).
 			Hint("send large data as files: bramble push, or --transfer")
 	}
 	return data, nil

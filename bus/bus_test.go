@@ -313,25 +313,37 @@ func TestStreamToNobody(t *testing.T) {
 	}
 }
 
-// A head that hangs is not waited for, and who asked it is told what to do.
-func TestStreamToSilentHead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := bustest.Start(t)
-		head, ann := b.Head(), b.Client("ann", trust.Operator)
-		ctx, stop := context.WithCancel(t.Context())
-		head.Subscribe(ctx, "fan.do.run.>", func(bus.Message) {})
-		head.Flush(t.Context())
-		s, err := ann.Open(t.Context(), "fan.do.run", question{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = s.Recv()
-		if f := fault.Of(err); f.Code != fault.Unreachable || f.Text != "the head has been silent for 20s" || f.Try == "" {
-			t.Errorf("got %+v", f)
-		}
-		stop()
-		b.StopAll(ann, head)
-	})
+// Who hangs is not waited for, and who asked is told what to do.
+func TestStreamToSilence(t *testing.T) {
+	for text, subject := range map[string]string{"the head has been silent for 20s": "fan.do.run", "the node has been silent for 20s": bus.Node("fan", "pi", "run")} {
+		t.Run(text, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := bustest.Start(t)
+				head, pi, ann := b.Head(), b.Node("pi"), b.Client("ann", trust.Operator)
+				silent, asks, hears := head, ann, "fan.do.run.>"
+				if subject != "fan.do.run" {
+					silent, asks, hears = pi, head, subject
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				silent.Subscribe(ctx, hears, func(bus.Message) {})
+				silent.Flush(t.Context())
+				s, err := asks.Open(t.Context(), subject, question{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				begun := time.Now()
+				if s.Answered(bus.Settle) || time.Since(begun) != bus.Settle {
+					t.Errorf("it has answered, after %s", time.Since(begun))
+				}
+				_, err = s.Recv()
+				if f := fault.Of(err); f.Code != fault.Unreachable || f.Text != text || f.Try == "" {
+					t.Errorf("got %+v", f)
+				}
+				stop()
+				b.StopAll(ann, pi, head)
+			})
+		})
+	}
 }
 
 func TestPresenceAndKick(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"sync"
 	"time"
 
@@ -222,6 +223,28 @@ func (s *Stream) Recv() ([]byte, error) {
 	}
 }
 
+// Answered waits until the service is heard, which is at once whatever it has to say, and reports whether that was within so long.
+func (s *Stream) Answered(within time.Duration) bool {
+	late := time.NewTimer(within)
+	defer late.Stop()
+	for {
+		s.mu.Lock()
+		if s.peer != "" || s.over != nil {
+			s.mu.Unlock()
+			return true
+		}
+		changed := s.change()
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+			return true // Recv tells why
+		case <-late.C:
+			return false
+		}
+	}
+}
+
 // Over reports whether the peer has ended the stream, so that Recv does not wait any more.
 func (s *Stream) Over() bool { return s.isOver() }
 
@@ -329,10 +352,13 @@ func (s *Stream) overError() error {
 	return s.over
 }
 
-// goneError says what the other side has done in place of going on; of the head, what to do about it too.
+// goneError says what the other side has done in place of going on; of the head and of nodes, what to do about it too.
 func (s *Stream) goneError(has string) error {
-	if s.key.peer == "head" {
+	switch {
+	case s.key.peer == "head":
 		return fault.New(fault.Unreachable, "the head has %s", has).Hint(awayHint)
+	case strings.HasPrefix(s.key.peer, "node-"):
+		return fault.New(fault.Unreachable, "the node has %s", has).Hint("bramble nodes")
 	}
 	return fault.New(fault.Unreachable, "the other side has %s", has)
 }

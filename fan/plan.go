@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bramble/fault"
+	"bramble/term"
 	"bramble/trust"
 )
 
@@ -31,7 +32,7 @@ func checkWords(args, env []string) error {
 		}
 	}
 	if size > MaxArgs {
-		return fault.New(fault.Full, "the command is %d bytes long; at most %d go", size, MaxArgs).
+		return fault.New(fault.Full, "a command has at most %s, and this one %s more", term.Bytes(MaxArgs), term.Bytes(int64(size-MaxArgs))).
 			Hint("put the data into a file: bramble push FILE --on SEL --to PATH, or use --stdin")
 	}
 	return nil

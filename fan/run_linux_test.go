@@ -77,8 +77,8 @@ func TestRefusals(t *testing.T) {
 		{"not a selection", trust.Operator, fan.Request{On: "node[1-", Args: []string{"true"}}, fault.Misused, ""},
 		{"no command", trust.Operator, fan.Request{On: "all"}, fault.Misused, ""},
 		{"NUL", trust.Operator, fan.Request{On: "all", Args: []string{"a\x00"}}, fault.Misused, "NUL"},
-		{"300 kB", trust.Operator, fan.Request{On: "all", Args: []string{"echo", strings.Repeat("x", 300<<10)}}, fault.Full, "at most"},
-		{"10 MB", trust.Operator, fan.Request{On: "all", Args: []string{"echo", strings.Repeat("x", 10<<20)}}, fault.Full, "limit"},
+		{"300 kB", trust.Operator, fan.Request{On: "all", Args: []string{"echo", strings.Repeat("x", 300<<10)}}, fault.Full, "at most 256 KiB, and this one 44.0 KiB more"},
+		{"10 MB", trust.Operator, fan.Request{On: "all", Args: []string{"echo", strings.Repeat("x", 10<<20)}}, fault.Full, "a message is 9.0 MiB over the limit of 1.0 MiB"},
 		{"input to some at a time", trust.Operator, fan.Request{On: "all", Args: []string{"cat"}, Fanout: 1}, fault.Misused, "-f"},
 	}
 	for _, tt := range tests {

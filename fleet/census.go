@@ -3,6 +3,7 @@ package fleet
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"bramble/fault"
 )
@@ -66,14 +67,63 @@ func (c census) check(t *term, selection string) error {
 		known = slices.AppendSeq(known, maps.Keys(c.labels))
 		what = "no node or label is called "
 	}
-	text := what + clip(Fold(missing))
-	if near := Nearest(missing[0], Natural(known)); near != "" {
-		text += "; the nearest is " + near
-	}
+	instead, try := c.instead(t, selection, missing[0], known)
+	text := what + clip(Fold(missing)) + instead
 	if t.text != selection {
 		text = place(selection, t.at) + ": " + text
 	}
-	return fault.New(fault.NotFound, "%s", text).Hint("bramble nodes")
+	return fault.New(fault.NotFound, "%s", text).Hint("%s", try)
+}
+
+// instead is what there is in place of something missing, and what to try: of a range, names like it, and the same with their zeros.
+func (c census) instead(t *term, selection, missing string, known []string) (text, try string) {
+	try = "bramble nodes"
+	alike := c.alike(t.names)
+	if t.kind != byName || len(t.names) < 2 || len(alike) == 0 {
+		if near := Nearest(missing, Natural(known)); near != "" {
+			text = "; the nearest is " + near
+		}
+		return text, try
+	}
+	text = "; there is " + clip(Fold(alike))
+	padded, end := c.padded(t.names), t.at+len(t.text)
+	meant := selection[:end-len(strings.TrimPrefix(t.text, "name="))] + Fold(padded) + selection[end:]
+	if len(padded) > 0 && clip(meant) == meant {
+		try = "'" + meant + "', with as many digits as nodes have"
+	}
+	return text, try
+}
+
+// alike are the nodes whose names differ only in their numbers from those of a hostlist's item, which do so too.
+func (c census) alike(names []string) (alike []string) {
+	if len(names) == 0 {
+		return nil
+	}
+	shape := boxOf(names[0]).shape()
+	for name := range c.names {
+		if boxOf(name).shape() == shape {
+			alike = append(alike, name)
+		}
+	}
+	return alike
+}
+
+// padded are the nodes that are meant by names whose numbers have more zeros in front, or fewer; nil where one is nobody's.
+func (c census) padded(names []string) (padded []string) {
+	known := map[string]string{}
+	for name := range c.names {
+		known[unpadded(name)] = name
+	}
+	for _, name := range names {
+		if !c.names[name] {
+			name = known[unpadded(name)]
+		}
+		if name == "" {
+			return nil
+		}
+		padded = append(padded, name)
+	}
+	return padded
 }
 
 // example shows how a reserved word is used.

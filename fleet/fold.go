@@ -20,9 +20,7 @@ func Fold(names []string) string {
 	groups := map[string][]box{}
 	for _, name := range Natural(names) {
 		b := boxOf(name)
-		// Texts hold no number that boxOf splits at, so a 0 between them makes no two shapes equal.
-		shape := strings.Join(b.texts, "0")
-		groups[shape] = append(groups[shape], b)
+		groups[b.shape()] = append(groups[b.shape()], b)
 	}
 	var boxes []box
 	for _, group := range groups {
@@ -75,6 +73,10 @@ type box struct {
 	numbers []string // one fewer than texts
 }
 
+// shape is what names that differ only in their numbers have in common: texts hold no number that boxOf splits at, so a 0 between
+// them makes no two shapes equal.
+func (b box) shape() string { return strings.Join(b.texts, "0") }
+
 func (b box) String() string {
 	var s strings.Builder
 	for i, text := range b.texts {
@@ -105,6 +107,15 @@ func boxOf(name string) box {
 	}
 	b.texts = append(b.texts, name[text:])
 	return b
+}
+
+// unpadded is a name whose numbers have no zeros in front.
+func unpadded(name string) string {
+	b := boxOf(name)
+	for i, n := range b.numbers {
+		b.numbers[i] = cmp.Or(strings.TrimLeft(n, "0"), "0")
+	}
+	return b.String()
 }
 
 // merge makes one box of those that differ in number d only.

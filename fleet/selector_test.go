@@ -120,9 +120,11 @@ func TestSelectFindsNothing(t *testing.T) {
 		{"fridge", "no node or label is called fridge"},
 		{"all,!node33", `"all,!node33", character 6: no node or label is called node33; the nearest is node3`},
 		{"head, sensro=1", `"head, sensro=1", character 7: no node has a label sensro; the nearest is sensor`},
-		{"node[1-5]", "no node is called node[4-5]; the nearest is node1"},
+		{"node[1-5]", "no node is called node[4-5]; there is node[1-3,10]"},
+		{"node[20-30]", "no node is called node[20-30]; there is node[1-3,10]"},
+		{"nodes[1-3]", "no node is called nodes[1-3]; the nearest is node1"},
 		{"name=sensor", "no node is called sensor"},
-		{"node[1-65000]", "no node is called node[4-9,11-65000]; the nearest is node1"},
+		{"node[1-65000]", "no node is called node[4-9,11-65000]; there is node[1-3,10]"},
 		{"model=pi5", "no node has model=pi5; there is pi3, pi4, pizero, x86"},
 		{"role=front&all", "no node has role=front; there is head, worker"},
 		{"rack=7", "no node has rack=7; there is 1, 2"},
@@ -143,6 +145,45 @@ func TestSelectFindsNothing(t *testing.T) {
 	}
 	if _, err := (fleet.Selector{}).Select(nil); !fault.Is(err, fault.NotFound) {
 		t.Errorf("of no nodes: %v", err)
+	}
+}
+
+// Who names nodes with other zeros than they have is told what to type.
+func TestSelectPadded(t *testing.T) {
+	const many, try = "; there is node[01-16]", "', with as many digits as nodes have"
+	for _, test := range []struct{ known, on, want, try string }{
+		{"node[01-16]", "node[1-16]", "no node is called node[1-9]" + many, "'node[01-16]" + try},
+		{"node[01-16]", "node[001-004]", "no node is called node[001-004]" + many, "'node[01-04]" + try},
+		{"node[01-16]", "all & !node[1-2], node16", `"all & !node[1-2], node16", character 8: no node is called node[1-2]` + many, "'all & !node[01-02], node16" + try},
+		{"node[01-16]", "name=node[8-10]", "no node is called node[8-9]" + many, "'name=node[08-10]" + try},
+		{"node[01-16]", "node[1-20]", "no node is called node[1-9,17-20]" + many, "bramble nodes"},
+		{"node[01-16]", "node1", "no node or label is called node1; the nearest is node01", "bramble nodes"},
+		{"node[1-16]", "node[01-12]", "no node is called node[01-09]; there is node[1-16]", "'node[1-12]" + try},
+		{"rack[1-2]n[01-03]", "rack[1-2]n[1-3]", "no node is called rack[1-2]n[1-3]; there is rack[1-2]n[01-03]", "'rack[1-2]n[01-03]" + try},
+	} {
+		all, err := fleet.Expand(test.known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var nodes []fleet.Node
+		for _, name := range all {
+			nodes = append(nodes, fleet.Node{Name: name})
+		}
+		s, err := fleet.ParseSelector(test.on)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = s.Select(nodes); err == nil || err.Error() != test.want || fault.Of(err).Try != test.try {
+			t.Errorf("%s of %s: %v, with the hint %q", test.on, test.known, err, fault.Of(err).Try)
+		}
+		if fixed, ok := strings.CutSuffix(test.try, try); ok {
+			if s, err = fleet.ParseSelector(fixed[1:]); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Select(nodes); err != nil {
+				t.Errorf("what is to be typed for %s: %v", test.on, err)
+			}
+		}
 	}
 }
 

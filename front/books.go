@@ -14,6 +14,7 @@ import (
 	"bramble/bus"
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/term"
 )
 
 // How keys begin: of fronts, and of where a site was served last.
@@ -80,7 +81,7 @@ func (s *Service) save(ctx context.Context, f Front) error {
 		return err
 	}
 	if len(value) > bus.MaxMessage/2 {
-		return fault.New(fault.Full, "the front %s is too large: %d bytes", f.Name, len(value)).Hint("two fronts")
+		return fault.New(fault.Full, "the front %s is too large: what is written down of it has %s", f.Name, term.Bytes(int64(len(value)))).Hint("two fronts")
 	}
 	if err := s.Books.Put(ctx, keyPrefix+f.Name, value); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 
 	"bramble/fault"
 	"bramble/fleet"
+	"bramble/term"
 	"bramble/trust"
 )
 
@@ -273,7 +274,7 @@ func (d Doors) check() error {
 	}
 	for _, p := range d.Pairs {
 		if len(p.Cert)+len(p.Key) > maxPEM {
-			return fault.New(fault.Misused, "a certificate and its key have at most %d bytes", maxPEM)
+			return fault.New(fault.Misused, "a certificate and its key have at most %s", term.Bytes(maxPEM))
 		}
 		if _, err := p.parse(); err != nil {
 			return err

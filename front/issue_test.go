@@ -204,3 +204,21 @@ func TestCertifyingMisused(t *testing.T) {
 		}
 	}
 }
+
+func TestCertifiedWord(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	before, later := now.Add(-time.Second), now.Add(time.Second)
+	for want, all := range map[string][]Certified{
+		"asked for":     {{}, {Why: underWay, Next: later}},
+		"not certified": {{Why: "no", Next: later}},
+		"certified":     {{Until: later}, {Until: later, Why: underWay}},
+		"not renewed":   {{Until: later, Why: "no"}},
+		"run out":       {{Until: before}, {Until: now, Why: underWay}, {Until: before, Why: "no"}},
+	} {
+		for _, c := range all {
+			if got := c.Word(now); got != want {
+				t.Errorf("%+v: %s, not %s", c, got, want)
+			}
+		}
+	}
+}

@@ -52,6 +52,22 @@ func (n OnNode) Word() string {
 	return "up"
 }
 
+// Word is how a name stands with its CA at a moment.
+func (c Certified) Word(now time.Time) string {
+	failed := c.Why != "" && c.Why != underWay
+	switch {
+	case c.Until.IsZero() && failed:
+		return "not certified"
+	case c.Until.IsZero():
+		return "asked for"
+	case !c.Until.After(now):
+		return "run out"
+	case failed:
+		return "not renewed"
+	}
+	return "certified"
+}
+
 // URLs are where visitors of a front come in on a node, as people type them.
 func (n OnNode) URLs() (urls []string) {
 	for _, x := range []struct {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bramble/term"
 )
 
 // Check is one thing that doctor looked at.
@@ -132,7 +134,7 @@ const (
 
 func checkDisk(f Facts, s Sample) Check {
 	c := Check{Name: "disk", OK: true}
-	c.Text = fmt.Sprintf("%d MB of %d MB free", s.DiskFree>>20, f.Disk>>20)
+	c.Text = term.Bytes(s.DiskFree) + " of " + term.Bytes(f.Disk) + " free"
 	if f.Disk > 0 && (s.DiskFree < diskFloor || s.DiskFree < f.Disk/diskShare) {
 		c.OK, c.Try = false, "apt clean; du -xh / | sort -h | tail -20"
 	}

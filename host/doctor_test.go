@@ -62,8 +62,8 @@ func TestDoctorSaysWhatToType(t *testing.T) {
 			s.At = time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
 		}},
 		{"synchronised", "pi4", "time", "synchronised", "", nil},
-		{"disk full", "pi4", "disk", "100 MB", "du", func(_ *host.Facts, s *host.Sample) { s.DiskFree = 100 << 20 }},
-		{"disk nearly full", "pi4", "disk", "1024 MB", "du", func(_ *host.Facts, s *host.Sample) { s.DiskFree = 1 << 30 }},
+		{"disk full", "pi4", "disk", "100 MiB of 32.0 GiB free", "du", func(_ *host.Facts, s *host.Sample) { s.DiskFree = 100 << 20 }},
+		{"disk nearly full", "pi4", "disk", "1.0 GiB of 32.0 GiB free", "du", func(_ *host.Facts, s *host.Sample) { s.DiskFree = 1 << 30 }},
 		{"hot by the sensor alone", "odroid", "temperature", "85 °C", "fan", func(_ *host.Facts, s *host.Sample) { s.Temp = 85 }},
 		{"throttled by voltage is not heat", "pi4", "temperature", "45 °C", "", func(_ *host.Facts, s *host.Sample) { s.Throttled = 0x5 }},
 		{"was hot", "pi4", "temperature", "since boot", "", func(_ *host.Facts, s *host.Sample) { s.Throttled = 0x80000 }},

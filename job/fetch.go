@@ -7,6 +7,7 @@ import (
 
 	"bramble/bus"
 	"bramble/fault"
+	"bramble/term"
 )
 
 const (
@@ -94,7 +95,7 @@ func (s *Service) collect(node string, k Key, stream string, size int64) ([]byte
 	}
 	if missing := min(size, maxStored) - int64(all.Len()); missing > 0 {
 		s.Log.Warn("output is missing", "task", k.String(), "node", node, "stream", stream, "bytes", missing)
-		fmt.Fprintf(&all, "\n[bramble: %d bytes of %s were lost on %s]\n", missing, stream, node)
+		fmt.Fprintf(&all, "\n[bramble: %s of %s were lost on %s]\n", term.Bytes(missing), stream, node)
 	}
 	return all.Bytes(), nil
 }
@@ -103,7 +104,7 @@ func (s *Service) collect(node string, k Key, stream string, size int64) ([]byte
 func complete(r Result) Result {
 	lost := r.Dropped + max(0, r.OutSize-maxStored) + max(0, r.ErrSize-maxStored)
 	if lost > 0 {
-		r.Stderr = append(bytes.Clone(r.Stderr), fmt.Sprintf("\n[bramble: %d bytes of output beyond the limit were dropped]\n", lost)...)
+		r.Stderr = append(bytes.Clone(r.Stderr), fmt.Sprintf("\n[bramble: %s of output beyond the limit were dropped]\n", term.Bytes(lost))...)
 	}
 	return r
 }

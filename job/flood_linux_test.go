@@ -10,6 +10,7 @@ import (
 	"bramble/job"
 	"bramble/lab"
 	"bramble/lab/labtest"
+	"bramble/term"
 )
 
 // A gigabyte of output is cut to what is kept of each stream; the log says how much is missing, and the head needs
@@ -34,7 +35,7 @@ func TestGigabyteOfOutput(t *testing.T) {
 			out += int64(len(line.Data))
 		}
 	}
-	if want := fmt.Sprintf("end\n\n[bramble: %d bytes of output beyond the limit were dropped]\n", size-kept); out != kept || errs.String() != want {
+	if want := fmt.Sprintf("end\n\n[bramble: %s of output beyond the limit were dropped]\n", term.Bytes(size-kept)); out != kept || errs.String() != want {
 		t.Errorf("%d bytes of output are kept, want %d, and it says %q, want %q", out, kept, errs.String(), want)
 	}
 	if more := headMemory(t, l) - before; more > 128<<20 {

@@ -36,7 +36,7 @@ func lookAtFronts(ctx context.Context, v visitor) (frontLook, error) {
 func (l frontLook) view(who onlooker) frontsView {
 	v := frontsView{At: l.at}
 	for _, st := range l.all {
-		v.Fronts = append(v.Fronts, frontViewOf(st, who))
+		v.Fronts = append(v.Fronts, frontViewOf(st, l.at, who))
 	}
 	return v
 }

@@ -3,9 +3,11 @@ package web_test
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -121,16 +123,23 @@ func (f *fronts) sees(change func(*front.Standing)) {
 // up puts a front up before two servers, whose members are changed from some networks only.
 func (f *fronts) up(name string, manager ...string) {
 	f.t.Helper()
-	spec := front.Front{Name: name, On: "all"}
+	spec := front.Front{Name: name}
 	for _, at := range manager {
 		spec.Manager = append(spec.Manager, netip.MustParsePrefix(at))
 	}
+	f.put(spec)
+}
+
+// put puts a front up on all nodes before two servers.
+func (f *fronts) put(spec front.Front) {
+	f.t.Helper()
+	spec.On = "all"
 	for i, member := range []string{"anna", "berta"} {
 		spec.Servers = append(spec.Servers, front.Backend{Member: front.Member{Name: member, Route: member[:1]}, Server: "192.0.2." + string(rune('1'+i)) + ":80"})
 	}
 	ann := front.Client{Conn: f.bus.Client("ann", trust.Operator)}
 	f.until("the front is up", func() bool { _, err := ann.Up(f.t.Context(), spec); return err == nil })
-	if _, err := ann.Await(f.t.Context(), name, front.Status.Settled); err != nil {
+	if _, err := ann.Await(f.t.Context(), spec.Name, front.Status.Settled); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -264,6 +273,43 @@ func TestFrontPage(t *testing.T) {
 	}
 }
 
+// Until when names are certified, why not and when they are asked for again is shown, and goes on as the CA answers.
+func TestFrontCertificates(t *testing.T) {
+	h := open(t)
+	f := h.fronts()
+	viewer := h.as("vic", trust.Viewer)
+	ask := make(chan struct{})
+	refuse := sync.OnceFunc(func() { close(ask) })
+	ca := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-ask:
+		case <-r.Context().Done():
+		}
+		http.Error(w, "<script>come back", http.StatusForbidden)
+	}))
+	defer ca.Close()
+	defer refuse()
+	roots := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Certificate().Raw})
+	f.put(front.Front{Name: "shop", Doors: front.Doors{Plain: []string{":80"}, TLS: []string{":443"},
+		ACME: &front.Issuer{Hosts: []string{"shop.example", "kept.example"}, Directory: ca.URL, Roots: string(roots)}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	live, _ := viewer.stream(ctx, "/front/-/live")
+	viewer.hears(live, "<h3>certificates</h3>", "<b>shop.example</b>", ">asked for<")
+	refuse()
+	if m := viewer.hears(live, ">not certified<", "come back", "asked for again at <time"); strings.Contains(m, "<script>") {
+		t.Errorf("what a CA says is taken for markup: %s", m)
+	}
+	if _, body := viewer.get("/front"); !strings.Contains(body, ">not certified<") {
+		t.Errorf("the page:\n%s", body)
+	}
+	var st front.Status
+	_, body := viewer.get("/api/v1/fronts/shop")
+	if asJSON(t, body, &st); len(st.Certified) != 2 || st.Certified[1].Why == "" || st.Certified[1].Next.IsZero() {
+		t.Errorf("%s", body)
+	}
+}
+
 // A front whose members are changed from some networks only is shown to those who are elsewhere, who can change nothing.
 func TestFrontManagedFromElsewhere(t *testing.T) {
 	h := open(t)
@@ -338,9 +384,12 @@ func TestBrowserFronts(t *testing.T) {
 	tab.eval(`document.querySelectorAll(".members article")[1].querySelector("button[value='']").click()`, nil)
 	tab.sees(`document.querySelectorAll(".members article")[1].querySelector(".state").innerText === "up" && document.querySelectorAll("#events li").length === 4`)
 
+	f.put(front.Front{Name: "tls", Doors: front.Doors{Plain: []string{":80"}, TLS: []string{":443"},
+		ACME: &front.Issuer{Hosts: []string{"a.rather.long.name.of.a.shop.example"}, Directory: "https://127.0.0.1:1/directory"}}})
+	tab.sees(`document.querySelector(".names .failed .note").innerText.includes("127.0.0.1:1")`)
 	tab.look(360, 700, "dark")
 	tab.goTo(h.url + "/front")
-	tab.sees(`!location.hash && document.readyState === "complete" && document.querySelector("#lamp").dataset.state === "live"`)
+	tab.sees(`!location.hash && document.querySelector(".names") && document.readyState === "complete" && document.querySelector("#lamp").dataset.state === "live"`)
 	tab.eval(member+`.querySelector("details").open = true`, nil)
 	var wide int
 	if tab.eval("document.documentElement.scrollWidth", &wide); wide > 360 {

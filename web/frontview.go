@@ -31,6 +31,7 @@ type frontView struct {
 	Open      int64 // connections
 	Nodes     []doorRow
 	Pools     []poolView
+	Names     []nameRow
 	MayChange bool
 	Only      string // from where members are changed, for who is elsewhere and else could
 }
@@ -40,6 +41,12 @@ type doorRow struct {
 	front.OnNode
 	Word, Class string
 	Links       []siteLink
+}
+
+// nameRow is a name with a certificate by ACME.
+type nameRow struct {
+	front.Certified
+	Word, Class string
 }
 
 // poolView is who answers for a host and the paths below one.
@@ -103,8 +110,30 @@ func memberClass(word string) string {
 	return "suspect"
 }
 
-// frontViewOf sums up what a front's nodes say.
-func frontViewOf(st front.Status, who onlooker) frontView {
+// nameClass is the class of how a name stands.
+func nameClass(word string) string {
+	switch word {
+	case "certified":
+		return "done"
+	case "asked for":
+		return "pending"
+	case "not renewed":
+		return "suspect"
+	}
+	return "failed"
+}
+
+// namesOf are a front's names as they stand at a moment.
+func namesOf(st front.Status, now time.Time) (rows []nameRow) {
+	for _, c := range st.Certified {
+		word := c.Word(now)
+		rows = append(rows, nameRow{c, word, nameClass(word)})
+	}
+	return rows
+}
+
+// frontViewOf sums up what a front's nodes say at a moment.
+func frontViewOf(st front.Status, now time.Time, who onlooker) frontView {
 	v := frontView{Front: st.Front, State: "done", MayChange: who.role.Includes(trust.Operator)}
 	if v.MayChange && !st.Front.ManagedFrom(who.at) {
 		v.MayChange, v.Only = false, networks(st.Front.Manager)
@@ -123,6 +152,14 @@ func frontViewOf(st front.Status, who onlooker) frontView {
 			row.Links = append(row.Links, doorLink(at))
 		}
 		v.Nodes, v.Open, v.Requests = append(v.Nodes, row), v.Open+n.Count.Open, v.Requests+n.Count.Requests
+	}
+	v.Names = namesOf(st, now)
+	bad := 0
+	for _, r := range v.Names {
+		if r.Class == "failed" {
+			bad++
+			v.State = "suspect"
+		}
 	}
 	all, serving := 0, 0
 	for _, p := range poolsOf(st) {
@@ -145,6 +182,9 @@ func frontViewOf(st front.Status, who onlooker) frontView {
 	}
 	if v.Standing = fmt.Sprintf("%d of %s may get visitors", serving, count(all, "member")); serving == 0 {
 		v.State = "failed"
+	}
+	if bad > 0 {
+		v.Standing += fmt.Sprintf(", %d of %s certified", len(v.Names)-bad, count(len(v.Names), "name"))
 	}
 	return v
 }

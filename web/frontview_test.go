@@ -42,7 +42,7 @@ func TestFrontView(t *testing.T) {
 		"drained because its node is": {seen(nil, drained), "suspect", "drained", "failed", "the node itself is drained, until bramble undrain anna", "Enable Disable Stop"},
 		"nobody knows yet":            {seen(nil), "", "", "failed", "", ""},
 	} {
-		v := frontViewOf(c.st, onlooker{role: trust.Operator})
+		v := frontViewOf(c.st, time.Now(), onlooker{role: trust.Operator})
 		m := memberRow{}
 		if len(v.Pools) > 0 {
 			m = *v.Pools[0].Members[0]
@@ -59,7 +59,7 @@ func TestFrontView(t *testing.T) {
 
 func TestFrontViewSums(t *testing.T) {
 	v := frontViewOf(seen(nil, front.Standing{Share: 1, Busy: 1, Requests: 30, Failures: 2, Bytes: 5, Latency: time.Second},
-		front.Standing{Share: 0.5, Busy: 2, Requests: 10, Failures: 3, Bytes: 7, Latency: 5 * time.Second}), onlooker{role: trust.Viewer})
+		front.Standing{Share: 0.5, Busy: 2, Requests: 10, Failures: 3, Bytes: 7, Latency: 5 * time.Second}), time.Now(), onlooker{role: trust.Viewer})
 	m := v.Pools[0].Members[0]
 	if m.Percent != 75 || m.Busy != 3 || m.Requests != 40 || m.Failures != 5 || m.Bytes != 12 || m.Latency != 2*time.Second || v.Open != 2 || v.Requests != 20 {
 		t.Errorf("%+v, %+v", *m, v)
@@ -70,7 +70,7 @@ func TestFrontViewSums(t *testing.T) {
 	far := seen(nil, front.Standing{})
 	far.Front.Manager = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	for at, may := range map[string]bool{"10.1.1.1": true, "127.0.0.1": false} {
-		if v := frontViewOf(far, onlooker{role: trust.Admin, at: netip.MustParseAddr(at)}); v.MayChange != may || (v.Only == "") != may {
+		if v := frontViewOf(far, time.Now(), onlooker{role: trust.Admin, at: netip.MustParseAddr(at)}); v.MayChange != may || (v.Only == "") != may {
 			t.Errorf("%s: %v, %q", at, v.MayChange, v.Only)
 		}
 	}
@@ -80,8 +80,31 @@ func TestFrontViewSums(t *testing.T) {
 		one.Address = netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(i+1))
 		many.Nodes[0].Pools[0].Members = append(many.Nodes[0].Pools[0].Members, one)
 	}
-	if p := frontViewOf(many, onlooker{}).Pools[0]; len(p.Members) != mostMembers || p.More != 5 {
+	if p := frontViewOf(many, time.Now(), onlooker{}).Pools[0]; len(p.Members) != mostMembers || p.More != 5 {
 		t.Errorf("%d members, and %d more", len(p.Members), p.More)
+	}
+}
+
+// A name that visitors cannot be shown a certificate of is a front's trouble; one that is asked for or renewed late is not yet.
+func TestFrontViewNames(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	until := now.Add(time.Hour)
+	for name, c := range map[string]struct {
+		front.Certified
+		word, class, whole, says string
+	}{
+		"new":         {front.Certified{}, "asked for", "pending", "done", ""},
+		"certified":   {front.Certified{Until: until}, "certified", "done", "done", ""},
+		"not renewed": {front.Certified{Until: until, Why: "no"}, "not renewed", "suspect", "done", ""},
+		"refused":     {front.Certified{Why: "no"}, "not certified", "failed", "suspect", ", 1 of 2 names certified"},
+		"run out":     {front.Certified{Until: now}, "run out", "failed", "suspect", ", 1 of 2 names certified"},
+	} {
+		st := seen(nil, front.Standing{Share: 1})
+		st.Certified = []front.Certified{c.Certified, {Until: until}}
+		v := frontViewOf(st, now, onlooker{})
+		if r := v.Names[0]; r.Word != c.word || r.Class != c.class || v.State != c.whole || v.Standing != "1 of 1 member may get visitors"+c.says {
+			t.Errorf("%s: %s, %s, the front %s: %s", name, r.Word, r.Class, v.State, v.Standing)
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func words() template.FuncMap {
 // clean makes text from elsewhere safe to read: control characters are shown, none is obeyed.
 func clean(text string) string { return string(term.Clean(nil, []byte(text), false)) }
 
-// when is a moment on the head's clock; of today only the time.
+// when is a moment on the head's clock; of today only the time, of another year with it.
 func when(t time.Time) string {
 	if t.IsZero() {
 		return "–"
@@ -71,6 +71,9 @@ func when(t time.Time) string {
 	t = t.Local()
 	if y, m, d := time.Now().Date(); t.Year() == y && t.Month() == m && t.Day() == d {
 		return t.Format("15:04:05")
+	}
+	if t.Year() != time.Now().Year() {
+		return t.Format("2 Jan 2006 15:04:05")
 	}
 	return t.Format("2 Jan 15:04:05")
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bramble/fault"
+	"bramble/term"
 )
 
 // maxInput is the longest input, in bytes.
@@ -95,7 +96,7 @@ func (s Source) values(stdin io.Reader, null bool) iter.Seq2[string, error] {
 			}
 		}
 		if err := lines.Err(); err != nil {
-			yield("", fault.New(fault.Misused, "the inputs of %s: %w; an input has at most %d bytes", s.File, err, maxInput))
+			yield("", fault.New(fault.Misused, "the inputs of %s: %w; an input has at most %s", s.File, err, term.Bytes(maxInput)))
 		}
 	}
 }

@@ -47,7 +47,7 @@ func Directives(script []byte) ([]Directive, error) {
 			continue
 		}
 		if len(list) == maxDirectives || len(line) > maxLine {
-			return nil, fault.New(fault.Misused, "line %d: there are more than %d #SBATCH lines, or it is longer than %d bytes", i+1, maxDirectives, maxLine)
+			return nil, fault.New(fault.Misused, "line %d: there are more than %d #SBATCH lines, or it is longer than %d KiB", i+1, maxDirectives, maxLine>>10)
 		}
 		if strings.HasSuffix(rest, "\r") {
 			return nil, fault.New(fault.Misused, "line %d ends as Windows ends lines", i+1).Hint("sed -i 's/\\r$//' SCRIPT")
