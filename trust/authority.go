@@ -93,7 +93,9 @@ func (a *Authority) Verify(cert *x509.Certificate) (Identity, error) {
 func (a *Authority) Denied() []string { return a.verifier.Denied() }
 
 // Revoked reports whether a certificate was revoked.
-func (a *Authority) Revoked(serial string) (bool, error) { return a.verifier.isDenied(serial), a.loaded() }
+func (a *Authority) Revoked(serial string) (bool, error) {
+	return a.verifier.isDenied(serial), a.loaded()
+}
 
 // Certificates lists the records of all certificates, by name and then by issue.
 func (a *Authority) Certificates() []Record {

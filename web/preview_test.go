@@ -100,9 +100,10 @@ func TestPreview(t *testing.T) {
 
 	shown.Close()
 	h.until("the preview's port is closed", func() bool { _, err := viewer.http.Get(shown.URL); return err != nil })
-	if status, _ := h.as("vic", trust.Viewer).get("/previews/blog"); status != http.StatusNotFound {
-		t.Errorf("a preview that has ended: %d", status)
-	}
+	h.until("nobody is sent to a preview that has ended", func() bool {
+		status, _ := h.as("vic", trust.Viewer).get("/previews/blog")
+		return status == http.StatusNotFound
+	})
 	if pins, err := h.store.Pins(); err != nil || len(pins) > 0 {
 		t.Errorf("it left %v, %v", pins, err)
 	}
