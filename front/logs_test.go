@@ -40,8 +40,9 @@ func TestLogInTheCluster(t *testing.T) {
 		w.settled("it is up", func(s Status) bool { return len(s.Nodes) > 0 && len(s.Nodes[0].Plain) == 1 && s.Nodes[0].Current })
 	}
 	up()
+	reader := w.client()
 	read := func(req accesslog.Request) (text string, err error) {
-		for l, err := range w.client().Log(t.Context(), req) {
+		for l, err := range reader.Log(t.Context(), req) {
 			if err == nil && l.Fault != nil {
 				err = l.Fault
 			}
